@@ -1,0 +1,24 @@
+"""Prompt internalization for axolotl: `plugins: [genpi_plugin.GenPIPlugin]`.
+
+Importing this package loads neither torch nor axolotl; `GenPIPlugin` does, when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .args import GenPIArgs, GenPISettings
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .plugin import GenPIPlugin
+
+__all__ = ["GenPIArgs", "GenPIPlugin", "GenPISettings", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "GenPIPlugin":
+        from .plugin import GenPIPlugin
+
+        return GenPIPlugin
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

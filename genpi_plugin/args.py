@@ -1,0 +1,86 @@
+"""The `genpi:` block of an axolotl YAML."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+
+class GenPISettings(BaseModel):
+    """How the pairs are made and weighed. Every field has a default: `genpi: {}` is enough."""
+
+    # Only this nested model is strict: on `GenPIArgs` it would make axolotl's whole config strict.
+    model_config = ConfigDict(extra="forbid")
+
+    sft_weight: float = Field(
+        default=0.7,
+        ge=0.0,
+        le=1.0,
+        description="Weight of the behaviour loss; prompt generation gets the rest. 1 trains on "
+        "behaviour only, 0 on prompt generation only. `stage2_ratio` of the official scripts.",
+    )
+    prompt_generation_share: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="Share of the rows that carry a prompt-generation half. The half is as long "
+        "as the prompt, so with a long prompt it is most of the cost.",
+    )
+    student_prompt: Literal["never", "always", "random"] = Field(
+        default="never",
+        description="Whether the student keeps the prompt in the behaviour half: `never` (prompt "
+        "internalization), `always` (official `conv-stage2_w_context`), `random` (about half of "
+        "the rows keep it; official `..._randomize`).",
+    )
+    on_overflow: Literal["error", "drop"] = Field(
+        default="error",
+        description="What happens to a pair longer than `sequence_len`. Nothing is ever cut.",
+    )
+
+    @property
+    def trains_behaviour(self) -> bool:
+        return self.sft_weight > 0.0
+
+    @property
+    def trains_prompt_generation(self) -> bool:
+        return self.sft_weight < 1.0
+
+
+class GenPIArgs(BaseModel):
+    """What the plugin adds to axolotl's config: one optional block."""
+
+    genpi: GenPISettings | None = Field(
+        default=None, description="Prompt internalization. Without the block the plugin is idle."
+    )
+
+
+def parse_settings(block: Any) -> GenPISettings:
+    """Check the `genpi:` block.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), or a value out of its range.
+    """
+    if not isinstance(block, dict):
+        raise ConfigError(
+            f"`genpi:` is {block!r}, not a block of keys.", "write `genpi: {}` for the defaults."
+        )
+    try:
+        return GenPISettings(**block)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, GenPISettings.model_fields, n=1)
+            cure = f"did you mean `{near[0]}`? " if near else ""
+            known = ", ".join(f"`{name}`" for name in GenPISettings.model_fields)
+            raise ConfigError(
+                f"`genpi.{key}` is not a setting.", f"{cure}The settings are {known}."
+            ) from None
+        raise ConfigError(
+            f"`genpi.{key}: {problem['input']}`: {problem['msg']}.",
+            GenPISettings.model_fields[key].description or "",
+        ) from None

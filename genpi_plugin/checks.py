@@ -1,0 +1,74 @@
+"""Settings of an axolotl YAML that do not go with prompt internalization, each with its cure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import ConfigError
+
+DATASET_TYPE = "genpi_plugin.strategy"
+
+# Set to anything true, these change what a batch is; the joint loss needs whole pairs.
+IMPOSSIBLE = {
+    "rl": "it trains on preferences or rollouts, GenPI on pairs of halves",
+    "reward_model": "it trains a reward model",
+    "process_reward_model": "it trains a reward model",
+    "streaming": "pairs are checked and counted before training begins",
+    "pretraining_dataset": "GenPI needs instruction data made by `python -m synth`",
+    "train_on_inputs": "the loss is on the teacher's answers and on the prompt's recital alone",
+    "batch_flattening": "the plugin lays out its batches itself (see `sample_packing`)",
+}
+
+
+def check_config(cfg: Mapping[str, Any]) -> None:
+    """Refuse what can't work, before any data or model is loaded.
+
+    Args:
+        cfg: the YAML as axolotl read it, command-line options applied, not yet validated.
+
+    Raises:
+        ConfigError: with the key at fault and the cure.
+    """
+    for key in ("datasets", "test_datasets"):
+        for number, entry in enumerate(cfg.get(key) or []):
+            if entry.get("type") != DATASET_TYPE:
+                raise ConfigError(
+                    f"`{key}[{number}]` ({entry.get('path')}) has the type {entry.get('type')!r}.",
+                    f"with a `genpi:` block every dataset is of `type: {DATASET_TYPE}`; remove the "
+                    "block to train on this data as usual.",
+                )
+    if not cfg.get("datasets"):
+        raise ConfigError(
+            "there is a `genpi:` block but no `datasets:`.",
+            f"add\n    datasets:\n      - path: data/my-task\n        type: {DATASET_TYPE}",
+        )
+    for key, why in IMPOSSIBLE.items():
+        if cfg.get(key):
+            raise ConfigError(
+                f"`{key}: {cfg[key]}` does not go with `genpi:`: {why}.", f"remove `{key}`."
+            )
+    if int(cfg.get("context_parallel_size") or 1) > 1:
+        raise ConfigError(
+            "`context_parallel_size` above 1 does not go with `genpi:`: it would cut a batch of "
+            "halves in two at any place.",
+            "remove it; pairs are short enough for one device, or use data parallelism.",
+        )
+    limit = cfg.get("eval_sequence_len")
+    if limit and cfg.get("sequence_len") and int(limit) < int(cfg["sequence_len"]):
+        raise ConfigError(
+            f"`eval_sequence_len: {limit}` is below `sequence_len`: axolotl drops longer rows.",
+            "remove `eval_sequence_len`.",
+        )
+    reentrant = (cfg.get("gradient_checkpointing_kwargs") or {}).get("use_reentrant")
+    if (
+        cfg.get("gradient_checkpointing")
+        and reentrant
+        and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    ):
+        raise ConfigError(
+            "`gradient_checkpointing_kwargs: {use_reentrant: true}` fails on more than one process "
+            "with two forward passes a step.",
+            "set `use_reentrant: false` (transformers' default).",
+        )

@@ -1,0 +1,107 @@
+"""Row -> pair: the two halves of contract 1's row as token ids and labels. Pure lists, no torch.
+
+Worked example (ChatML, one turn). The behaviour half of input "red shirt" and teacher output
+"search[red shirt]" is
+
+    <|im_start|>user\\nred shirt<|im_end|>\\n<|im_start|>assistant\\nsearch[red shirt]<|im_end|>
+
+with labels on `search[red shirt]<|im_end|>` only. The prompt-generation half is a conversation
+of its own, whose assistant turn holds the whole prompt and the whole reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from .args import GenPISettings
+from .chat import ChatView, TokenSequence
+from .prompt_generation import answer, question
+from .rows import Message, Row, prompt_text, teacher_messages
+
+LENGTHS = "genpi_lengths"
+BEHAVIOUR_SEQUENCES = "genpi_behaviour_sequences"
+
+
+@dataclass
+class Pair:
+    """One row's two halves. A half is empty where the objective has no use for it."""
+
+    behaviour: list[TokenSequence]
+    prompt_generation: list[TokenSequence]
+
+    @property
+    def behaviour_length(self) -> int:
+        return sum(len(sequence.ids) for sequence in self.behaviour)
+
+    @property
+    def prompt_generation_length(self) -> int:
+        return sum(len(sequence.ids) for sequence in self.prompt_generation)
+
+    def columns(self) -> dict[str, Any]:
+        """One dataset row: both halves one behind the other, and where each sequence ends."""
+        sequences = [*self.behaviour, *self.prompt_generation]
+        ids = [token for sequence in sequences for token in sequence.ids]
+        return {
+            "input_ids": ids,
+            "labels": [label for sequence in sequences for label in sequence.labels],
+            "attention_mask": [1] * len(ids),
+            LENGTHS: [len(sequence.ids) for sequence in sequences],
+            BEHAVIOUR_SEQUENCES: [len(self.behaviour)],
+        }
+
+
+def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> Pair:
+    """Build the halves that `settings` trains on.
+
+    Args:
+        row: a checked row.
+        index: its place in the dataset; decides whether it is among `prompt_generation_share`.
+
+    Raises:
+        TemplateError: the chat template can't render a half (see `ChatView`).
+    """
+    return Pair(
+        behaviour=behaviour_half(row, view, settings) if settings.trains_behaviour else [],
+        prompt_generation=(
+            prompt_generation_half(row, view)
+            if settings.trains_prompt_generation
+            and is_among(index, settings.prompt_generation_share)
+            else []
+        ),
+    )
+
+
+def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[TokenSequence]:
+    """The student's view of the input, then the teacher's answers; loss on those alone."""
+    student: list[Message] = [{"role": "user", "content": row.input}]
+    with_prompt = teacher_messages(row.prompt, student)
+    view.check_same_answer(student, with_prompt, row.conversation[0])
+    before = with_prompt if keeps_prompt(row, settings) else student
+    return view.sequences([*before, *row.conversation], train_from=len(before))
+
+
+def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
+    """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included."""
+    asked = question(row.input, row.floor_output, row.teacher_output)
+    told = answer(prompt_text(row.prompt), row.reason)
+    return view.sequences(
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
+    )
+
+
+def keeps_prompt(row: Row, settings: GenPISettings) -> bool:
+    """Whether the student sees the prompt. `random` is a fixed coin for each row's id.
+
+    The official script tosses the coin anew in every epoch (finetune.py, W_PROMPT_RANDOMIZE);
+    here a row keeps its side, so that prepared data and resumed runs are the same.
+    """
+    if settings.student_prompt == "random":
+        return hashlib.sha256(row.id.encode()).digest()[0] % 2 == 0
+    return settings.student_prompt == "always"
+
+
+def is_among(index: int, share: float) -> bool:
+    """Spread `share` of all indices evenly: every fourth row for 0.25, and exactly so."""
+    return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)

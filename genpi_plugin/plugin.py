@@ -1,0 +1,88 @@
+"""axolotl's hooks, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from axolotl.integrations.base import BasePlugin
+from axolotl.utils.logging import get_logger
+
+from .args import parse_settings
+from .checks import check_config
+from .errors import ConfigError, plain_exit
+from .prepared import fingerprint, prepared_path
+
+LOG = get_logger("axolotl.genpi")
+GREEN, RESET = "\033[32m", "\033[0m"
+
+
+class GenPIPlugin(BasePlugin):
+    """Prompt internalization. Without a `genpi:` block in the YAML it does nothing at all."""
+
+    def register(self, cfg: Any) -> None:
+        """Check the YAML, and give this state of data and settings a prepared folder of its own."""
+        if "genpi" not in cfg:
+            return
+        with plain_exit():
+            if cfg["genpi"] is None:
+                raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
+            settings = parse_settings(dict(cfg["genpi"]))
+            check_config(cfg)
+            mark = fingerprint(cfg, settings.model_dump())
+            cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), mark)
+
+    def get_input_args(self) -> str:
+        return "genpi_plugin.GenPIArgs"
+
+    def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
+        """Loads nothing; mends the device map of several processes on CPU, while there is time.
+
+        axolotl maps the model to the local rank as a device number, which a CPU does not have.
+        """
+        if _active(cfg) and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true"):
+            cfg["device_map"] = {"": "cpu"}
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """Say that the CPU is meant where there is nothing else: bf16 is refused otherwise."""
+        import torch
+
+        on_cpu = _active(cfg) and not torch.accelerator.is_available()
+        return {"use_cpu": True} if on_cpu else {}
+
+    def get_trainer_cls(self, cfg: Any) -> type | None:
+        if not _active(cfg):
+            return None
+        from .trainer import GenPITrainer
+
+        return GenPITrainer
+
+    def get_collator_cls_and_kwargs(self, cfg: Any, is_eval: bool = False) -> Any:
+        if not _active(cfg):
+            return None
+        from .collator import GenPICollator
+
+        return GenPICollator, {}
+
+    def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
+        if _active(cfg):
+            trainer.genpi = parse_settings(dict(cfg.genpi))
+            trainer.layout = "packed" if cfg.sample_packing else "padded"
+
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
+        if not _active(cfg):
+            return []
+        from .manifest import ManifestCallback, build_manifest
+
+        return [ManifestCallback(build_manifest(cfg, len(trainer.train_dataset)))]
+
+    def post_train_unload(self, cfg: Any) -> None:
+        if _active(cfg) and cfg.axolotl_config_path:
+            LOG.info(
+                f"{GREEN}The adapter is in {cfg.output_dir}. What did it internalize? "
+                f"axolotl genpi-eval {cfg.axolotl_config_path}{RESET}"
+            )
+
+
+def _active(cfg: Any) -> bool:
+    return cfg.get("genpi") is not None

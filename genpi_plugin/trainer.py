@@ -1,0 +1,152 @@
+"""The trainer: call the model for each half, weigh the losses, report both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from axolotl.core.trainers.base import AxolotlTrainer
+
+from .args import GenPISettings
+from .collator import TOKENS
+from .examples import BEHAVIOUR_SEQUENCES, LENGTHS
+from .layout import Layout, make_call
+from .loss import HalfSums, cross_entropy_sum, joint_loss
+from .meter import HalfMeter
+
+
+class GenPITrainer(AxolotlTrainer):
+    """axolotl's trainer with the joint loss in place of cross entropy over everything."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # `compute_loss` already divides by the whole step's tokens; a further division by the
+        # number of accumulation steps would be one too many.
+        self.model_accepts_loss_kwargs = True
+        self.genpi = GenPISettings()
+        self.layout: Layout = "padded"
+        self._train_meter = HalfMeter()
+        self._eval_meter = HalfMeter()
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        """The joint loss of one micro-batch as its share of the step's (contract 3).
+
+        Args:
+            inputs: a batch of `GenPICollator`.
+            num_items_in_batch: [2], supervised tokens of the step (behaviour, prompt
+                generation); without it, those of this batch.
+        """
+        sums = self._half_sums(model, inputs)
+        counts = inputs[TOKENS] if num_items_in_batch is None else num_items_in_batch.tolist()
+        loss = joint_loss(sums, HalfSums(*counts), self.genpi.sft_weight)
+        meter = self._train_meter if model.training else self._eval_meter
+        meter.add(sums, inputs[TOKENS])
+        if model.training:
+            self._count_tokens(inputs)
+            if num_items_in_batch is not None:
+                # DDP and DeepSpeed average gradients over ranks, and the counts are of all ranks.
+                loss = loss * self.accelerator.num_processes
+        return (loss, {}) if return_outputs else loss
+
+    def _half_sums(self, model: torch.nn.Module, inputs: dict[str, Any]) -> HalfSums:
+        lengths = inputs[LENGTHS]
+        count = inputs[BEHAVIOUR_SEQUENCES]
+        cut = sum(lengths[:count])
+        ids, labels = inputs["input_ids"][0], inputs["labels"][0]
+        return HalfSums(
+            behaviour=self._call(
+                model, ids[:cut], labels[:cut], lengths[:count], self.genpi.trains_behaviour
+            ),
+            prompt_generation=self._call(
+                model, ids[cut:], labels[cut:], lengths[count:], self.genpi.trains_prompt_generation
+            ),
+        )
+
+    def _call(
+        self,
+        model: torch.nn.Module,
+        ids: torch.Tensor,
+        labels: torch.Tensor,
+        lengths: list[int],
+        trained: bool,
+    ) -> torch.Tensor:
+        if lengths:
+            call = make_call(ids, labels, lengths, self.layout)
+            return cross_entropy_sum(call.run(model), call.targets)
+        if trained and self.accelerator.num_processes > 1:
+            # Another rank may have this half in its batch: wrapped models talk to each other in
+            # every forward, so all ranks make the same calls. One token, no loss.
+            nothing = torch.zeros(1, dtype=torch.long, device=ids.device)
+            return make_call(nothing, nothing - 100, [1], "padded").run(model).sum() * 0.0
+        return torch.zeros((), device=ids.device)
+
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, Any]], device: torch.device
+    ) -> torch.Tensor:
+        """Supervised tokens of a step over all ranks: [behaviour, prompt generation]."""
+        counts = torch.zeros(2, dtype=torch.long, device=device)
+        for batch in batch_samples:
+            counts += torch.tensor(batch[TOKENS], device=device)
+        return self._sum_over_ranks(counts).cpu()
+
+    def _sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(tensor, reduction="sum")
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor, None, None]:
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs)
+        return loss.detach(), None, None
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """As the parent's, with losses over all tokens instead of a mean of batch means."""
+        self._eval_meter.reset()
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        metrics = self._metrics(self._eval_meter)
+        means = HalfSums(
+            metrics.get("behaviour_loss", 0.0), metrics.get("prompt_generation_loss", 0.0)
+        )
+        metrics["loss"] = float(joint_loss(means, HalfSums(1, 1), self.genpi.sft_weight))
+        output.metrics.update({f"{metric_key_prefix}_{k}": v for k, v in metrics.items()})
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs |= self._metrics(self._train_meter)
+            self._train_meter.reset()
+        super().log(logs, start_time)
+
+    def _metrics(self, meter: HalfMeter) -> dict[str, float]:
+        return meter.metrics(self.genpi, self._sum_over_ranks, self.args.device)
+
+    def _count_tokens(self, inputs: dict[str, Any]) -> None:
+        """Keep axolotl's token counters, which the parent's `compute_loss` would."""
+        if not self.args.include_tkps:
+            return
+        here = torch.tensor(
+            [sum(inputs[TOKENS]), inputs["input_ids"].numel()], device=self.args.device
+        )
+        trainable, total = self._sum_over_ranks(here).cpu()
+        if not hasattr(self.state, "tokens"):
+            self.state.tokens = {"trainable": torch.zeros(1), "total": torch.zeros(1)}
+        self.state.tokens["trainable"] = self.state.tokens["trainable"] + trainable
+        self.state.tokens["total"] = self.state.tokens["total"] + total
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """Keep the pair's columns, which the model's forward does not name."""
+        super()._set_signature_columns_if_needed()
+        for name in (LENGTHS, BEHAVIOUR_SEQUENCES):
+            if name not in self._signature_columns:
+                self._signature_columns.append(name)

@@ -1,0 +1,1 @@
+"""The models that `synth` asks: in process or behind a server."""

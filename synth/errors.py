@@ -1,0 +1,33 @@
+"""What can go wrong, in words a user can act on.
+
+Every error says what happened and what to do. The command line prints both without a
+traceback; a program can catch the class.
+"""
+
+from __future__ import annotations
+
+
+class SynthError(ValueError):
+    """The run can't go on. `cure` is what the user should do."""
+
+    def __init__(self, cause: str, cure: str = "") -> None:
+        super().__init__(f"{cause}\n{cure}".strip())
+        self.cause = cause
+        self.cure = cure
+
+
+class TaskError(SynthError):
+    """The task folder or one of its fields is not as it must be."""
+
+
+class EngineError(SynthError):
+    """The model or its server can't answer any request."""
+
+
+class RowError(SynthError):
+    """One row can't be finished; the run goes on without it. `reason` is what is counted."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
