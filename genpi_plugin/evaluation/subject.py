@@ -1,0 +1,172 @@
+"""A system under evaluation: one model, with or without prompt, with the adapter on or off."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..chat import ChatView
+from ..rows import Message, teacher_messages
+from .prefix import PrefixCache
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A greedy answer: its token ids, end-of-turn token included unless the limit cut it."""
+
+    ids: list[int]
+    text: str
+    cut: bool
+
+
+class Subject:
+    """Answers requests and tells the next-token distributions along given answers."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        view: ChatView,
+        prompt: Sequence[Message] = (),
+        adapter: bool = False,
+        batch_size: int = 16,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.view = view
+        self.prompt = list(prompt)
+        self.adapter = adapter
+        self.batch_size = batch_size
+
+    def request(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the request as this system is sent it."""
+        return self.view.request_ids(teacher_messages(self.prompt, messages))
+
+    def requests(self, inputs: Sequence[str]) -> list[list[int]]:
+        return [self.request([{"role": "user", "content": text}]) for text in inputs]
+
+    def generate(
+        self,
+        requests: Sequence[list[int]],
+        max_new_tokens: int,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> list[Generated]:
+        """Greedy answers, in the order of the requests.
+
+        Args:
+            advance: called with the number of requests answered, after each batch.
+        """
+        answers: dict[int, Generated] = {}
+        with self._switched(), torch.inference_mode():
+            prefix = PrefixCache(self.model, requests)
+            for batch in self._batches(requests):
+                made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
+                answers |= dict(zip(batch, made, strict=True))
+                advance(len(batch))
+        return [answers[i] for i in range(len(requests))]
+
+    def logprobs(
+        self, requests: Sequence[list[int]], answers: Sequence[list[int]]
+    ) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
+        """Log-probabilities of the whole vocabulary before each token of given answers.
+
+        Yields:
+            indices of a batch, and for each a float32 tensor [answer tokens, vocabulary].
+        """
+        with self._switched(), torch.inference_mode():
+            prefix = PrefixCache(self.model, requests)
+            for batch in self._batches([r + a for r, a in zip(requests, answers, strict=True)]):
+                rows = [requests[i][len(prefix) :] + answers[i] for i in batch]
+                logits = self._forward(rows, prefix, [len(answers[i]) for i in batch])
+                yield batch, [row.float().log_softmax(-1) for row in logits]
+
+    def _generate(
+        self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int
+    ) -> list[Generated]:
+        width = max(len(request) for request in requests)
+        ids = torch.full((len(requests), width), self._pad_id)
+        mask = torch.zeros_like(ids)
+        for row, request in enumerate(requests):
+            rest = request[len(prefix) :]
+            # [prefix | padding | rest]: the cached part stands where it was computed.
+            for part, start in ((prefix.ids, 0), (rest, width - len(rest))):
+                ids[row, start : start + len(part)] = torch.tensor(part)
+                mask[row, start : start + len(part)] = 1
+        end_ids = self.end_ids
+        output = self.model.generate(
+            input_ids=ids.to(self.model.device),
+            attention_mask=mask.to(self.model.device),
+            past_key_values=prefix.for_batch(len(requests)),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=self._pad_id,
+            eos_token_id=end_ids,
+            use_cache=True,
+        )
+        return [self._cut_at_end(row, end_ids) for row in output[:, width:].tolist()]
+
+    def _cut_at_end(self, ids: list[int], end_ids: list[int]) -> Generated:
+        place = next((i for i, token in enumerate(ids) if token in end_ids), None)
+        kept = ids if place is None else ids[: place + 1]
+        text = self.view.tokenizer.decode(kept, skip_special_tokens=True).strip()
+        return Generated(kept, text, cut=place is None)
+
+    def _forward(
+        self, rows: list[list[int]], prefix: PrefixCache, answer_lengths: list[int]
+    ) -> list[torch.Tensor]:
+        """Logits before each answer token; rows follow the prefix, padded on the right."""
+        width = max(len(row) for row in rows)
+        ids = torch.full((len(rows), width), self._pad_id)
+        mask = torch.zeros((len(rows), len(prefix) + width), dtype=torch.long)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = torch.tensor(row)
+            mask[place, : len(prefix) + len(row)] = 1
+        first = min(len(row) - n for row, n in zip(rows, answer_lengths, strict=True)) - 1
+        cache = prefix.for_batch(len(rows))
+        logits = self.model(
+            input_ids=ids.to(self.model.device),
+            attention_mask=mask.to(self.model.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=width - first,
+        ).logits
+        return [
+            logits[place, len(row) - n - 1 - first : len(row) - 1 - first]
+            for place, (row, n) in enumerate(zip(rows, answer_lengths, strict=True))
+        ]
+
+    def _batches(self, sequences: Sequence[list[int]]) -> list[list[int]]:
+        """Indices in batches of like length, longest first so that memory fails early."""
+        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+
+    @contextlib.contextmanager
+    def _switched(self) -> Iterator[None]:
+        self.model.eval()
+        if self.adapter or not hasattr(self.model, "disable_adapter"):
+            yield
+        else:
+            with self.model.disable_adapter():
+                yield
+
+    @property
+    def _pad_id(self) -> int:
+        tokenizer = self.view.tokenizer
+        return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Tokens that end an answer: the model's own, and the template's end of turn."""
+        configured = self.model.generation_config.eos_token_id
+        configured = configured if isinstance(configured, list) else [configured]
+        _, answer = self.view.request_and_answer(
+            [{"role": "user", "content": "a"}], {"role": "assistant", "content": "a"}
+        )
+        return sorted({t for t in [*configured, answer[-1]] if t is not None})
