@@ -91,19 +91,20 @@ class ChatView:
         whole = self.text([*history, answer], add_generation_prompt=False)
         request, both = self.ids(before), self.ids(whole)
         if both[: len(request)] == request:
-            answered = both[len(request) :]
-        elif whole.startswith(before):
-            # The answer's first characters merge with the generation prompt's last ones. At
-            # inference they can't: the prompt's tokens are fixed before the answer begins.
-            answered = self.ids(whole[len(before) :])
-        else:
+            return request, self._up_to_end_of_turn(both[len(request) :])
+        # Either the answer's first characters merge with the generation prompt's last ones, which
+        # they can't at inference (the request's tokens are fixed before the answer begins), or
+        # the template rewrites what stands before the answer once there is one (Mistral moves the
+        # system message). The request is what inference sends; the answer is what comes after.
+        answer_text = _after(before, whole, history[-1]["content"].strip())
+        if answer_text is None:
             raise TemplateError(
                 "the chat template writes an assistant turn differently from its generation "
                 "prompt: " + self._first_difference(request, both),
                 "set `chat_template_kwargs:` (for example `enable_thinking: false`) or another "
                 "`chat_template:` so that both agree.",
             )
-        return request, self._up_to_end_of_turn(answered)
+        return request, self._up_to_end_of_turn(self.ids(answer_text))
 
     def sequences(self, messages: Sequence[Message], train_from: int = 0) -> list[TokenSequence]:
         """Ids and labels of a conversation: loss on assistant turns from `train_from` on.
@@ -167,3 +168,15 @@ class ChatView:
             for side in (left, right)
         ]
         return f"token {place} is {shown[0]} here and {shown[1]} there."
+
+
+def _after(request: str, whole: str, last_user: str) -> str | None:
+    """What follows the generation prompt in `whole`, if need be found by the last user turn."""
+    if whole.startswith(request):
+        return whole[len(request) :]
+    start = request.rfind(last_user)
+    turn_and_generation_prompt = request[start:]
+    place = whole.rfind(turn_and_generation_prompt)
+    if start < 0 or place < 0:
+        return None
+    return whole[place + len(turn_and_generation_prompt) :]

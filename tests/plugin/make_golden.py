@@ -1,4 +1,4 @@
-"""Write the golden token dumps anew, after looking at the difference: `python -m tests.plugin.make_golden`."""
+"""Write the golden dumps anew, once you looked: `python -m tests.plugin.make_golden`."""
 
 from __future__ import annotations
 

@@ -9,10 +9,7 @@ PROMPT = [
     {"role": "user", "content": "a red shirt"},
     {"role": "assistant", "content": "Action: search[red shirt]"},
 ]
-TRANSCRIPT = (
-    "<USER>:\nYou are a shop assistant.\n\n<AGENT>:\nOk.\n\n"
-    "<USER>:\nNow, my request is:\n"
-)
+TRANSCRIPT = "<USER>:\nYou are a shop assistant.\n\n<AGENT>:\nOk.\n\n<USER>:\nNow, my request is:\n"
 
 
 def our_row(turns: int = 1, **changes: Any) -> dict[str, Any]:
@@ -36,7 +33,7 @@ def our_row(turns: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def official_row(**changes: Any) -> dict[str, Any]:
-    """A row with the names that kaistAI/GenPI publishes; its conversation ends on the environment."""
+    """A row with the names that kaistAI/GenPI publishes; it ends on the environment."""
     row = {
         "context_id": 0,
         "context": TRANSCRIPT,

@@ -163,7 +163,7 @@ def test_an_answer_that_changes_with_the_prompt_names_the_first_token():
         "{{ m.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    with pytest.raises(TemplateError, match="token 0 is 'A.*' here and 'C.*' there"):
+    with pytest.raises(TemplateError, match=r"token 0 is 'A.*' here and 'C.*' there"):
         make_pair(parse(our_row(), "w"), 0, ChatView(tokenizer), GenPISettings())
 
 
