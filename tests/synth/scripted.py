@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from synth.taskfile import Task, load_task
 
 PROMPT = "You are a shop agent. Answer with one action: search[words] or click[value]."
 SEEDS = ["find a red cotton shirt", "i need a desk lamp under 30 dollars"]
+# So many that hardly two tries draw the same ones: `shop` answers by what it is shown.
+MANY_SEEDS = [*SEEDS, *(f"find a thing of kind {kind}" for kind in range(60))]
 TASK = {
     "name": "shop",
     "action_pattern": r"(?P<action>(search|click)\[[^\]]+\])",
-    "inputs": {"count": 4, "seeds": SEEDS, "request": "Write a new shopping request."},
+    "inputs": {"count": 4, "seeds": MANY_SEEDS, "request": "Write a new shopping request."},
     "conversations": {"max_turns": 3, "environment": "a web shop"},
 }
 
@@ -54,11 +57,11 @@ def stage_of(messages: Sequence[Message]) -> str:
 
 
 def shop(messages: Sequence[Message], seed: int = 0) -> str:
-    """Sensible answers of every stage, each a function of its request."""
+    """Sensible answers of every stage, each a function of the messages alone."""
     stage = stage_of(messages)
     last = messages[-1].content
     if stage == "inputs":
-        return f"please find item number {seed % 100_000} for me"
+        return f"please find item number {zlib.crc32(repr(messages).encode())} for me"
     if stage == "reasons":
         return "The prompt asks for one action, so the answer is an action."
     if stage == "environment":

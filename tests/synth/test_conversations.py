@@ -70,7 +70,7 @@ def test_the_agent_sees_the_prompt_and_the_whole_history(tmp_path):
 def test_the_environment_sees_the_talk_with_roles_swapped_and_no_instruction(tmp_path):
     task = make_task_txt(tmp_path, TALK, reminder="Be short.", end_marker="[STOP]")
     turns = [Message("assistant", "act 2")]
-    messages = environment_messages(row_of(task), turns, task.config.conversations)
+    messages = environment_messages(row_of(task), turns, task)
     assert "a web shop" in messages[0].content
     assert "[STOP]" in messages[0].content
     assert told(messages[1:]) == [
@@ -82,12 +82,12 @@ def test_the_environment_sees_the_talk_with_roles_swapped_and_no_instruction(tmp
     ]
 
 
-def make_task_txt(folder, prompt, **settings):
+def make_task_txt(folder, prompt, prompt_role="system", **settings):
     """A task whose prompt is a transcript."""
     from synth.taskfile import load_task
     from tests.synth.scripted import write_task
 
-    write_task(folder, conversations=settings)
+    write_task(folder, conversations=settings, prompt_role=prompt_role)
     (folder / "prompt.txt").write_text(prompt)
     return load_task(str(folder), {"prompt": "prompt.txt"})
 
@@ -120,7 +120,7 @@ def make_task_txt(folder, prompt, **settings):
 def test_what_of_the_prompt_the_environment_sees(tmp_path, prompt, seen):
     task = make_task_txt(tmp_path, prompt)
     turns = [Message("assistant", "act 2")]
-    messages = environment_messages(row_of(task), turns, task.config.conversations)
+    messages = environment_messages(row_of(task), turns, task)
     assert told(messages[1:]) == seen
     assert "rules" not in str(messages)
 
@@ -178,3 +178,12 @@ def test_an_answer_with_the_end_pattern_is_the_last(tmp_path):
 def test_a_dead_engine_is_not_an_end(tmp_path):
     with pytest.raises(EngineError):
         talk(make_task(tmp_path), counting("act"), lambda m, s: EngineError("gone"))
+
+
+def test_where_no_system_turn_is_taken_the_instruction_stands_in_the_first_turn(tmp_path):
+    task = make_task_txt(tmp_path, TALK, environment="an old clerk")
+    plain = environment_messages(row_of(task), [Message("assistant", "act 2")], task)
+    other = make_task_txt(tmp_path / "u", TALK, environment="an old clerk", prompt_role="user")
+    folded = environment_messages(row_of(other), [Message("assistant", "act 2")], other)
+    assert plain[0].role == "system"
+    assert told(folded) == [("user", f"{plain[0].content}\n\nOk."), *told(plain[2:])]

@@ -32,7 +32,7 @@ def test_a_try_depends_on_the_seed_and_its_number_alone(tmp_path):
 
 
 def test_a_try_shows_the_prompt_and_the_seeds_as_answers(tmp_path):
-    task = make_task(tmp_path, inputs={"shots": 9})
+    task = make_task(tmp_path, inputs={"shots": 9, "seeds": SEEDS})
     messages = input_request(task, 0, 0).messages
     assert [turn.role for turn in messages] == ["system", *["user", "assistant"] * 2, "user"]
     assert PROMPT in messages[0].content
@@ -126,6 +126,8 @@ def test_inputs_are_read_from_jsonl_and_text(tmp_path):
     given = read_inputs(tmp_path / "a.jsonl")
     assert given.texts == ("Obs:\n one", "two")
     assert [(d.position, d.detail) for d in given.duplicates] == [(4, "the same as line 3")]
+    assert "ignored the keys id" in given.notes[0]
+    assert "line 4 (the same as line 3)" in given.notes[1]
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
     assert read_inputs(tmp_path / "a.txt", 2).texts == ("one", "two")
 

@@ -8,6 +8,7 @@ from synth.inputs_file import GivenInputs
 from synth.pipeline import IN_FLIGHT, Models, synthesize
 from synth.progress import Tally
 from synth.store import Store
+from synth.summary import summarize
 from tests.synth.scripted import PROMPT, Scripted, make_task, shop, stage_of
 
 
@@ -21,7 +22,7 @@ def make(task, target, generator=None, given=None, store=None):
 
 
 def texts(count):
-    return GivenInputs(tuple(f"find item {n}" for n in range(count)), ())
+    return GivenInputs(tuple(f"find item {n}" for n in range(count)))
 
 
 def with_fault(stage, fault, number=1):
@@ -82,6 +83,15 @@ def test_a_row_that_fails_is_rejected_with_its_reason(tmp_path, stage, fault, co
     assert rejection.reason.startswith(reason)
     assert rejection.made["input"] == "find item 1"
     assert tally.stages[counted].rejected.total() == 1
+
+
+def test_a_floor_that_rambles_is_kept_and_counted(tmp_path):
+    """Nothing is trained on it: the limit may cut it."""
+    cut = Scripted(with_fault("floor", Answer("Sure, here are some", "length")))
+    task = make_task(tmp_path)
+    store, _ = make(task, cut, given=texts(4))
+    assert [row.floor_cut for row in store.rows()] == [False, True, False, False]
+    assert summarize(task, store, {}).floors_cut == 1
 
 
 def test_a_dead_engine_stops_the_run_with_its_own_words(tmp_path):
@@ -152,3 +162,12 @@ def test_rows_in_flight_are_bounded(tmp_path):
 
     make(task, Counting(), given=texts(3 * IN_FLIGHT))
     assert IN_FLIGHT <= flying[1] <= 2 * IN_FLIGHT
+
+
+def test_no_system_turn_is_sent_where_the_template_takes_none(tmp_path):
+    engine = Scripted()
+    make(make_task(tmp_path, prompt_role="user"), engine)
+    assert set(engine.stages()) == {"inputs", "floor", "teacher", "reasons", "environment"}
+    for request in engine.asked:
+        roles = [message.role for message in request.messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]

@@ -83,7 +83,9 @@ def test_set_replaces_a_value_and_is_named_when_wrong(tmp_path):
     assert parse_override("inputs.count=7") == ("inputs.count", 7)
     task = load_task(folder, dict([parse_override("reasons.system=be brief")]))
     assert task.config.reasons.system == "be brief"
-    assert "--set inputs.cuont is not a key" in refused(folder, **{"inputs.cuont": 1})
+    assert "The command line's `inputs.cuont` is not a key" in refused(
+        folder, **{"inputs.cuont": 1}
+    )
     assert "`name` has no keys" in refused(folder, **{"name.x": 1})
     with pytest.raises(TaskError, match="not KEY=VALUE"):
         parse_override("inputs.count")

@@ -1,0 +1,87 @@
+"""From the store to the dataset's files. The same rows give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synth.folder import replace_text
+from synth.rows import Row, to_record
+from synth.store import Store
+
+TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", TURNS),
+        ("input", pa.string()),
+        ("floor_output", pa.string()),
+        ("teacher_output", pa.string()),
+        ("reason", pa.string()),
+        ("conversation", TURNS),
+    ]
+)
+GROUP = 500  # rows in memory at once
+
+
+def split_ids(ids: Sequence[str], share: float, seed: int) -> set[str]:
+    """The ids of the test rows: the first `share` of an order that hashes and `seed` give.
+
+    At least one of ten or more rows when `share` is above 0, and never all of them.
+    """
+    count = round(len(ids) * share)
+    if share > 0 and len(ids) >= 10:
+        count = max(count, 1)
+    count = min(count, max(len(ids) - 1, 0))
+    ordered = sorted(ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
+    return set(ordered[:count])
+
+
+def export_rows(store: Store, folder: Path, share: float, seed: int) -> dict[str, int]:
+    """Write `data/{train,test}-00000-of-00001.parquet`, in order of position.
+
+    Returns:
+        The number of rows of each split; one without rows has no file.
+    """
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    ids = store.row_ids()
+    test = split_ids(ids, share, seed)
+    counts = {"train": len(ids) - len(test), "test": len(test)}
+    for split, count in counts.items():
+        path = data / f"{split}-00000-of-00001.parquet"
+        if not count:
+            path.unlink(missing_ok=True)
+            continue
+        rows = (row for row in store.rows() if (row.id in test) == (split == "test"))
+        beside = path.with_name(path.name + ".tmp")
+        with pq.ParquetWriter(beside, SCHEMA) as writer:
+            for group in _groups(rows):
+                records = [to_record(row) for row in group]
+                writer.write_table(pa.Table.from_pylist(records, schema=SCHEMA))
+        os.replace(beside, path)
+    return {split: count for split, count in counts.items() if count}
+
+
+def export_rejections(store: Store, path: Path) -> int:
+    """Write what was rejected, one JSON object a line with its stage and reason; the number."""
+    lines = []
+    for rejection in store.rejections():
+        record = asdict(rejection)
+        lines.append(json.dumps(record | record.pop("made"), ensure_ascii=False))
+    replace_text(path, "".join(line + "\n" for line in lines))
+    return len(lines)
+
+
+def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while group := list(itertools.islice(rows, GROUP)):
+        yield group

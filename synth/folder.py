@@ -1,0 +1,169 @@
+"""The output folder: whose it is, what it was made with, and that one run at a time uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synth.errors import SynthError
+
+CONFIG = "synth.yaml"
+LOG = "run.log"
+STORE = "store.sqlite"
+HEADER = """\
+# What this folder's dataset is made from and with, written by `python -m synth run`.
+# Everything but `run:` determines the rows; a run that differs there is refused.
+"""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and hold it; its run.log is what is locked.
+
+    Raises:
+        SynthError: another run holds it, or it can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / LOG).open("a")
+    except OSError as error:
+        raise SynthError(
+            f"{folder} can't be written: {error}.", "Give another folder with -o."
+        ) from None
+    with log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SynthError(
+                f"Another run is at work in {folder}.",
+                f"Wait for it (python -m synth status {folder}), stop it, or give another folder "
+                "with -o.",
+            ) from None
+        yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a run is at work in the folder."""
+    if not (folder / LOG).exists():
+        return False
+    with (folder / LOG).open() as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def check_ours(folder: Path) -> None:
+    """Check that the folder is new, empty, or an earlier run's.
+
+    Raises:
+        SynthError: it is a file, or holds something else: writing README.md and data/ there
+            could destroy it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SynthError(f"{folder} is a file.", "Give a folder with -o.")
+    if folder.exists() and not (folder / CONFIG).exists():
+        others = sorted(path.name for path in folder.iterdir() if path.name != LOG)
+        if others:
+            raise SynthError(
+                f"{folder} holds files that no run of synth made ({', '.join(others[:3])}"
+                f"{', ...' if len(others) > 3 else ''}).",
+                "Give a new or empty folder with -o.",
+            )
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write synth.yaml, all of it or nothing."""
+    text = HEADER + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
+    replace_text(folder / CONFIG, text)
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """The folder's synth.yaml; None if there is none.
+
+    Raises:
+        SynthError: it can't be read.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        return None
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SynthError(f"{path} can't be read: {error}", "Give another folder with -o.") from None
+    if not isinstance(config, dict):
+        raise SynthError(f"{path} holds no keys.", "Give another folder with -o.")
+    return config
+
+
+def check_same(folder: Path, config: dict[str, Any]) -> None:
+    """Check that the folder's rows were made with `config`.
+
+    Raises:
+        SynthError: they were not; says where they differ and both ways out.
+    """
+    earlier = read_config(folder)
+    if earlier is None:
+        return
+    changes = differences(earlier, config)
+    if changes:
+        raise SynthError(
+            f"{folder} was made with another configuration:\n  " + "\n  ".join(changes),
+            "To keep both, give another folder with -o. To go on in this one, add "
+            "`--resume changed`: every answer that the change does not touch is kept, the dataset "
+            "is made anew.",
+        )
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Each key whose value differs, as `key: old -> new`; `run` is not compared."""
+    before, after = _flat(old), _flat(new)
+    return [
+        f"{key}: {_brief(before.get(key))} -> {_brief(after.get(key))}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith("run.")
+    ]
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader finds the old or the new one, never a part."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+@contextlib.contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """Write what is logged to the folder's run.log, too."""
+    handler = logging.FileHandler(folder / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("synth")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {
+            name: leaf
+            for key, inner in value.items()
+            for name, leaf in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+        }
+    return {prefix: value}
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 70 else text[:67] + "..."

@@ -1,0 +1,124 @@
+"""From what the command line says of a model to an engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from synth.engines.base import Engine
+from synth.errors import SynthError
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model and how to reach it."""
+
+    model: str
+    engine: str
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    dtype: str = "auto"
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def described(self) -> dict[str, Any]:
+        """What determines the answers, for synth.yaml."""
+        known: dict[str, Any] = {"model": self.model, "engine": self.engine}
+        if self.engine == "transformers":
+            known["dtype"] = self.dtype
+            known["chat_template_kwargs"] = self.chat_template_kwargs
+        return known
+
+    def reached(self) -> dict[str, str]:
+        """How it is reached, for synth.yaml: no secrets, and nothing that changes answers."""
+        if self.engine != "openai":
+            return {}
+        return {
+            "base_url": without_login(self.base_url) if self.base_url else "the client's default",
+            "api_key_env": self.api_key_env,
+        }
+
+
+def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> Engine:
+    """The engine for `spec`; nothing heavy is imported for the one that is not asked for.
+
+    Raises:
+        EngineError: no such model, or no key.
+    """
+    if spec.engine == "openai":
+        from synth.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(spec.model, spec.base_url, spec.api_key_env, concurrency)
+    from synth.engines.transformers import TransformersEngine
+
+    return TransformersEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
+
+
+def without_login(url: str) -> str:
+    """The URL without user, password and query, which may hold a key."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def model_specs(
+    model: str | None,
+    engine: str | None,
+    base_url: str | None,
+    api_key_env: str,
+    generator_model: str | None,
+    generator_engine: str | None,
+    generator_base_url: str | None,
+    generator_api_key_env: str | None,
+    dtype: str,
+    chat_template_kwargs: str,
+    **_: Any,
+) -> tuple[ModelSpec, ModelSpec]:
+    """Target and generator from the command line's options; see `synth run --help`.
+
+    Raises:
+        SynthError: no model, options that contradict each other, or arguments that are no JSON.
+    """
+    if not model:
+        raise SynthError(
+            "There is no --model.",
+            "Name the model that learns: a folder, a hub name, or a server's name for it.",
+        )
+    kwargs = _json_object(chat_template_kwargs)
+    engine = engine or ("openai" if base_url else "transformers")
+    if engine == "transformers" and base_url:
+        raise SynthError(
+            "--base-url goes with --engine openai, not transformers.", "Leave one of them out."
+        )
+    target = ModelSpec(model, engine, base_url, api_key_env, dtype, kwargs)
+    if not (generator_model or generator_engine or generator_base_url):
+        return target, target
+    theirs = generator_engine or ("openai" if generator_base_url else engine)
+    if theirs == "transformers" and generator_base_url:
+        raise SynthError(
+            "--generator-base-url goes with --generator-engine openai, not transformers.",
+            "Leave one of them out.",
+        )
+    generator = ModelSpec(
+        generator_model or model,
+        theirs,
+        generator_base_url or (base_url if theirs == "openai" else None),
+        generator_api_key_env or api_key_env,
+        dtype,
+        kwargs,
+    )
+    return target, generator
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SynthError(
+            f"--chat-template-kwargs is not JSON: {error}.", "For example '{\"thinking\": false}'."
+        ) from None
+    if not isinstance(value, dict):
+        raise SynthError(
+            "--chat-template-kwargs is not a JSON object.", "For example '{\"thinking\": false}'."
+        )
+    return value

@@ -1,0 +1,212 @@
+"""`synth run` and `synth preview`: engines, store, pipeline and files put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import platform
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from synth.card import dataset_card
+from synth.engines.base import Engine, Message, Request, Sampling
+from synth.errors import SynthError
+from synth.export import export_rejections, export_rows
+from synth.fingerprint import prompt_hash
+from synth.folder import (
+    STORE,
+    check_ours,
+    check_same,
+    locked,
+    logged,
+    replace_text,
+    write_config,
+)
+from synth.inputs_file import GivenInputs, read_inputs
+from synth.models import ModelSpec, open_engine
+from synth.pipeline import Models, synthesize
+from synth.progress import Tally, duration, shown
+from synth.rows import Rejection, Row
+from synth.store import Store
+from synth.summary import Summary, summarize
+from synth.taskfile import Task
+from synth.templates import teacher_messages
+
+log = logging.getLogger("synth")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the command line says beside the task."""
+
+    target: ModelSpec
+    generator: ModelSpec
+    seed: int = 0
+    inputs_file: Path | None = None
+    concurrency: int = 32
+    batch_size: int | None = None
+    command: str = ""
+
+
+def run(
+    task: Task, settings: RunSettings, folder: Path, console: Console, resume_changed: bool = False
+) -> Summary:
+    """Make the dataset in `folder`, or go on making it.
+
+    Raises:
+        SynthError: see `synth.folder`, `synth.pipeline` and the engines.
+    """
+    given = _given(task, settings)
+    config = resolved(task, settings)
+    check_ours(folder)
+    with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
+        # A run that came to no answer (no server, a wrong model name) binds nobody.
+        if store.answers() and not resume_changed:
+            check_same(folder, config)
+        write_config(folder, config)
+        log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
+        tally = Tally(task.config.inputs.count)
+        try:
+            asyncio.run(_make(task, settings, store, tally, given, console))
+        except SynthError as error:
+            log.error("stopped: %s", error)
+            raise
+        except KeyboardInterrupt:
+            log.error("interrupted: %s", tally.line())
+            raise
+        splits = export_rows(store, folder, task.config.split.test, settings.seed)
+        export_rejections(store, folder / "rejected.jsonl")
+        summary = summarize(task, store, splits)
+        replace_text(folder / "README.md", dataset_card(config, summary))
+        log.info(
+            "done in %s: %d rows, %.0f tokens/s", duration(tally.seconds), summary.rows, tally.rate
+        )
+        return summary
+
+
+def preview(
+    task: Task,
+    settings: RunSettings,
+    console: Console,
+    show_row: Callable[[Row], None],
+    show_rejection: Callable[[Rejection], None],
+) -> Summary:
+    """Make a few whole rows by the path of `run`, kept nowhere, and show what was made.
+
+    Raises:
+        SynthError: as `run` does; what was made until then has been shown.
+    """
+    given = _given(task, settings)
+    with contextlib.closing(Store(":memory:")) as store:
+        tally = Tally(task.config.inputs.count)
+        try:
+            asyncio.run(_make(task, settings, store, tally, given, console))
+        finally:
+            for row in store.rows():
+                show_row(row)
+            for rejection in store.rejections():
+                show_rejection(rejection)
+        return summarize(task, store, {})
+
+
+def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
+    """Send a short input with and without the prompt: (tokens with it, tokens without).
+
+    Raises:
+        SynthError: the model is not there, or its chat template does not take the prompt.
+    """
+
+    async def ask() -> tuple[int, int]:
+        async with _engines(settings) as models:
+            question = (Message("user", "Hello."),)
+            one = Sampling(max_tokens=1)
+            teacher = await models.target.generate(
+                Request(teacher_messages(task.prompt, question), one)
+            )
+            floor = await models.target.generate(Request(question, one))
+            return teacher.prompt_tokens, floor.prompt_tokens
+
+    return asyncio.run(ask())
+
+
+def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
+    """The content of synth.yaml: everything that determines the rows, then `run`, which does not.
+
+    The plugin's evaluation reads `task.action_pattern` from it.
+    """
+    given = settings.inputs_file
+    return {
+        "task": task.config.model_dump(mode="json"),
+        "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt)},
+        "target": settings.target.described(),
+        "generator": settings.generator.described(),
+        "seed": settings.seed,
+        "inputs_file": None
+        if given is None
+        else {"name": given.name, "sha256": hashlib.sha256(given.read_bytes()).hexdigest()},
+        "run": {
+            "command": settings.command,
+            "target": settings.target.reached(),
+            "generator": settings.generator.reached(),
+            "concurrency": settings.concurrency,
+            "batch_size": settings.batch_size,
+            "versions": _versions(settings),
+        },
+    }
+
+
+def _given(task: Task, settings: RunSettings) -> GivenInputs | None:
+    if settings.inputs_file is None:
+        return None
+    return read_inputs(settings.inputs_file, task.config.inputs.count)
+
+
+async def _make(
+    task: Task,
+    settings: RunSettings,
+    store: Store,
+    tally: Tally,
+    given: GivenInputs | None,
+    console: Console,
+) -> None:
+    for note in given.notes if given else ():
+        log.warning(note)
+    async with _engines(settings) as models, shown(tally, console):
+        await synthesize(task, models, store, tally, settings.seed, given)
+
+
+@contextlib.asynccontextmanager
+async def _engines(settings: RunSettings) -> AsyncIterator[Models]:
+    """Both engines, which are one where target and generator are the same model."""
+    opened: list[Engine] = []
+    try:
+        opened.append(open_engine(settings.target, settings.concurrency, settings.batch_size))
+        if settings.generator != settings.target:
+            opened.append(
+                open_engine(settings.generator, settings.concurrency, settings.batch_size)
+            )
+        yield Models(opened[0], opened[-1])
+    finally:
+        for engine in opened:
+            await engine.close()
+
+
+def _versions(settings: RunSettings) -> dict[str, str]:
+    names = ["axolotl-genpi"]
+    engines = {settings.target.engine, settings.generator.engine}
+    names += ["openai"] if "openai" in engines else []
+    names += ["torch", "transformers"] if "transformers" in engines else []
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

@@ -1,0 +1,114 @@
+"""Stage 4: the model talks with itself, as the agent and as the agent's environment.
+
+Source: "self-role-playing conversation" of Generative Prompt Internalization (arXiv 2411.15927).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synth.config import Conversations
+from synth.engines.base import Answer, Message, Request
+from synth.errors import RowError
+from synth.filters import folded
+from synth.rows import Row
+from synth.store import Generate
+from synth.taskfile import Task
+from synth.templates import instructed, teacher_messages
+
+ENVIRONMENT = """\
+Play a part in a conversation with an AI agent. Your part: {environment}.
+The agent's turns come to you as the user's. Write what comes next in your part, in the same form \
+as your turns before, and never write a turn of the agent.
+When this is so: {end_condition}, write {end_marker} and nothing else."""
+# Chat templates want a user turn first, and the conversation starts with the environment's.
+OPENING = "Begin."
+
+
+async def conversations(
+    row: Row, target: Generate, generator: Generate, task: Task, seed: int
+) -> Row:
+    """Fill in `conversation`: assistant, user, assistant ... and why it ended.
+
+    The first assistant turn is the teacher output. Then the environment (played by the
+    generator) and the agent (the teacher) answer each other until an end. What is not good, an
+    empty turn for one, ends the conversation before it; what was good until then is kept.
+    """
+    settings = task.config.conversations
+    turns = [Message("assistant", row.teacher_output)]
+    spoken = row.input
+    while True:
+        end = _agent_end(turns, settings)
+        if end:
+            break
+        request = Request(environment_messages(row, turns, task), settings.sampling, seed)
+        turn, fault = await _ask(generator, request)
+        end = f"environment turn {fault}" if fault else _environment_end(turn, spoken, settings)
+        if end:
+            break
+        spoken = turn
+        history = (Message("user", row.input), *turns, Message("user", turn))
+        request = Request(teacher_messages(row.prompt, history), task.config.outputs.sampling, seed)
+        answer, fault = await _ask(target, request)
+        if fault or not answer:
+            end = f"agent turn {fault or 'empty'}"
+            break
+        turns += [Message("user", turn), Message("assistant", answer)]
+    return replace(row, conversation=tuple(turns), conversation_end=end)
+
+
+def environment_messages(row: Row, turns: Sequence[Message], task: Task) -> tuple[Message, ...]:
+    """What the environment is sent: its part, then the conversation with the roles swapped.
+
+    The prompt's instruction (its system turn, or else its first user turn) is left out. The
+    prompt's other turns stay: they show how the environment speaks.
+    """
+    settings = task.config.conversations
+    if len(row.prompt) == 1 and row.prompt[0].role == "user":
+        # The input stands in the instruction's own turn: take it alone.
+        shown: tuple[Message, ...] = (Message("user", row.input), *turns)
+    else:
+        shown = teacher_messages(row.prompt, (Message("user", row.input), *turns))[1:]
+    other = {"user": "assistant", "assistant": "user"}
+    swapped = [Message(other[turn.role], turn.content) for turn in shown]
+    if swapped[0].role == "assistant":
+        swapped.insert(0, Message("user", OPENING))
+    if settings.reminder:
+        last = swapped[-1]
+        swapped[-1] = Message(last.role, f"{last.content}\n\n{settings.reminder.strip()}")
+    system = ENVIRONMENT.format(
+        environment=settings.environment.strip().rstrip("."),
+        end_condition=settings.end_condition.strip().rstrip("."),
+        end_marker=settings.end_marker,
+    )
+    return instructed(task.config.prompt_role, system, swapped)
+
+
+async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
+    """The text, and why it can't be used ("" if it can)."""
+    try:
+        answer: Answer = await generate(request)
+    except RowError as error:
+        return "", error.reason
+    cut = "cut by the token limit" if answer.finish == "length" else ""
+    return answer.text.strip(), cut
+
+
+def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
+    if settings.end_pattern and re.search(settings.end_pattern, turns[-1].content):
+        return "end pattern"
+    if sum(turn.role == "assistant" for turn in turns) >= settings.max_turns:
+        return "turn limit"
+    return ""
+
+
+def _environment_end(turn: str, spoken: str, settings: Conversations) -> str:
+    if not turn:
+        return "environment turn empty"
+    if settings.end_marker in turn:
+        return "end marker"
+    if folded(turn) == folded(spoken):
+        return "environment repeats itself"
+    return ""

@@ -1,0 +1,177 @@
+"""Stage 1: the generator writes new inputs, after the example of a few seeds.
+
+Source: "pseudo user input generation" of Generative Prompt Internalization (arXiv 2411.15927).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+from synth.engines.base import Answer, Message, Request
+from synth.errors import RowError, SynthError
+from synth.filters import CUT, EMPTY, folded, input_fault
+from synth.fingerprint import derived_seed
+from synth.rows import Rejection
+from synth.store import Generate
+from synth.taskfile import Task
+from synth.templates import compile_wrap, instructed, prompt_text
+
+# So many tries with nothing but empty answers are enough to know.
+EMPTY_TRIES = 40
+
+DOCUMENT = """\
+Below, between two lines of dashes, are the instructions that an AI application works under.
+
+----------
+{prompt}
+----------
+
+You write what the users of this application send it. Whenever you are asked, write one new \
+example, unlike those before it and of the same form. Write the example alone, without a comment."""
+PLAIN = """\
+You write what the users of an AI application send it. Whenever you are asked, write one new \
+example, unlike those before it and of the same form. Write the example alone, without a comment."""
+
+
+@dataclass
+class _Tries:
+    """What became of the tries so far."""
+
+    made: int = 0
+    tried: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def drop(self, reason: str, text: str) -> None:
+        self.faults[reason] += 1
+        self.examples.setdefault(reason, text)
+
+
+def input_request(task: Task, seed: int, number: int) -> Request:
+    """What try `number` asks the generator: it depends on the task, the seed and the number."""
+    settings = task.config.inputs
+    draw = random.Random(f"{seed}-{number}")
+    shots = draw.sample(settings.seeds, min(settings.shots, len(settings.seeds)))
+    system = DOCUMENT.format(prompt=prompt_text(task.prompt)) if settings.show_prompt else PLAIN
+    turns: list[Message] = []
+    for shot in shots:
+        turns += [Message("user", settings.request), Message("assistant", shot.strip())]
+    turns.append(Message("user", settings.request))
+    messages = instructed(task.config.prompt_role, system, turns)
+    return Request(messages, settings.sampling, derived_seed(seed, f"input-{number}"))
+
+
+async def inputs(
+    task: Task, generate: Generate, seed: int, reject: Callable[[Rejection], None]
+) -> AsyncGenerator[str, None]:
+    """Yield `inputs.count` distinct, well-formed inputs, in order of try.
+
+    Tries run in rounds, each as large as the yield so far calls for; the inputs are the same
+    whatever order the answers come in.
+
+    Args:
+        task: the task.
+        generate: the generator.
+        seed: the run's seed.
+        reject: told of every try that gave no new input.
+
+    Raises:
+        SynthError: `count * max_tries` tries gave fewer, or the model answers with nothing.
+    """
+    settings = task.config.inputs
+    wrap = compile_wrap(settings.wrap) if settings.wrap else str.strip
+    seen = {folded(wrap(text)): "a seed" for text in settings.seeds}
+    tries = _Tries()
+    most = settings.count * settings.max_tries
+    while tries.made < settings.count:
+        if tries.tried >= most:
+            raise _gave_up(tries, settings.count)
+        rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
+        size = min(math.ceil((settings.count - tries.made) / rate), most - tries.tried)
+        first = tries.tried
+        round_ = [
+            asyncio.ensure_future(_ask(generate, input_request(task, seed, first + offset)))
+            for offset in range(size)
+        ]
+        try:
+            for number, answered in enumerate(round_, start=first):
+                answer = await answered
+                # The whole round is awaited, so that a second run finds every answer stored.
+                if tries.made == settings.count:
+                    continue
+                tries.tried += 1
+                text = answer.text.strip() if isinstance(answer, Answer) else ""
+                fault = (
+                    input_fault(answer, settings) if isinstance(answer, Answer) else answer.reason
+                )
+                detail = "" if isinstance(answer, Answer) else answer.detail
+                if fault is None:
+                    twin = seen.setdefault(folded(wrap(text)), f"try {number}")
+                    if twin != f"try {number}":
+                        fault, detail = "duplicate", f"the same as {twin}"
+                if fault is not None:
+                    tries.drop(fault, text)
+                    reject(Rejection("inputs", number, fault, detail, {"text": text}))
+                    _check_alive(tries)
+                    continue
+                tries.made += 1
+                yield wrap(text)
+        finally:
+            for answered in round_:
+                answered.cancel()
+            # Their errors are those that stopped the run; unheard, asyncio would print each.
+            await asyncio.gather(*round_, return_exceptions=True)
+
+
+async def _ask(generate: Generate, request: Request) -> Answer | RowError:
+    try:
+        return await generate(request)
+    except RowError as error:
+        return error
+
+
+def _check_alive(tries: _Tries) -> None:
+    if tries.tried >= EMPTY_TRIES and tries.faults[EMPTY] == tries.tried:
+        raise SynthError(
+            f"The generator answers with nothing: {tries.tried} tries for an input, all empty.",
+            "Look at what it is asked and answers: python -m synth preview TASK --model MODEL. "
+            "A base model without chat training, a wrong chat template, or an end token right "
+            "at the start are the usual causes.",
+        )
+
+
+def _gave_up(tries: _Tries, count: int) -> SynthError:
+    faults = dict(tries.faults)
+    duplicates = faults.pop("duplicate", 0)
+    malformed = ", ".join(f"{number} {reason}" for reason, number in sorted(
+        faults.items(), key=lambda item: -item[1]))  # fmt: skip
+    lines = [
+        f"Only {tries.made} of {count} inputs after {tries.tried} tries "
+        f"(yield {tries.made / tries.tried:.1%}): {duplicates} duplicates, "
+        f"{sum(faults.values())} malformed" + (f" ({malformed})." if malformed else ".")
+    ]
+    for reason, _ in tries.faults.most_common(3):
+        text = " ".join(tries.examples[reason].split())
+        lines.append(f"  {reason}: {text[:160]!r}")
+    if duplicates > sum(faults.values()):
+        cure = (
+            "The generator repeats itself: write more and more varied `inputs.seeds`, raise "
+            "`inputs.temperature`, or ask for fewer inputs (-n)."
+        )
+    elif faults.get(CUT, 0) * 2 > sum(faults.values()):
+        cure = (
+            "The generator does not come to an end: raise `inputs.max_tokens`, write shorter "
+            "`inputs.seeds`, or use a stronger --generator-model."
+        )
+    else:
+        cure = (
+            "If the examples look right, loosen `inputs.pattern`, `min_chars` or `max_chars`; if "
+            "not, write clearer `inputs.seeds` and `inputs.request`, or use a stronger "
+            "--generator-model."
+        )
+    return SynthError("\n".join(lines), cure + " What was made so far is kept.")

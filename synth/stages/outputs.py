@@ -1,0 +1,39 @@
+"""Stage 2: the target model answers the input without the prompt and with it.
+
+Source: "pseudo output generation" of Generative Prompt Internalization (arXiv 2411.15927).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from synth.engines.base import Message, Request
+from synth.filters import some_answer, whole_answer
+from synth.rows import Row
+from synth.store import Generate
+from synth.taskfile import Task
+from synth.templates import teacher_messages
+from synth.together import both
+
+
+async def outputs(row: Row, target: Generate, task: Task, seed: int) -> Row:
+    """Fill in `floor_output` and `teacher_output`.
+
+    The token limit may cut the floor output, which is shown and never trained on: without its
+    prompt a model often rambles. Such rows are counted.
+
+    Raises:
+        RowError: either is empty, or the token limit cut the teacher output.
+    """
+    settings = task.config.outputs
+    question = (Message("user", row.input),)
+    floor, teacher = await both(
+        target(Request(question, settings.sampling, seed)),
+        target(Request(teacher_messages(row.prompt, question), settings.sampling, seed)),
+    )
+    return replace(
+        row,
+        floor_output=some_answer(floor, "floor output"),
+        floor_cut=floor.finish == "length",
+        teacher_output=whole_answer(teacher, "teacher output", "outputs.max_tokens"),
+    )

@@ -1,0 +1,50 @@
+"""Stage 3: the generator explains why the prompt changes the answer.
+
+Source: "reason generation" of Generative Prompt Internalization (arXiv 2411.15927).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from synth.engines.base import Message, Request
+from synth.filters import whole_answer
+from synth.rows import Row
+from synth.store import Generate
+from synth.taskfile import Task
+from synth.templates import instructed, prompt_text
+
+QUESTION = """\
+## Prompt
+{prompt}
+
+## Input
+{input}
+
+## Answer without the prompt
+{floor}
+
+## Answer with the prompt
+{teacher}
+
+## Your task
+Why does the prompt change the answer?"""
+
+
+async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
+    """Fill in `reason`.
+
+    Raises:
+        RowError: it is empty or cut by the token limit.
+    """
+    settings = task.config.reasons
+    question = QUESTION.format(
+        prompt=prompt_text(row.prompt),
+        input=row.input,
+        floor=row.floor_output,
+        teacher=row.teacher_output,
+    )
+    turns = [Message("user", question)]
+    messages = instructed(task.config.prompt_role, settings.system, turns)
+    answer = await generator(Request(messages, settings.sampling, seed))
+    return replace(row, reason=whole_answer(answer, "reason", "reasons.max_tokens"))

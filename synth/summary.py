@@ -1,0 +1,98 @@
+"""What a run made, in numbers: for the terminal's end and the dataset card."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from synth.progress import STAGES
+from synth.store import Store
+from synth.taskfile import Task, shipped_tasks
+
+
+@dataclass
+class Summary:
+    """Counts of a finished run."""
+
+    wanted: int
+    rows: int
+    rejected: dict[str, Counter[str]]
+    ends: Counter[str] = field(default_factory=Counter)
+    turns: Counter[int] = field(default_factory=Counter)
+    splits: dict[str, int] = field(default_factory=dict)
+    well_formed: dict[str, float] = field(default_factory=dict)
+    floors_cut: int = 0
+
+    @property
+    def done(self) -> dict[str, int]:
+        """Rows that passed each stage."""
+        left = self.rows + sum(
+            counts.total() for stage, counts in self.rejected.items() if stage != "inputs"
+        )
+        passed = {"inputs": left}
+        for stage in STAGES[1:]:
+            left -= self.rejected.get(stage, Counter()).total()
+            passed[stage] = left
+        return passed
+
+
+def summarize(task: Task, store: Store, splits: dict[str, int]) -> Summary:
+    """Count what is in the store."""
+    summary = Summary(task.config.inputs.count, 0, store.rejected(), splits=splits)
+    pattern = task.config.action_pattern
+    formed: Counter[str] = Counter()
+    for row in store.rows():
+        summary.rows += 1
+        summary.ends[row.conversation_end] += 1
+        summary.floors_cut += row.floor_cut
+        summary.turns[sum(turn.role == "assistant" for turn in row.conversation)] += 1
+        if pattern is not None:
+            for name, text in (("teacher", row.teacher_output), ("floor", row.floor_output)):
+                formed[name] += re.search(pattern, text) is not None
+    if pattern is not None and summary.rows:
+        summary.well_formed = {name: formed[name] / summary.rows for name in ("teacher", "floor")}
+    return summary
+
+
+def counted(counts: Counter[str]) -> str:
+    """Counts as one line, the most frequent first."""
+    return ", ".join(f"{count} x {name}" for name, count in counts.most_common())
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print rows made and rejected by stage, with the reasons."""
+    table = Table()
+    table.add_column("stage")
+    table.add_column("made", justify="right")
+    table.add_column("rejected", justify="right")
+    table.add_column("why")
+    for stage, done in summary.done.items():
+        rejected = summary.rejected.get(stage, Counter())
+        why = "\n".join(f"{count} x {reason}" for reason, count in rejected.most_common())
+        table.add_row(stage, str(done), str(rejected.total()), why)
+    console.print(table)
+    console.print(f"Conversations ended by: {counted(summary.ends)}.")
+    if summary.floors_cut:
+        console.print(f"Floor outputs cut by the token limit, and kept: {summary.floors_cut}.")
+    if summary.well_formed:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.well_formed.items())
+        console.print(f"Answers with a well-formed action: {shares}.")
+
+
+def next_step(task: Task, folder: Path) -> str:
+    """What to do with the dataset."""
+    name = task.config.name
+    if name in shipped_tasks() and task.source.parent == shipped_tasks()[name]:
+        return f"Next: axolotl train recipes/genpi_{name}.yml"
+    return (
+        "Next: in an axolotl YAML,\n"
+        "  plugins: [genpi_plugin.GenPIPlugin]\n"
+        f"  datasets: [{{path: {folder}, type: genpi_plugin.strategy}}]\n"
+        "  genpi: {}\n"
+        "and then: axolotl train YOUR.yml"
+    )

@@ -1,0 +1,27 @@
+"""Two questions at once, both heard to the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar, cast
+
+from synth.errors import RowError
+
+First = TypeVar("First")
+Second = TypeVar("Second")
+
+
+async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
+    """Await two things side by side; neither is left running when the other fails.
+
+    Raises:
+        Exception: what one of them raised; what stops the run before what rejects a row, and the
+            first's before the second's, so that the same reason is counted in every run.
+    """
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    errors.sort(key=lambda error: isinstance(error, RowError))
+    if errors:
+        raise errors[0]
+    return cast(tuple[First, Second], tuple(results))

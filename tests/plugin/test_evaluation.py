@@ -1,0 +1,150 @@
+"""The evaluation's parts against naive references and known answers."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from genpi_plugin.chat import ChatView
+from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation import intervals
+from genpi_plugin.evaluation.data import read_inputs
+from genpi_plugin.evaluation.measure import kl_sum, measure, recite
+from genpi_plugin.evaluation.prefix import common_prefix
+from genpi_plugin.evaluation.scores import find_action, make_scores
+from genpi_plugin.evaluation.subject import Subject
+from genpi_plugin.evaluation.summary import summarize
+from tests.tiny import make_model, make_tokenizer
+
+PROMPT = [{"role": "system", "content": "You are a shop assistant. Answer with one action. " * 4}]
+INPUTS = ["a red shirt", "I need a cotton shirt in size medium", "shirt", "results page, Buy Now"]
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    """Floor and teacher of one tiny model, and a student that is the floor (no adapter at all)."""
+    model, view = make_model(), ChatView(make_tokenizer())
+    return (
+        Subject("teacher", model, view, PROMPT, batch_size=3),
+        Subject("floor", model, view, batch_size=3),
+        Subject("student", model, view, adapter=True, batch_size=3),
+    )
+
+
+def quiet(label, total):
+    import contextlib
+
+    return contextlib.nullcontext(lambda count: None)
+
+
+def test_batched_answers_with_a_cached_prompt_are_those_of_one_at_a_time(subjects):
+    teacher = subjects[0]
+    requests = teacher.requests(INPUTS)
+    made = teacher.generate(requests, 12)
+    for request, generated in zip(requests, made, strict=True):
+        ids = torch.tensor([request])
+        plain = teacher.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False,
+            eos_token_id=teacher.end_ids, pad_token_id=0,
+        )  # fmt: skip
+        assert generated.ids == plain[0, ids.shape[1] :].tolist()
+
+
+def test_logprobs_with_a_cached_prompt_are_those_of_a_plain_forward(subjects):
+    teacher = subjects[0]
+    requests = teacher.requests(INPUTS)
+    answers = [list(range(20, 20 + 3 + i)) for i in range(len(INPUTS))]
+    seen = set()
+    for batch, found in teacher.logprobs(requests, answers):
+        for index, logprobs in zip(batch, found, strict=True):
+            ids = torch.tensor([requests[index] + answers[index]])
+            with torch.no_grad():
+                logits = teacher.model(ids, use_cache=False).logits[0]
+            start = len(requests[index]) - 1
+            plain = logits[start : start + len(answers[index])].log_softmax(-1)
+            torch.testing.assert_close(logprobs, plain, rtol=1e-4, atol=1e-4)
+            seen.add(index)
+    assert seen == set(range(len(INPUTS)))
+
+
+def test_kl_by_hand_and_against_itself():
+    p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
+    expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
+    assert kl_sum(p.log(), q.log()) == pytest.approx(expected)
+    assert kl_sum(p.log(), p.log()) == 0.0
+
+
+def test_a_student_that_is_the_floor_has_internalized_nothing(subjects):
+    teacher, floor, student = subjects
+    scores = make_scores(r"(?P<action>\w+)")
+    measured = measure(INPUTS, teacher, [floor, student], scores, 10, quiet)
+    recitals = recite(student, measured, "floor", teacher, 2, quiet)
+    metrics = summarize(measured, recitals, seed=0, facts={})
+    assert metrics["internalization"] == {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    assert metrics["systems"]["teacher"]["agreement"]["value"] == 1.0
+    assert metrics["systems"]["floor"]["kl_to_teacher"]["value"] > 0
+    assert metrics["recitation"]["n"] == 2
+    assert recitals[0].input == INPUTS[0]
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_intervals_hold_the_value_and_narrow_with_more_inputs():
+    rng = np.random.default_rng(0)
+    few, many = rng.random(20).tolist(), rng.random(2000).tolist()
+    small, large = intervals.mean(few, 0), intervals.mean(many, 0)
+    assert small.ci_low < small.value < small.ci_high
+    assert large.ci_high - large.ci_low < (small.ci_high - small.ci_low) / 5
+    assert intervals.mean(few, 0) == small
+
+
+def test_internalization_and_retention_by_hand():
+    assert intervals.internalization([1.0, 1.0], [4.0, 4.0], 0).value == pytest.approx(0.75)
+    assert intervals.internalization([0.0, 0.0], [4.0, 1.0], 0).value == 1.0
+    assert intervals.ratio_of_sums([1.0, 3.0], [1.0, 7.0], 0).value == 0.5
+    found = intervals.retention([0.5, 0.7], [0.2, 0.2], [1.0, 1.0], 0)
+    assert found.value == pytest.approx(0.5)
+    undefined = intervals.retention([0.5, 0.7], [1.0, 1.0], [1.0, 1.0], 0)
+    assert undefined == intervals.Interval(None, None, None)
+
+
+def test_actions_are_found_and_compared_with_white_space_folded():
+    pattern = re.compile(r"Action:\s*(?P<action>search\[[^\]]+\])")
+    assert find_action(pattern, "Thought: x\nAction:\n search[red  shirt]") == "search[red shirt]"
+    assert find_action(pattern, "Sure! I can help.") is None
+    scores = make_scores(pattern.pattern)
+    assert scores["agreement"]("Action: search[a\nb]", "Action: search[a b]") == 1.0
+    assert scores["agreement"]("no action", "no action") == 0.0
+    assert scores["valid"]("Action: search[x]", "") == 1.0
+    assert scores["chrf"]("the same", "the same") == pytest.approx(100.0)
+    assert set(make_scores(None)) == {"exact", "chrf"}
+
+
+def test_common_prefix():
+    assert common_prefix([[1, 2, 3], [1, 2], [1, 2, 9]]) == [1, 2]
+    assert common_prefix([[1], [2]]) == []
+    assert common_prefix([]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("empty.jsonl", "", "holds no inputs"),
+        ("bad.jsonl", '{"input": "a"}\n{"text": "b"}\n', "line 2: no `input`"),
+        ("blank.jsonl", '{"input": " "}\n', "line 1: `input` is empty"),
+    ],
+)
+def test_a_bad_input_file_is_refused(tmp_path, name, content, says):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(GenPIError, match=says):
+        read_inputs(tmp_path / name)
+
+
+def test_inputs_are_read_from_jsonl_and_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"input": "one\\ntwo", "more": 1}\n\n{"input": "three"}\n')
+    (tmp_path / "a.txt").write_text("one\n\nthree\n")
+    assert read_inputs(tmp_path / "a.jsonl") == ["one\ntwo", "three"]
+    assert read_inputs(tmp_path / "a.txt") == ["one", "three"]

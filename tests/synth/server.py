@@ -1,0 +1,232 @@
+"""A scripted server that speaks OpenAI's chat completions, on a free port of this machine.
+
+    with serve(lambda messages: "You said: " + messages[-1]["content"]) as server:
+        engine = OpenAIEngine("tiny", base_url=server.url)
+        ...
+        assert server.count == 1
+
+In a test file, `from tests.synth.server import serve`; there is no fixture to import, a `with` is
+as short.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A scripted answer with more to it than its text."""
+
+    text: str | None
+    finish: str = "stop"
+
+
+@dataclass
+class Failure:
+    """An HTTP error to answer with: `body` as JSON. Status 0 drops the connection."""
+
+    status: int
+    body: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class ScriptedServer:
+    """What the server was asked, and what it is to answer.
+
+    `requests` are the bodies of the chat requests that were answered, `keys` their Authorization
+    headers, `refused` counts the failures sent, and `most_at_once` is the highest number of
+    requests that were under way together. `failures` are used up first, one a request; `always`
+    (when set) answers every request.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[list[dict[str, str]]], str | Reply | None],
+        models: Sequence[str] | None = ("tiny",),
+        delay: float = 0.0,
+    ) -> None:
+        self.answer = answer
+        self.models = models
+        self.delay = delay
+        self.failures: list[Failure] = []
+        self.always: Failure | None = None
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.refused = 0
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    @property
+    def count(self) -> int:
+        """How many chat requests were answered."""
+        return len(self.requests)
+
+    def handle(self, body: dict[str, Any], key: str | None) -> Failure | dict[str, Any]:
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            failure = self.failures.pop(0) if self.failures else self.always
+            if failure is None:
+                self.requests.append(body)
+                self.keys.append(key)
+            else:
+                self.refused += 1
+        try:
+            if self.delay:
+                time.sleep(self.delay)
+            if failure is not None:
+                return failure
+            return _completion(body, self.answer(body["messages"]))
+        finally:
+            with self._lock:
+                self._at_once -= 1
+
+
+@contextmanager
+def serve(
+    answer: Callable[[list[dict[str, str]]], str | Reply | None],
+    models: Sequence[str] | None = ("tiny",),
+    delay: float = 0.0,
+) -> Iterator[ScriptedServer]:
+    """Run a `ScriptedServer`.
+
+    Args:
+        answer: the messages of a request -> the text that answers it.
+        models: what `/v1/models` lists, and the only ones that are known; None: any name goes,
+            and there is no list.
+        delay: seconds before each answer.
+    """
+    server = ScriptedServer(answer, models, delay)
+    thread = threading.Thread(target=server._http.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server._http.shutdown()
+        server._http.server_close()
+        thread.join()
+
+
+def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, Any]:
+    reply = answer if isinstance(answer, Reply) else Reply(answer)
+    words = sum(len(message["content"].split()) for message in body["messages"])
+    written = len((reply.text or "").split())
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": body["model"],
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": reply.text},
+                "finish_reason": reply.finish,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": words,
+            "completion_tokens": written,
+            "total_tokens": words + written,
+        },
+    }
+
+
+def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            if self.path != "/v1/models" or server.models is None:
+                self._send(404, {"detail": "Not Found"})
+                return
+            data = [{"id": name, "object": "model", "created": 0, "owned_by": "test"}
+                    for name in server.models]  # fmt: skip
+            self._send(200, {"object": "list", "data": data})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path != "/v1/chat/completions":
+                self._send(404, {"detail": "Not Found"})
+                return
+            if server.models is not None and body["model"] not in server.models:
+                message = f"The model `{body['model']}` does not exist."
+                self._send(404, {"error": {"message": message, "code": "model_not_found"}})
+                return
+            answer = server.handle(body, self.headers.get("Authorization"))
+            if isinstance(answer, dict):
+                self._send(200, answer)
+            elif answer.status:
+                self._send(answer.status, answer.body, answer.headers)
+            else:
+                self.close_connection = True
+
+        def _send(
+            self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
+        ) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Not on the terminal."""
+
+    return Handler
+
+
+@contextmanager
+def transformers_serve(folder: Path, seconds: float = 120) -> Iterator[str]:
+    """Run the real `transformers serve` on a model folder; gives the base URL.
+
+    It takes 10 to 30 seconds to start: for tests that are marked slow.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).parent / "transformers", "serve", folder]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
+    process = subprocess.Popen(
+        [*map(str, command), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + seconds
+        while not _healthy(port):
+            assert process.poll() is None, f"transformers serve ended with {process.returncode}"
+            assert time.monotonic() < until, f"transformers serve did not start in {seconds} s"
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False

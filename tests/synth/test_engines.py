@@ -1,0 +1,571 @@
+"""The engines: what a server or a model is asked, what comes back, and what is said on failure."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from synth.engines.base import Answer, Message, Request, Sampling
+from synth.engines.grouping import Group, choose_group, shared_prefix
+from synth.engines.openai import OpenAIEngine
+from synth.engines.transformers import TransformersEngine
+from synth.engines.weights import describe
+from synth.errors import EngineError, RowError
+from tests.synth.server import Failure, Reply, ScriptedServer, serve, transformers_serve
+from tests.tiny import CORPUS, save_tiny
+
+PROMPT = (
+    Message("system", " ".join(CORPUS) + " " + CORPUS[1]),
+    Message("user", CORPUS[4]),
+    Message("assistant", CORPUS[2]),
+)
+GREEDY = Sampling(max_tokens=24)
+SAMPLED = Sampling(temperature=1.0, top_p=0.9, max_tokens=24)
+
+
+def ask(text: str, sampling: Sampling = GREEDY, seed: int = 0, prompt=()) -> Request:
+    return Request((*prompt, Message("user", text)), sampling, seed)
+
+
+def answers(engine, requests: list[Request], one_by_one: bool = False) -> list[Answer]:
+    """Ask all at once (or one after the other) and close the engine."""
+
+    async def run() -> list[Answer]:
+        try:
+            if one_by_one:
+                return [await engine.generate(request) for request in requests]
+            return list(await asyncio.gather(*map(engine.generate, requests)))
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())
+
+
+def echo(messages: list[dict[str, str]]) -> str:
+    return "You said: " + messages[-1]["content"]
+
+
+def on(server: ScriptedServer, **arguments) -> OpenAIEngine:
+    return OpenAIEngine("tiny", server.url, **arguments)
+
+
+# --- a server ---
+
+
+def test_server_gets_the_request_and_its_reply_comes_back():
+    with serve(echo) as server:
+        request = ask("a red shirt", Sampling(0.7, 0.9, 64), seed=5, prompt=PROMPT)
+        [answer] = answers(on(server), [request])
+    assert (answer.text, answer.finish) == ("You said: a red shirt", "stop")
+    assert answer.completion_tokens == 5
+    [body] = server.requests
+    assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert body["messages"][0]["content"] == PROMPT[0].content
+    assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 0.9, 64)
+    assert body["seed"] == 5
+
+
+def test_greedy_request_sends_no_seed_and_no_top_p():
+    with serve(echo) as server:
+        answers(on(server), [ask("hello")])
+    assert server.requests[0]["temperature"] == 0
+    assert not {"seed", "top_p"} & set(server.requests[0])
+
+
+def test_cut_and_empty_answers_are_told():
+    with serve(lambda _: Reply("half an ans", "length")) as server:
+        assert answers(on(server), [ask("hello")])[0].finish == "length"
+    with serve(lambda _: None) as server:
+        assert answers(on(server), [ask("hello")])[0] == Answer("", "stop", 1, 0)
+
+
+def test_concurrency_is_kept():
+    with serve(echo, delay=0.03) as server:
+        got = answers(on(server, concurrency=3), [ask(str(i)) for i in range(12)])
+    assert [answer.text for answer in got] == [f"You said: {i}" for i in range(12)]
+    assert server.most_at_once == 3
+
+
+def test_key_is_read_from_the_named_variable(monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret-1")
+    with serve(echo) as server:
+        answers(on(server, api_key_env="MY_KEY"), [ask("hello")])
+        answers(on(server, api_key_env="NOT_SET_ANYWHERE"), [ask("hello")])
+    assert server.keys == ["Bearer secret-1", "Bearer none"]
+
+
+def test_no_key_and_no_server_of_ones_own(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(EngineError, match="OPENAI_API_KEY is not set"):
+        OpenAIEngine("gpt")
+
+
+@pytest.mark.parametrize("failure", [Failure(503), Failure(429), Failure(0)])
+def test_passing_failures_are_asked_again(failure):
+    failure.headers["Retry-After"] = "0.01"
+    with serve(echo) as server:
+        server.failures = [failure, failure]
+        [answer] = answers(on(server), [ask("hello")])
+    assert answer.text == "You said: hello"
+    assert server.refused == 2
+
+
+def failed(server: ScriptedServer, model: str = "tiny", **arguments) -> Exception:
+    engine = OpenAIEngine(model, server.url, max_retries=0, **arguments)
+    with pytest.raises((EngineError, RowError)) as caught:
+        answers(engine, [ask("hello")])
+    return caught.value
+
+
+def test_no_server_names_the_url():
+    with serve(echo) as server:
+        url = server.url
+    with pytest.raises(EngineError) as caught:
+        answers(OpenAIEngine("tiny", url, max_retries=0), [ask("hello")])
+    assert f"no server at {url}" in caught.value.cause
+    assert "--base-url" in caught.value.cure
+
+
+def test_slow_server_is_told_from_none():
+    with serve(echo, delay=1) as server:
+        error = failed(server, timeout=0.1)
+    assert isinstance(error, EngineError)
+    assert "did not answer within" in error.cause
+
+
+def test_unknown_model_names_those_there_are():
+    with serve(echo, models=["tiny", "small"]) as server:
+        error = failed(server, model="tinny")
+    assert isinstance(error, EngineError)
+    assert "'tinny'" in error.cause
+    assert "tiny, small" in error.cure
+
+
+def test_wrong_path_is_told_from_a_wrong_model():
+    with serve(echo) as server:
+        engine = OpenAIEngine("tiny", server.url.removesuffix("/v1"), max_retries=0)
+        with pytest.raises(EngineError) as caught:
+            answers(engine, [ask("hello")])
+    assert "ends in /v1" in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "told"),
+    [
+        (401, "Incorrect API key provided", "refused the API key in OPENAI_API_KEY"),
+        (429, "You exceeded your current quota", "You exceeded your current quota"),
+        (500, "CUDA error", "CUDA error"),
+        (400, "System role not supported", "System role not supported"),
+    ],
+)
+def test_lasting_failures_stop_the_run_with_the_servers_words(status, words, told):
+    with serve(echo) as server:
+        server.always = Failure(status, {"error": {"message": words}})
+        error = failed(server)
+    assert isinstance(error, EngineError)
+    assert told in error.cause
+    assert error.cure
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Too many.", "code": "context_length_exceeded"}},
+        {"error": {"message": "This model's maximum context length is 4096 tokens. However, ..."}},
+        {"error": {"message": "the request exceeds the available context size", "code": 400}},
+    ],
+)
+def test_too_long_a_request_rejects_its_row_only(body):
+    with serve(echo) as server:
+        server.always = Failure(400, body)
+        error = failed(server)
+    assert isinstance(error, RowError)
+    assert error.reason == "longer than the model's context"
+
+
+# --- which requests go together ---
+
+
+def test_shared_prefix_equals_the_naive_count():
+    draw = random.Random(0)
+    for _ in range(200):
+        a = [draw.randrange(2) for _ in range(draw.randrange(12))]
+        b = [*a[: draw.randrange(12)], *(draw.randrange(2) for _ in range(draw.randrange(6)))]
+        naive = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+        assert shared_prefix(a, b) == (min(len(a), len(b)) if naive is None else naive)
+
+
+def test_rows_with_the_prompt_go_together_and_share_it():
+    prompt = list(range(1000, 1100))
+    waiting = [[*prompt, i, i] for i in range(5)] + [[i, i, i] for i in range(5)]
+    assert choose_group(waiting, [], size=16) == Group((0, 1, 2, 3, 4), 100)
+    assert choose_group(waiting[5:] + waiting[:5], [], size=16) == Group((0, 1, 2, 3, 4), 0)
+    assert choose_group(waiting, [], size=3).rows == (0, 1, 2)
+    assert choose_group(waiting, [], size=16, share=False).prefix == 0
+
+
+def test_what_two_rows_share_beyond_the_prompt_is_not_taken_for_the_prompt():
+    prompt = list(range(1000, 1100))
+    waiting = [[*prompt, 1, 1, 1, 1], [*prompt, 1, 1, 1, 2]] + [[*prompt, i] for i in range(3, 9)]
+    assert choose_group(waiting, [], size=16).prefix == 100
+    assert choose_group(waiting[:2], [100], size=16).prefix == 100
+
+
+def test_a_lone_row_uses_a_known_prefix_and_leaves_a_token_to_read():
+    ids = list(range(200))
+    assert choose_group([ids], [150], size=16) == Group((0,), 150)
+    assert choose_group([ids], [], size=16) == Group((0,), 0)
+    assert choose_group([ids, ids], [], size=16) == Group((0, 1), 199)
+
+
+def test_rows_of_unlike_length_are_not_padded_to_each_other():
+    waiting = [[1] * 10, [2] * 900, [3] * 20]
+    assert choose_group(waiting, [], size=16).rows == (0, 2)
+
+
+# --- a model in this process ---
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def engine(folder: Path, **arguments) -> TransformersEngine:
+    return TransformersEngine(str(folder), dtype="float32", **arguments)
+
+
+def plain_tokens(folder: Path, request: Request) -> list[int]:
+    """What `generate` writes for this request alone, without anything of ours."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    messages = [{"role": m.role, "content": m.content} for m in request.messages]
+    inputs = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    out = model.generate(**inputs, max_new_tokens=request.sampling.max_tokens, do_sample=False)
+    return out[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+def plain_text(folder: Path, request: Request) -> str:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return tokenizer.decode(plain_tokens(folder, request), skip_special_tokens=True)
+
+
+def mixed_requests(sampling: Sampling = GREEDY) -> list[Request]:
+    """With the prompt and without, short and long, more than fit a batch, unlike limits."""
+    texts = [CORPUS[i % 5][: 5 + 7 * i] for i in range(10)]
+    with_prompt = [
+        ask(text, Sampling(sampling.temperature, sampling.top_p, 10 + 8 * i), i, PROMPT)
+        for i, text in enumerate(texts)
+    ]
+    return with_prompt + [ask(text, sampling, i) for i, text in enumerate(texts)]
+
+
+def test_answers_are_those_of_plain_generate(tiny):
+    requests = mixed_requests()
+    model = engine(tiny, batch_size=4)
+    got = answers(model, requests)
+    assert [a.text for a in got] == [plain_text(tiny, request) for request in requests]
+    assert len({a.text for a in got}) > 10
+
+
+def test_the_prompt_is_read_once(tiny, monkeypatch):
+    from synth.engines import local
+
+    read = []
+    real = local.LocalModel._prefix_cache
+
+    def watched(self, ids):
+        read.append(tuple(ids) in self._prefixes)
+        return real(self, ids)
+
+    monkeypatch.setattr(local.LocalModel, "_prefix_cache", watched)
+    answers(engine(tiny, batch_size=4), [ask(text, prompt=PROMPT) for text in "abcdefghijkl"])
+    assert read.count(False) == 1
+    assert read.count(True) >= 2
+
+
+def test_without_sharing_answers_are_the_same(tiny, monkeypatch):
+    from synth.engines import shared_prefix
+
+    requests = mixed_requests()
+    shared = answers(engine(tiny), requests)
+    monkeypatch.setattr(shared_prefix, "enable", lambda model: False)
+    assert answers(engine(tiny), requests) == shared
+
+
+def test_sampling_does_not_depend_on_the_rows_beside(tiny):
+    requests = mixed_requests(SAMPLED)
+    together = answers(engine(tiny, batch_size=7), requests)
+    alone = answers(engine(tiny, batch_size=7), requests[::-1], one_by_one=True)
+    assert together == alone[::-1]
+
+
+def test_seeds_draw_anew_and_repeat(tiny):
+    requests = [ask("a red shirt", SAMPLED, seed) for seed in range(8)]
+    first = answers(engine(tiny), requests)
+    assert len({answer.text for answer in first}) > 4
+    assert answers(engine(tiny), requests) == first
+
+
+def test_draws_follow_the_distribution():
+    import torch
+
+    from synth.engines.sampling import SeededSampler
+
+    probs = torch.tensor([0.05, 0.5, 0.15, 0.3])
+    rows = 4000
+    sampler = SeededSampler(
+        [Sampling(2.0, 0.9)] * rows, [random.Random(seed) for seed in range(rows)]
+    )
+    scores = sampler(torch.zeros(rows, 1), (2 * probs.log()).expand(rows, 4))
+    share = torch.bincount(scores.argmax(-1), minlength=4) / rows
+    assert share[0] == 0  # the others reach top_p without it
+    torch.testing.assert_close(share[1:], probs[1:] / 0.95, atol=0.03, rtol=0)
+
+
+def test_sampler_leaves_greedy_rows_alone():
+    import torch
+
+    from synth.engines.sampling import SeededSampler
+
+    sampler = SeededSampler([Sampling(), Sampling(1.0)], [random.Random(0), random.Random(0)])
+    scores = torch.randn(2, 8)
+    out = sampler(torch.zeros(2, 1), scores)
+    torch.testing.assert_close(out[0], scores[0])
+    assert out[1].isfinite().sum() == 1
+
+
+def test_attention_over_a_shared_prefix_is_the_ordinary_one():
+    import torch
+
+    from synth.engines.shared_prefix import attend
+
+    torch.manual_seed(0)
+    rows, heads, kv_heads, new, own, prefix, dim = 3, 6, 2, 4, 7, 11, 8
+    query = torch.randn(rows, heads, new, dim)
+    key, value = torch.randn(2, rows, kv_heads, own, dim)
+    prefix_key, prefix_value = torch.randn(2, kv_heads, prefix, dim)
+    mask = torch.ones(new, own, dtype=torch.bool).tril(own - new).expand(rows, 1, new, own).clone()
+    mask[1, :, :, :3] = False
+
+    def whole(part: torch.Tensor, tail: torch.Tensor) -> torch.Tensor:
+        joined = torch.cat([part.expand(rows, -1, -1, -1), tail], dim=2)
+        return joined.repeat_interleave(heads // kv_heads, dim=1)
+
+    seen = torch.cat([torch.ones(rows, 1, new, prefix, dtype=torch.bool), mask], dim=-1)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, whole(prefix_key, key), whole(prefix_value, value), attn_mask=seen, scale=1.0
+    )
+    got = attend(query, key, value, mask, prefix_key, prefix_value)
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("template", ["llama3", "gemma", "thinking"])
+def test_answers_end_where_the_template_ends_a_turn(template, tmp_path):
+    """As in models whose configuration names another end token than their template uses."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    from synth.engines.local import LocalModel
+
+    folder = save_tiny(tmp_path, template)
+    GenerationConfig(eos_token_id=0).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    end = tokenizer.eos_token_id
+    tokenizer.eos_token = "<|endoftext|>"
+    tokenizer.save_pretrained(folder)
+    assert LocalModel(str(folder), "float32", {}).end_ids == [0, end]
+
+
+def test_end_token_stops_and_limit_cuts(tiny):
+    """The token that ends the answer is not part of it."""
+    from synth.engines.local import LocalModel
+
+    request = ask("a red shirt", Sampling(max_tokens=12))
+    tokens = plain_tokens(tiny, request)
+    local = LocalModel(str(tiny), "float32", {})
+    model = engine(tiny)
+    model._local = local
+    [cut] = answers(model, [request])
+    assert (cut.finish, cut.completion_tokens) == ("length", 12)
+    local = LocalModel(str(tiny), "float32", {})
+    at = next(i for i in range(3, 12) if tokens[i] not in tokens[:i])
+    local.end_ids = [tokens[at]]
+    model = engine(tiny)
+    model._local = local
+    [ended] = answers(model, [request])
+    assert (ended.finish, ended.completion_tokens) == ("stop", at)
+    assert cut.text.startswith(ended.text)
+
+
+def test_too_long_a_request_rejects_its_row(tiny):
+    async def run():
+        model = engine(tiny)
+        results = await asyncio.gather(
+            model.generate(ask("word " * 3000)), model.generate(ask("short")),
+            return_exceptions=True,
+        )  # fmt: skip
+        await model.close()
+        return results
+
+    long, short = asyncio.run(run())
+    assert isinstance(long, RowError)
+    assert "2048" in long.detail
+    assert isinstance(short, Answer)
+
+
+def test_template_without_system_role_names_the_cure(tmp_path):
+    folder = save_tiny(tmp_path, "gemma")
+    with pytest.raises(EngineError) as caught:
+        answers(engine(folder), [ask("hello", prompt=PROMPT)])
+    assert "System role not supported" in caught.value.cause
+    assert "prompt_role: user" in caught.value.cure
+
+
+def test_no_model_folder():
+    with pytest.raises(EngineError, match=r"no model folder \./nothing/here"):
+        TransformersEngine("./nothing/here")
+
+
+def test_folder_without_a_model(tmp_path):
+    with pytest.raises(EngineError, match=r"no config\.json"):
+        TransformersEngine(str(tmp_path))
+
+
+def test_folder_without_weights(tmp_path):
+    folder = save_tiny(tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(EngineError, match="can't be loaded"):
+        answers(engine(folder), [ask("hello")])
+
+
+def test_no_chat_template(tmp_path):
+    folder = save_tiny(tmp_path)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(EngineError, match="no chat template"):
+        answers(engine(folder), [ask("hello")])
+
+
+def test_unknown_dtype(tiny):
+    with pytest.raises(EngineError, match="no dtype 'float7'"):
+        _ = TransformersEngine(str(tiny), dtype="float7").identity
+
+
+def test_identity_follows_the_content_not_the_place(tiny, tmp_path):
+    import shutil
+
+    moved = tmp_path / "elsewhere" / "model"
+    shutil.copytree(tiny, moved)
+    assert describe(str(moved)) == describe(str(tiny))
+    assert str(tmp_path) not in str(engine(moved).identity)
+    weights = bytearray((moved / "model.safetensors").read_bytes())
+    weights[-5] ^= 1
+    (moved / "model.safetensors").write_bytes(weights)
+    assert describe(str(moved)) != describe(str(tiny))
+
+
+def test_closing_cancels_what_is_under_way(tiny):
+    async def run():
+        model = engine(tiny)
+        tasks = [
+            asyncio.create_task(model.generate(ask(str(i), Sampling(max_tokens=1900))))
+            for i in range(3)
+        ]
+        await asyncio.sleep(0.5)
+        await asyncio.wait_for(model.close(), timeout=5)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert all(isinstance(end, asyncio.CancelledError) for end in asyncio.run(run()))
+
+
+def test_a_caller_that_gives_up_does_not_hold_up_the_others(tiny):
+    async def run():
+        model = engine(tiny, batch_size=2)
+        await model.generate(ask("warm", Sampling(max_tokens=1)))
+        gone = asyncio.create_task(model.generate(ask("gone", Sampling(max_tokens=1900))))
+        stays = asyncio.create_task(model.generate(ask("stays")))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        answer = await stays
+        await asyncio.sleep(0.2)
+        assert not model._futures
+        assert not model._batches
+        await model.close()
+        return answer
+
+    assert asyncio.run(run()).completion_tokens == 24
+
+
+def test_lack_of_memory_halves_the_batch(tiny, monkeypatch):
+    import torch
+
+    from synth.engines import local
+
+    real, sizes = local.LocalModel.start, []
+
+    def start(self, rows, prefix):
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, rows, prefix)
+
+    requests = [ask(text, SAMPLED) for text in "abcdefgh"]
+    expected = answers(engine(tiny), requests)
+    monkeypatch.setattr(local.LocalModel, "start", start)
+    assert answers(engine(tiny, batch_size=8), requests) == expected
+    assert sizes[:3] == [8, 4, 2]
+
+
+def test_an_error_in_the_model_reaches_its_callers(tiny, monkeypatch):
+    from synth.engines import local
+
+    def advance(self, batch, most, stop):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(local.LocalModel, "advance", advance)
+    with pytest.raises(RuntimeError, match="broken"):
+        answers(engine(tiny), [ask("hello"), ask("you")])
+
+
+@pytest.mark.slow
+def test_a_real_server_and_this_process_give_the_same_greedy_answers(tiny):
+    requests = [ask(text, prompt=PROMPT) for text in CORPUS]
+    with transformers_serve(tiny) as url:
+        served = answers(OpenAIEngine(str(tiny), url, concurrency=2), requests)
+        with pytest.raises(EngineError, match="nobody"):
+            answers(OpenAIEngine("nobody", url), requests[:1])
+    assert served == answers(engine(tiny), requests)
+
+
+def test_an_answer_ends_at_the_models_context(tiny):
+    [answer] = answers(engine(tiny), [ask("word " * 660, Sampling(max_tokens=1000))])
+    assert answer.finish == "length"
+    assert answer.prompt_tokens + answer.completion_tokens == 2048
+
+
+def test_models_with_a_sliding_window_are_answered_as_by_plain_generate(tmp_path):
+    """Their cache can't be cut into rows or shared, so their batches run to the end."""
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    folder = save_tiny(tmp_path)
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=16, initializer_range=0.2,
+        bos_token_id=0, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(folder)
+    requests = mixed_requests()
+    got = answers(engine(folder, batch_size=4), requests)
+    assert [answer.text for answer in got] == [plain_text(folder, r) for r in requests]
+    assert [a.completion_tokens for a in got] == [r.sampling.max_tokens for r in requests]
