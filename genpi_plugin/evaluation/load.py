@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,9 @@ from ..errors import GenPIError
 
 def load_config(path: Path, overrides: dict[str, Any]) -> Any:
     """axolotl's own reading of the YAML, with its messages held back."""
-    os.environ.setdefault("AXOLOTL_LOG_LEVEL", "WARNING")
-    os.environ.setdefault("AXOLOTL_DO_NOT_TRACK", "1")
     from axolotl.cli.config import load_cfg
 
+    logging.getLogger("axolotl").setLevel(logging.WARNING)
     cfg = load_cfg(str(path), inference=True, **overrides)
     if cfg.get("genpi") is None:
         raise GenPIError(
@@ -43,6 +44,8 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
 
     cfg.lora_model_dir = str(adapter)
     cfg.sample_packing = False
-    model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
+    # What it prints is about training: how many parameters would be trained.
+    with contextlib.redirect_stdout(io.StringIO()):
+        model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
     model.eval()
     return model, tokenizer

@@ -21,17 +21,17 @@ METRICS = {
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
 }
 
+HEADINGS = {FLOOR: "no prompt", TEACHER: "prompt", STUDENT: "adapter, no prompt"}
+
 
 def show(console: Console, metrics: dict[str, Any]) -> None:
     """Print the table of systems and, below it, the two figures that matter most."""
     table = Table(title=f"{metrics['n']} held-out inputs, 95 % intervals", title_justify="left")
     table.add_column("")
-    headings = {FLOOR: "floor\nno prompt, no adapter", TEACHER: "teacher\nprompt",
-                STUDENT: "student\nadapter, no prompt"}  # fmt: skip
     for name in metrics["systems"]:
-        table.add_column(headings.get(name, name), justify="right")
-    for row in table_rows(metrics):
-        table.add_row(*row)
+        table.add_column(f"{name}\n{HEADINGS.get(name, '')}", justify="right")
+    for label, *cells in table_rows(metrics):
+        table.add_row(label, *(cell.replace(" [", "\n[") for cell in cells))
     console.print(table)
     for line in headlines(metrics):
         console.print(line)
@@ -79,6 +79,10 @@ def write(
     (folder / "report.md").write_text(_page(metrics, measured), encoding="utf-8")
 
 
+def _heading(name: str) -> str:
+    return f"{name} ({HEADINGS[name]})" if name in HEADINGS else name
+
+
 def _figure(interval: dict[str, Any], form: str) -> str:
     if interval["value"] is None:
         return "not defined"
@@ -106,7 +110,10 @@ def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
 def _page(metrics: dict[str, Any], measured: Measured) -> str:
     systems = list(metrics["systems"])
     lines = ["# What was internalized", "", *(f"- {line}" for line in headlines(metrics)), ""]
-    lines += ["| | " + " | ".join(systems) + " |", "|---" * (len(systems) + 1) + "|"]
+    lines += [
+        "| | " + " | ".join(_heading(name) for name in systems) + " |",
+        "|---" * (len(systems) + 1) + "|",
+    ]
     lines += ["| " + " | ".join(row) + " |" for row in table_rows(metrics)]
     lines += ["", f"{metrics['n']} held-out inputs; intervals are 95 % percentile bootstrap over "
               "inputs. All answers: `answers.jsonl`; the recited prompt: `recital.md`.",
