@@ -23,7 +23,7 @@ from synth.together import both
 
 # Rows under way at once: enough to fill any batch, few enough to hold in memory.
 IN_FLIGHT = 256
-# After so many rows the run stops when at most this share of them came through.
+# After so many rejected rows a run stops when at most this share came through their stage.
 ENOUGH = 20
 ALIVE = 0.05
 
@@ -138,7 +138,7 @@ async def _make_row(run: _Run, row: Row) -> None:
         explained, talked = await both(_explain(run, row), _talk(run, row))
     except RowError as error:
         run.reject(Rejection(stage, row.position, error.reason, error.detail, _made(row)))
-        _check_alive(run.tally)
+        _check_alive(run.tally, stage)
         return
     run.store.add_row(replace(talked, reason=explained.reason))
     run.tally.ends[talked.conversation_end] += 1
@@ -165,10 +165,10 @@ def _made(row: Row) -> dict[str, object]:
     return made
 
 
-def _check_alive(tally: Tally) -> None:
-    done = tally.stages["conversations"].done
-    ended = done + _rejected_rows(tally)
-    if ended >= ENOUGH and done <= ALIVE * ended:
+def _check_alive(tally: Tally, stage: str) -> None:
+    """Stop when a stage lets (almost) nothing through; rows it has yet to see count neither way."""
+    passed, rejected = tally.stages[stage].done, tally.stages[stage].rejected.total()
+    if rejected >= ENOUGH and passed <= ALIVE * (passed + rejected):
         raise _no_rows(tally)
 
 

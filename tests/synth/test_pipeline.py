@@ -116,6 +116,25 @@ def test_a_model_that_says_nothing_stops_the_run_early(tmp_path):
     assert len(engine.asked) <= 2 * (IN_FLIGHT + 20)
 
 
+def test_early_rejections_do_not_stop_a_run_whose_rows_are_on_their_way(tmp_path):
+    """Every third teacher output is cut, and that is known long before any row has its reason."""
+
+    def script(messages, seed):
+        stage = stage_of(messages)
+        cut = stage == "teacher" and messages[-1].content.endswith(("1", "4", "7"))
+        return Answer("search[", "length") if cut else shop(messages, seed)
+
+    class SlowReasons(Scripted):
+        async def generate(self, request):
+            if stage_of(request.messages) == "reasons":
+                await asyncio.sleep(0.3)
+            return await super().generate(request)
+
+    task = make_task(tmp_path, conversations={"max_turns": 1})
+    store, _ = make(task, SlowReasons(script), given=texts(100))
+    assert len(list(store.rows())) == 70
+
+
 def test_a_small_run_without_rows_is_an_error_too(tmp_path):
     engine = Scripted(lambda m, s: "" if stage_of(m) == "floor" else shop(m, s))
     with pytest.raises(SynthError, match="0 of 3 rows came through"):
