@@ -6,7 +6,7 @@ VENV ?= .venv
 #   make env TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= $(shell $(PYTHON) -c 'import sys; print("torch==2.13.0" if sys.version_info < (3, 12) else "torch")')
 MODEL := models/smollm2
-DEMO_ROWS ?= 160
+DEMO_ROWS ?= 120
 # Python code of the environment, with its programs (accelerate, torchrun) on the path.
 RUN := . $(VENV)/bin/activate && AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1
 
