@@ -77,12 +77,15 @@ class Subject:
         Yields:
             indices of a batch, and for each a float32 tensor [answer tokens, vocabulary].
         """
-        with self._switched(), torch.inference_mode():
+        with self._switched():
             prefix = PrefixCache(self.model, requests)
-            for batch in self._batches([r + a for r, a in zip(requests, answers, strict=True)]):
-                rows = [requests[i][len(prefix) :] + answers[i] for i in batch]
+        for batch in self._batches([r + a for r, a in zip(requests, answers, strict=True)]):
+            rows = [requests[i][len(prefix) :] + answers[i] for i in batch]
+            # Not around the yield: the caller may ask another subject of the same model then.
+            with self._switched(), torch.inference_mode():
                 logits = self._forward(rows, prefix, [len(answers[i]) for i in batch])
-                yield batch, [row.float().log_softmax(-1) for row in logits]
+                found = [row.float().log_softmax(-1) for row in logits]
+            yield batch, found
 
     def _generate(
         self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int
@@ -115,7 +118,9 @@ class Subject:
     def _cut_at_end(self, ids: list[int], end_ids: list[int]) -> Generated:
         place = next((i for i, token in enumerate(ids) if token in end_ids), None)
         kept = ids if place is None else ids[: place + 1]
-        text = self.view.tokenizer.decode(kept, skip_special_tokens=True).strip()
+        text = self.view.tokenizer.decode(
+            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        ).strip()
         return Generated(kept, text, cut=place is None)
 
     def _forward(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from genpi_plugin.chat import ChatView
 from genpi_plugin.errors import GenPIError
@@ -36,8 +38,6 @@ def subjects():
 
 
 def quiet(label, total):
-    import contextlib
-
     return contextlib.nullcontext(lambda count: None)
 
 
@@ -90,6 +90,32 @@ def test_a_student_that_is_the_floor_has_internalized_nothing(subjects):
     assert metrics["recitation"]["n"] == 2
     assert recitals[0].input == INPUTS[0]
     json.dumps(metrics, allow_nan=False)
+
+
+def test_the_student_is_measured_with_its_adapter_and_the_others_without():
+    """One model with an adapter, systems interleaved, against a brute-force script."""
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
+    model, view = get_peft_model(make_model(), config), ChatView(make_tokenizer())
+    teacher = Subject("teacher", model, view, PROMPT, batch_size=3)
+    floor = Subject("floor", model, view, batch_size=3)
+    student = Subject("student", model, view, adapter=True, batch_size=3)
+    measured = measure(INPUTS, teacher, [floor, student], make_scores(None), 8, quiet)
+
+    def logprobs(request, answer, adapter):
+        ids = torch.tensor([request + answer])
+        with torch.no_grad(), contextlib.nullcontext() if adapter else model.disable_adapter():
+            logits = model(ids, use_cache=False).logits[0]
+        return logits[len(request) - 1 : -1].log_softmax(-1)
+
+    for index, text in enumerate(INPUTS):
+        [with_prompt], [without] = teacher.requests([text]), floor.requests([text])
+        answer = measured.answers["teacher"][index].ids
+        truth = logprobs(with_prompt, answer, adapter=False)
+        for system, adapter in (("floor", False), ("student", True)):
+            brute = kl_sum(truth, logprobs(without, answer, adapter))
+            assert measured.kl[system][index] == pytest.approx(brute, rel=1e-3, abs=1e-4)
+    assert measured.kl["student"] != pytest.approx(measured.kl["floor"], rel=1e-2)
 
 
 def test_intervals_hold_the_value_and_narrow_with_more_inputs():
