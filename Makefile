@@ -30,7 +30,7 @@ $(MODEL)/config.json: recipes/fetch_smollm2.py | $(VENV)/.ready
 demo: env $(MODEL)/config.json ## From a prompt to an adapter and a report, on a CPU
 	$(RUN) python -m synth run demo --model $(MODEL) -n $(DEMO_ROWS) -o data/demo
 	$(RUN) axolotl train recipes/genpi_demo.yml --launcher python
-	$(RUN) axolotl genpi-eval recipes/genpi_demo.yml
+	$(RUN) axolotl genpi-eval recipes/genpi_demo.yml --max-new-tokens 128
 
 test: env ## Run the tests (about 5 minutes on two cores)
 	$(RUN) python -m pytest -m "not slow"
