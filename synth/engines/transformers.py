@@ -89,6 +89,8 @@ class TransformersEngine:
         loop = asyncio.get_running_loop()
         if self._local is None:
             await loop.run_in_executor(self._thread, self._load)
+        if self._closed:  # while the model was loading
+            raise asyncio.CancelledError
         row = self._to_row(request)
         future = self._futures[row] = loop.create_future()
         self._waiting.append(row)

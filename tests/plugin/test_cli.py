@@ -83,8 +83,7 @@ def write_config(place: Path, name: str, **changes) -> str:
 
 def axolotl(place: Path, *arguments: str, ok: bool = True, stdin: str = "") -> str:
     """Run `axolotl` as a user would; returns all it printed."""
-    env = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200",
-           "FORCE_COLOR": "1"}  # fmt: skip
+    env = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     done = subprocess.run(
         [str(Path(sys.executable).parent / "axolotl"), *arguments],
         cwd=place,
@@ -159,17 +158,18 @@ def test_packed_trains_as_unpacked_does(place, trained):
 
 
 def test_preprocess_shows_the_whole_prompt_reason_and_end_token(place):
-    text = axolotl(place, "preprocess", write_config(place, "pre"), "--debug", "--debug-text-only")
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    told = (
+    text = axolotl(place, "preprocess", write_config(place, "pre"), "--debug")
+    # Every token is followed by its label and its id.
+    told = re.sub(r"\((-?\d+), \d+\) ?", "", text)
+    assert (
         "## Prompt\n<SYSTEM>:\nYou are a shop assistant. Answer with one action.\n\n<USER>:\n"
         "a red shirt\n\n<AGENT>:\nAction: search[red shirt]\n\n## Reason\n"
         "The prompt asks for an action, so the answer is one.<|im_end|>"
-    )
-    assert told in plain
-    # Green is trained on, red is not.
-    assert "\x1b[32m<|im_end|>" in text
-    assert "\x1b[31m<|im_start|>" in text
+    ) in told
+    assert "<|im_end|>(2, 2)" in text
+    assert "<|im_end|>(-100, 2)" in text
+    assert "<|im_start|>(-100, 1)" in text
+    assert "<|im_start|>(1, 1)" not in text
 
 
 def test_edited_data_is_tokenized_anew(place):

@@ -308,14 +308,14 @@ def test_preview_prints_whole_rows_and_keeps_nothing(tmp_path, server, monkeypat
 
 def test_preview_shows_what_was_rejected_even_when_nothing_came_through(tmp_path):
     def script(messages):
-        floor = stage_of(as_messages(messages)) == "floor"
-        return Reply("and so on and", "length") if floor else answers(messages)
+        teacher = stage_of(as_messages(messages)) == "teacher"
+        return Reply("and so on and", "length") if teacher else answers(messages)
 
     with serve(script, models=None) as server:
         task = write_task(tmp_path / "t")
         code, printed = synth("preview", task, "--model", "m", "--base-url", server.url)
     assert code == 1
-    assert "rejected in outputs: floor output cut by the token limit" in printed
+    assert "rejected in outputs: teacher output cut by the token limit" in printed
     assert "and so on and" in printed
     assert "0 of 3 rows came through" in printed
 

@@ -484,7 +484,10 @@ def test_closing_cancels_what_is_under_way(tiny):
         await asyncio.wait_for(model.close(), timeout=5)
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert all(isinstance(end, asyncio.CancelledError) for end in asyncio.run(run()))
+    # The model is random: one of them may have come to its end by then.
+    ends = [type(end) for end in asyncio.run(run())]
+    assert asyncio.CancelledError in ends
+    assert set(ends) <= {asyncio.CancelledError, Answer}
 
 
 def test_a_caller_that_gives_up_does_not_hold_up_the_others(tiny):
