@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -572,3 +574,12 @@ def test_models_with_a_sliding_window_are_answered_as_by_plain_generate(tmp_path
     got = answers(engine(folder, batch_size=4), requests)
     assert [answer.text for answer in got] == [plain_text(folder, r) for r in requests]
     assert [a.completion_tokens for a in got] == [r.sampling.max_tokens for r in requests]
+
+
+def test_importing_the_engines_imports_nothing_heavy():
+    script = (
+        "import sys, synth.engines.openai, synth.engines.transformers; "
+        "sys.exit(', '.join({'torch', 'transformers', 'openai'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
