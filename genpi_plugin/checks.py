@@ -70,5 +70,5 @@ def check_config(cfg: Mapping[str, Any]) -> None:
         raise ConfigError(
             "`gradient_checkpointing_kwargs: {use_reentrant: true}` fails on more than one process "
             "with two forward passes a step.",
-            "set `use_reentrant: false` (transformers' default).",
+            "remove it: with a `genpi:` block the default is `use_reentrant: false`.",
         )

@@ -29,6 +29,9 @@ class GenPIPlugin(BasePlugin):
                 raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
             settings = parse_settings(dict(cfg["genpi"]))
             check_config(cfg)
+            if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
+                # axolotl's default is reentrant, which DDP does not take with two passes a step.
+                cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
             mark = fingerprint(cfg, settings.model_dump())
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), mark)
 

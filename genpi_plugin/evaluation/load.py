@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ def load_config(path: Path, overrides: dict[str, Any]) -> Any:
     """axolotl's own reading of the YAML, with its messages held back."""
     from axolotl.cli.config import load_cfg
 
-    cfg = load_cfg(str(path), inference=True, **overrides)
-    _only_warnings()
+    with _quiet():
+        cfg = load_cfg(str(path), inference=True, **overrides)
     if cfg.get("genpi") is None:
         raise GenPIError(
             f"{path} has no `genpi:` block.", "give the config of a GenPI training run."
@@ -44,16 +45,18 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
 
     cfg.lora_model_dir = str(adapter)
     cfg.sample_packing = False
-    _only_warnings()
-    # What it prints is about training: how many parameters would be trained.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
         model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
     model.eval()
     return model, tokenizer
 
 
-def _only_warnings() -> None:
-    """Hold back what axolotl tells about loading; it sets its levels anew at every turn."""
-    for name in [*logging.root.manager.loggerDict, "axolotl"]:
-        if name.split(".")[0] == "axolotl":
-            logging.getLogger(name).setLevel(logging.WARNING)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what axolotl tells about loading: it is about training."""
+    logging.disable(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

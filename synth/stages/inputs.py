@@ -23,6 +23,11 @@ from synth.templates import compile_wrap, instructed, prompt_text
 
 # So many tries with nothing but empty answers are enough to know.
 EMPTY_TRIES = 40
+NOTHING_CURE = (
+    "Look at what it is asked and answers: python -m synth preview TASK --model MODEL. A base "
+    "model without chat training, a wrong chat template, or an end token right at the start are "
+    "the usual causes."
+)
 
 DOCUMENT = """\
 Below, between two lines of dashes, are the instructions that an AI application works under.
@@ -139,9 +144,7 @@ def _check_alive(tries: _Tries) -> None:
     if tries.tried >= EMPTY_TRIES and tries.faults[EMPTY] == tries.tried:
         raise SynthError(
             f"The generator answers with nothing: {tries.tried} tries for an input, all empty.",
-            "Look at what it is asked and answers: python -m synth preview TASK --model MODEL. "
-            "A base model without chat training, a wrong chat template, or an end token right "
-            "at the start are the usual causes.",
+            NOTHING_CURE,
         )
 
 
@@ -158,7 +161,9 @@ def _gave_up(tries: _Tries, count: int) -> SynthError:
     for reason, _ in tries.faults.most_common(3):
         text = " ".join(tries.examples[reason].split())
         lines.append(f"  {reason}: {text[:160]!r}")
-    if duplicates > sum(faults.values()):
+    if faults == {EMPTY: tries.tried}:
+        cure = NOTHING_CURE
+    elif duplicates > sum(faults.values()):
         cure = (
             "The generator repeats itself: write more and more varied `inputs.seeds`, raise "
             "`inputs.temperature`, or ask for fewer inputs (-n)."

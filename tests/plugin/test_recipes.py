@@ -27,6 +27,8 @@ def test_a_recipe_is_a_config_that_axolotl_takes(path, tmp_path, monkeypatch):
     assert cfg.genpi["on_overflow"] == "error"
     assert cfg.plugins == ["genpi_plugin.GenPIPlugin"]
     assert "genpi-" in cfg.dataset_prepared_path
+    if cfg.gradient_checkpointing:
+        assert cfg.gradient_checkpointing_kwargs["use_reentrant"] is False
     for key in yaml.safe_load(path.read_text()):
         assert cfg.get(key) is not None, f"axolotl dropped `{key}`"
 

@@ -21,9 +21,13 @@ def test_two_processes_train_as_one_does(place, monkeypatch):
     """DDP over gloo: the same rows a step, whoever computes them, give the same curve."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # A new adapter's random weights depend on the launcher: both go on from the same one.
+    start = write_config(place, "start", max_steps=1)
+    axolotl(place, "train", start, "--launcher", "python")
     # The whole training split is one step, so that the order of rows does not matter.
-    one = write_config(place, "one", micro_batch_size=4, gradient_accumulation_steps=4)
-    two = write_config(place, "two", micro_batch_size=4, gradient_accumulation_steps=2)
+    both = {"micro_batch_size": 4, "lora_model_dir": "out/start"}
+    one = write_config(place, "one", gradient_accumulation_steps=4, **both)
+    two = write_config(place, "two", gradient_accumulation_steps=2, **both)
     alone = losses(axolotl(place, "train", one, "--launcher", "python"))
     together = losses(
         axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
