@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
 
@@ -25,10 +25,22 @@ class GenPISettings(BaseModel):
     )
     prompt_generation_share: float = Field(
         default=1.0,
-        gt=0.0,
+        ge=0.0,
         le=1.0,
         description="Share of the rows that carry a prompt-generation half. The half is as long "
         "as the prompt, so with a long prompt it is most of the cost.",
+    )
+    distill_weight: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="Weight of the divergence KL(teacher‖student) over the behaviour tokens, added "
+        "to the joint loss. The teacher is the same model, adapter off, with the prompt.",
+    )
+    distill_top_k: int | None = Field(
+        default=128,
+        ge=1,
+        description="Likeliest tokens of the teacher that are kept at each position; all others "
+        "are one bucket. null keeps the whole vocabulary.",
     )
     student_prompt: Literal["never", "always", "random"] = Field(
         default="never",
@@ -41,13 +53,26 @@ class GenPISettings(BaseModel):
         description="What happens to a pair longer than `sequence_len`. Nothing is ever cut.",
     )
 
+    @model_validator(mode="after")
+    def _trains_something(self) -> GenPISettings:
+        if not (self.trains_behaviour or self.trains_prompt_generation):
+            raise ValueError(
+                "sft_weight: 0, prompt_generation_share: 0 and distill_weight: 0 leave nothing to "
+                "train on"
+            )
+        return self
+
+    @property
+    def distills(self) -> bool:
+        return self.distill_weight > 0.0
+
     @property
     def trains_behaviour(self) -> bool:
-        return self.sft_weight > 0.0
+        return self.sft_weight > 0.0 or self.distills
 
     @property
     def trains_prompt_generation(self) -> bool:
-        return self.sft_weight < 1.0
+        return self.sft_weight < 1.0 and self.prompt_generation_share > 0.0
 
 
 class GenPIArgs(BaseModel):
@@ -73,6 +98,11 @@ def parse_settings(block: Any) -> GenPISettings:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
+        if not key:
+            raise ConfigError(
+                f"`genpi:`: {problem['msg'].removeprefix('Value error, ')}.",
+                "raise one of the three.",
+            ) from None
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, GenPISettings.model_fields, n=1)
             cure = f"did you mean `{near[0]}`? " if near else ""

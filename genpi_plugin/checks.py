@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
@@ -72,3 +74,30 @@ def check_config(cfg: Mapping[str, Any]) -> None:
             "with two forward passes a step.",
             "remove it: with a `genpi:` block the default is `use_reentrant: false`.",
         )
+
+
+def check_distillation(cfg: Mapping[str, Any]) -> None:
+    """Refuse what leaves no teacher.
+
+    Raises:
+        ConfigError: no adapter to switch off, or parameters that no process holds whole.
+    """
+    if not cfg.get("adapter"):
+        raise ConfigError(
+            "`genpi.distill_weight` needs an adapter: the teacher is the same model with the "
+            "adapter off.",
+            "set `adapter: lora` (or qlora), or remove `distill_weight`.",
+        )
+    if cfg.get("fsdp") or cfg.get("fsdp_config") or _zero_stage(cfg) == 3:
+        raise ConfigError(
+            "`genpi.distill_weight` does not go with FSDP or DeepSpeed ZeRO-3: the teacher reads "
+            "its rows with the whole model on each process.",
+            "use DDP or ZeRO-2, or remove `distill_weight`.",
+        )
+
+
+def _zero_stage(cfg: Mapping[str, Any]) -> int | None:
+    given = cfg.get("deepspeed")
+    if isinstance(given, str) and Path(given).is_file():
+        given = json.loads(Path(given).read_text())
+    return given["zero_optimization"].get("stage") if isinstance(given, dict) else None

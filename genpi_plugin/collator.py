@@ -8,6 +8,7 @@ prompt-generation half of 4 (2 supervised), the second with a behaviour half of 
     genpi_lengths              [3, 2, 4]
     genpi_behaviour_sequences  2                           the first two lengths are behaviour
     genpi_tokens               [2, 2]                      supervised: behaviour, prompt generation
+    genpi_teacher_key          []                          with distillation, one name for each row
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 
 from .chat import IGNORE_INDEX
-from .examples import BEHAVIOUR_SEQUENCES, LENGTHS
+from .examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
 
 TOKENS = "genpi_tokens"
 
@@ -43,6 +44,7 @@ class GenPICollator:
             LENGTHS: [len(ids) for ids, _ in ordered],
             BEHAVIOUR_SEQUENCES: len(behaviour),
             TOKENS: [_supervised(behaviour), _supervised(prompt_generation)],
+            TEACHER_KEY: [row[TEACHER_KEY] for row in rows if TEACHER_KEY in row],
         }
 
 

@@ -12,7 +12,8 @@ of its own, whose assistant turn holds the whole prompt and the whole reason.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from typing import Any
 
 from .args import GenPISettings
@@ -22,14 +23,26 @@ from .rows import Message, Row, prompt_text, teacher_messages
 
 LENGTHS = "genpi_lengths"
 BEHAVIOUR_SEQUENCES = "genpi_behaviour_sequences"
+# Only with `distill_weight`: the teacher's view of the behaviour half, and a name for it.
+TEACHER_IDS = "genpi_teacher_ids"
+TEACHER_LABELS = "genpi_teacher_labels"
+TEACHER_LENGTHS = "genpi_teacher_lengths"
+TEACHER_PROMPT = "genpi_teacher_prompt"
+TEACHER_KEY = "genpi_teacher_key"
 
 
 @dataclass
 class Pair:
-    """One row's two halves. A half is empty where the objective has no use for it."""
+    """One row's two halves. A half is empty where the objective has no use for it.
+
+    `teacher` is the behaviour half as the teacher reads it, behind the prompt: the same
+    supervised tokens in the same order. It is empty without distillation.
+    """
 
     behaviour: list[TokenSequence]
     prompt_generation: list[TokenSequence]
+    teacher: list[TokenSequence] = field(default_factory=list)
+    prompt_id: str = ""
 
     @property
     def behaviour_length(self) -> int:
@@ -41,15 +54,25 @@ class Pair:
 
     def columns(self) -> dict[str, Any]:
         """One dataset row: both halves one behind the other, and where each sequence ends."""
-        sequences = [*self.behaviour, *self.prompt_generation]
-        ids = [token for sequence in sequences for token in sequence.ids]
-        return {
+        ids, labels, lengths = _flat([*self.behaviour, *self.prompt_generation])
+        columns: dict[str, Any] = {
             "input_ids": ids,
-            "labels": [label for sequence in sequences for label in sequence.labels],
+            "labels": labels,
             "attention_mask": [1] * len(ids),
-            LENGTHS: [len(sequence.ids) for sequence in sequences],
+            LENGTHS: lengths,
             BEHAVIOUR_SEQUENCES: [len(self.behaviour)],
         }
+        if self.teacher:
+            ids, labels, lengths = _flat(self.teacher)
+            read = json.dumps([ids, labels, lengths])
+            columns |= {
+                TEACHER_IDS: ids,
+                TEACHER_LABELS: labels,
+                TEACHER_LENGTHS: lengths,
+                TEACHER_PROMPT: self.prompt_id,
+                TEACHER_KEY: hashlib.sha256(read.encode()).hexdigest()[:32],
+            }
+        return columns
 
 
 def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> Pair:
@@ -70,7 +93,24 @@ def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> 
             and is_among(index, settings.prompt_generation_share)
             else []
         ),
+        teacher=teacher_view(row, view) if settings.distills else [],
+        prompt_id=row.prompt_id,
     )
+
+
+def teacher_view(row: Row, view: ChatView) -> list[TokenSequence]:
+    """The conversation behind the prompt, with labels on the teacher's answers.
+
+    Raises:
+        TemplateError: an answer has other tokens here than in the student's view.
+    """
+    student: list[Message] = [{"role": "user", "content": row.input}]
+    before = teacher_messages(row.prompt, student)
+    for turn, message in enumerate(row.conversation):
+        if message["role"] == "assistant":
+            history = row.conversation[:turn]
+            view.check_same_answer([*student, *history], [*before, *history], message)
+    return view.sequences([*before, *row.conversation], train_from=len(before))
 
 
 def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[TokenSequence]:
@@ -100,6 +140,12 @@ def keeps_prompt(row: Row, settings: GenPISettings) -> bool:
     if settings.student_prompt == "random":
         return hashlib.sha256(row.id.encode()).digest()[0] % 2 == 0
     return settings.student_prompt == "always"
+
+
+def _flat(sequences: list[TokenSequence]) -> tuple[list[int], list[int], list[int]]:
+    ids = [token for sequence in sequences for token in sequence.ids]
+    labels = [label for sequence in sequences for label in sequence.labels]
+    return ids, labels, [len(sequence.ids) for sequence in sequences]
 
 
 def is_among(index: int, share: float) -> bool:

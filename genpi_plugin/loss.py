@@ -1,6 +1,7 @@
 """Contract 3: the joint loss. Pure torch.
 
     L = w / N_b * sum CE(behaviour tokens) + (1 - w) / N_p * sum CE(prompt-generation tokens)
+        + d / N_b * sum KL(teacher || student) over the behaviour tokens
 
 N_b and N_p count the supervised tokens of the whole optimizer step, over all accumulation
 micro-batches and all data-parallel ranks, so the shape of a batch does not change the loss. With
@@ -17,14 +18,24 @@ import torch
 import torch.nn.functional as F
 
 from .chat import IGNORE_INDEX
+from .targets import Targets
 
 
 @dataclass(frozen=True)
-class HalfSums:
-    """One value per half: sums of cross entropy in nats, or counts of supervised tokens."""
+class LossSums:
+    """Sums over tokens, in nats: cross entropy of each half, divergence of the behaviour half."""
 
     behaviour: torch.Tensor | float
     prompt_generation: torch.Tensor | float
+    divergence: torch.Tensor | float = 0.0
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Supervised tokens of each half."""
+
+    behaviour: float
+    prompt_generation: float
 
 
 def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -42,13 +53,38 @@ def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tens
     return F.cross_entropy(logits[supervised].float(), targets[supervised], reduction="sum")
 
 
-def joint_loss(sums: HalfSums, counts: HalfSums, sft_weight: float) -> torch.Tensor | float:
-    """Weigh the two halves' mean losses.
+def divergence_sum(logits: torch.Tensor, targets: torch.Tensor, teacher: Targets) -> torch.Tensor:
+    """Sum of KL(teacher || student) over supervised positions, in nats, in float32.
+
+    Both distributions are those over the teacher's k likeliest tokens and one bucket for all
+    others, so it is at most the divergence over the whole vocabulary, and 0 for equal ones.
 
     Args:
-        sums: sums of cross entropy over the tokens at hand.
+        logits: [rows, positions, vocabulary]; logits at a position predict its target.
+        targets: [rows, positions], -100 where there is no loss.
+        teacher: of the supervised positions, row after row.
+    """
+    student = logits[targets != IGNORE_INDEX].float()
+    token_ids = teacher.token_ids.long()
+    total = student.logsumexp(-1)
+    head = student.gather(-1, token_ids) - total[:, None]
+    divergence = (teacher.logprobs.exp() * (teacher.logprobs - head)).sum()
+    if token_ids.shape[-1] < student.shape[-1]:
+        tail = student.scatter(-1, token_ids, -torch.inf).logsumexp(-1) - total
+        divergence = divergence + (teacher.tail.exp() * (teacher.tail - tail)).sum()
+    return divergence
+
+
+def joint_loss(
+    sums: LossSums, counts: TokenCounts, sft_weight: float, distill_weight: float = 0.0
+) -> torch.Tensor | float:
+    """Weigh the mean losses.
+
+    Args:
+        sums: over the tokens at hand.
         counts: supervised tokens of the whole optimizer step, not only of those at hand.
         sft_weight: w, the weight of the behaviour half, in [0, 1].
+        distill_weight: d, the weight of the divergence, 0 or more.
 
     Returns:
         The share of the step's joint loss that the tokens at hand bring; shares add up to it.
@@ -56,4 +92,9 @@ def joint_loss(sums: HalfSums, counts: HalfSums, sft_weight: float) -> torch.Ten
     """
     behaviour = sums.behaviour / max(counts.behaviour, 1)
     prompt_generation = sums.prompt_generation / max(counts.prompt_generation, 1)
-    return sft_weight * behaviour + (1.0 - sft_weight) * prompt_generation
+    divergence = sums.divergence / max(counts.behaviour, 1)
+    return (
+        sft_weight * behaviour
+        + (1.0 - sft_weight) * prompt_generation
+        + distill_weight * divergence
+    )

@@ -9,7 +9,7 @@ from axolotl.integrations.base import BasePlugin
 from axolotl.utils.logging import get_logger
 
 from .args import parse_settings
-from .checks import check_config
+from .checks import check_config, check_distillation
 from .errors import ConfigError, plain_exit
 from .prepared import fingerprint, prepared_path
 
@@ -29,6 +29,8 @@ class GenPIPlugin(BasePlugin):
                 raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
             settings = parse_settings(dict(cfg["genpi"]))
             check_config(cfg)
+            if settings.distills:
+                check_distillation(cfg)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant, which DDP does not take with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
@@ -68,9 +70,14 @@ class GenPIPlugin(BasePlugin):
         return GenPICollator, {}
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
-        if _active(cfg):
-            trainer.genpi = parse_settings(dict(cfg.genpi))
-            trainer.layout = "packed" if cfg.sample_packing else "padded"
+        if not _active(cfg):
+            return
+        trainer.genpi = parse_settings(dict(cfg.genpi))
+        trainer.layout = "packed" if cfg.sample_packing else "padded"
+        if trainer.genpi.distills:
+            from .teacher import open_teacher
+
+            trainer.learn_from(open_teacher(cfg, trainer.genpi.distill_top_k))
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):

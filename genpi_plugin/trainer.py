@@ -1,4 +1,4 @@
-"""The trainer: call the model for each half, weigh the losses, report both."""
+"""The trainer: call the model for each half, weigh the losses, report them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import torch
 from axolotl.core.trainers.base import AxolotlTrainer
 
 from .args import GenPISettings
+from .chat import IGNORE_INDEX
 from .collator import TOKENS
-from .examples import BEHAVIOUR_SEQUENCES, LENGTHS
-from .layout import Layout, make_call
-from .loss import HalfSums, cross_entropy_sum, joint_loss
-from .meter import HalfMeter
+from .errors import plain_exit
+from .examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
+from .layout import Layout, ModelCall, make_call
+from .loss import LossSums, TokenCounts, cross_entropy_sum, divergence_sum, joint_loss
+from .meter import LossMeter
+from .teacher import Teacher
 
 
 class GenPITrainer(AxolotlTrainer):
@@ -25,8 +28,9 @@ class GenPITrainer(AxolotlTrainer):
         self.model_accepts_loss_kwargs = True
         self.genpi = GenPISettings()
         self.layout: Layout = "padded"
-        self._train_meter = HalfMeter()
-        self._eval_meter = HalfMeter()
+        self.teacher: Teacher | None = None
+        self._train_meter = LossMeter()
+        self._eval_meter = LossMeter()
 
     def compute_loss(
         self,
@@ -42,9 +46,9 @@ class GenPITrainer(AxolotlTrainer):
             num_items_in_batch: [2], supervised tokens of the step (behaviour, prompt
                 generation); without it, those of this batch.
         """
-        sums = self._half_sums(model, inputs)
+        sums = self._sums(model, inputs)
         counts = inputs[TOKENS] if num_items_in_batch is None else num_items_in_batch.tolist()
-        loss = joint_loss(sums, HalfSums(*counts), self.genpi.sft_weight)
+        loss = self._joint_loss(sums, TokenCounts(*counts))
         meter = self._train_meter if model.training else self._eval_meter
         meter.add(sums, inputs[TOKENS])
         if model.training:
@@ -54,37 +58,48 @@ class GenPITrainer(AxolotlTrainer):
                 loss = loss * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
 
-    def _half_sums(self, model: torch.nn.Module, inputs: dict[str, Any]) -> HalfSums:
+    def learn_from(self, teacher: Teacher) -> None:
+        """Take the divergence from a teacher, which takes over its view of the datasets."""
+        self.teacher = teacher
+        for name in ("train_dataset", "eval_dataset"):
+            if (dataset := getattr(self, name)) is not None:
+                setattr(self, name, teacher.claim(dataset))
+
+    def _sums(self, model: torch.nn.Module, inputs: dict[str, Any]) -> LossSums:
         lengths = inputs[LENGTHS]
         count = inputs[BEHAVIOUR_SEQUENCES]
         cut = sum(lengths[:count])
         ids, labels = inputs["input_ids"][0], inputs["labels"][0]
-        return HalfSums(
-            behaviour=self._call(
-                model, ids[:cut], labels[:cut], lengths[:count], self.genpi.trains_behaviour
-            ),
-            prompt_generation=self._call(
-                model, ids[cut:], labels[cut:], lengths[count:], self.genpi.trains_prompt_generation
-            ),
-        )
+        nothing = torch.zeros((), device=ids.device)
+        behaviour = divergence = prompt_generation = nothing
+        if self.genpi.trains_behaviour:
+            call = self._call(ids[:cut], labels[:cut], lengths[:count])
+            logits = call.run(model)
+            behaviour = cross_entropy_sum(logits, call.targets)
+            if self.teacher is not None:
+                divergence = self._divergence(logits, call, inputs[TEACHER_KEY])
+        # Another rank may have this half in its batch: wrapped models talk to each other in every
+        # forward, so all ranks make the same calls.
+        alone = self.accelerator.num_processes == 1
+        if self.genpi.trains_prompt_generation and (lengths[count:] or not alone):
+            call = self._call(ids[cut:], labels[cut:], lengths[count:])
+            prompt_generation = cross_entropy_sum(call.run(model), call.targets)
+        return LossSums(behaviour, prompt_generation, divergence)
 
-    def _call(
-        self,
-        model: torch.nn.Module,
-        ids: torch.Tensor,
-        labels: torch.Tensor,
-        lengths: list[int],
-        trained: bool,
-    ) -> torch.Tensor:
-        if lengths:
-            call = make_call(ids, labels, lengths, self.layout)
-            return cross_entropy_sum(call.run(model), call.targets)
-        if trained and self.accelerator.num_processes > 1:
-            # Another rank may have this half in its batch: wrapped models talk to each other in
-            # every forward, so all ranks make the same calls. One token, no loss.
-            nothing = torch.zeros(1, dtype=torch.long, device=ids.device)
-            return make_call(nothing, nothing - 100, [1], "padded").run(model).sum() * 0.0
-        return torch.zeros((), device=ids.device)
+    def _call(self, ids: torch.Tensor, labels: torch.Tensor, lengths: list[int]) -> ModelCall:
+        if not lengths:  # one token, no loss
+            ids = torch.zeros(1, dtype=torch.long, device=ids.device)
+            return make_call(ids, ids + IGNORE_INDEX, [1], "padded")
+        return make_call(ids, labels, lengths, self.layout)
+
+    def _divergence(self, logits: torch.Tensor, call: ModelCall, keys: list[str]) -> torch.Tensor:
+        assert self.teacher is not None
+        with plain_exit():
+            self.teacher.prepare(self.accelerator.unwrap_model(self.model), self.accelerator)
+        return divergence_sum(logits, call.targets, self.teacher.targets(keys, logits.device))
+
+    def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
+        return joint_loss(sums, counts, self.genpi.sft_weight, self.genpi.distill_weight)
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
@@ -115,10 +130,12 @@ class GenPITrainer(AxolotlTrainer):
         self._eval_meter.reset()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         metrics = self._metrics(self._eval_meter)
-        means = HalfSums(
-            metrics.get("behaviour_loss", 0.0), metrics.get("prompt_generation_loss", 0.0)
+        means = LossSums(
+            metrics.get("behaviour_loss", 0.0),
+            metrics.get("prompt_generation_loss", 0.0),
+            metrics.get("divergence", 0.0),
         )
-        metrics["loss"] = float(joint_loss(means, HalfSums(1, 1), self.genpi.sft_weight))
+        metrics["loss"] = float(self._joint_loss(means, TokenCounts(1, 1)))
         output.metrics.update({f"{metric_key_prefix}_{k}": v for k, v in metrics.items()})
         return output
 
@@ -128,7 +145,7 @@ class GenPITrainer(AxolotlTrainer):
             self._train_meter.reset()
         super().log(logs, start_time)
 
-    def _metrics(self, meter: HalfMeter) -> dict[str, float]:
+    def _metrics(self, meter: LossMeter) -> dict[str, float]:
         return meter.metrics(self.genpi, self._sum_over_ranks, self.args.device)
 
     def _count_tokens(self, inputs: dict[str, Any]) -> None:
@@ -147,6 +164,6 @@ class GenPITrainer(AxolotlTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         """Keep the pair's columns, which the model's forward does not name."""
         super()._set_signature_columns_if_needed()
-        for name in (LENGTHS, BEHAVIOUR_SEQUENCES):
+        for name in (LENGTHS, BEHAVIOUR_SEQUENCES, TEACHER_KEY):
             if name not in self._signature_columns:
                 self._signature_columns.append(name)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ..chat import ChatView
+from ..prefix import PrefixCache, logits_after
 from ..rows import Message, teacher_messages
-from .prefix import PrefixCache
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Subject:
         with self._switched():
             prefix = PrefixCache(self.model, requests)
         for batch in self._batches([r + a for r, a in zip(requests, answers, strict=True)]):
-            rows = [requests[i][len(prefix) :] + answers[i] for i in batch]
+            rows = [requests[i] + answers[i] for i in batch]
             # Not around the yield: the caller may ask another subject of the same model then.
             with self._switched(), torch.inference_mode():
-                logits = self._forward(rows, prefix, [len(answers[i]) for i in batch])
+                logits = self._before_answers(rows, prefix, [len(answers[i]) for i in batch])
                 found = [row.float().log_softmax(-1) for row in logits]
             yield batch, found
 
@@ -123,28 +123,17 @@ class Subject:
         ).strip()
         return Generated(kept, text, cut=place is None)
 
-    def _forward(
+    def _before_answers(
         self, rows: list[list[int]], prefix: PrefixCache, answer_lengths: list[int]
     ) -> list[torch.Tensor]:
-        """Logits before each answer token; rows follow the prefix, padded on the right."""
-        width = max(len(row) for row in rows)
-        ids = torch.full((len(rows), width), self._pad_id)
-        mask = torch.zeros((len(rows), len(prefix) + width), dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(prefix) + len(row)] = 1
-        first = min(len(row) - n for row, n in zip(rows, answer_lengths, strict=True)) - 1
-        cache = prefix.for_batch(len(rows))
-        logits = self.model(
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask.to(self.model.device),
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=width - first,
-        ).logits
+        """Logits before each answer token of sequences that end with an answer."""
+        ends = [len(row) - len(prefix) - 1 for row in rows]
+        starts = [end - n for end, n in zip(ends, answer_lengths, strict=True)]
+        first = min(starts)
+        logits = logits_after(self.model, prefix, rows, torch.arange(first, max(ends)))
         return [
-            logits[place, len(row) - n - 1 - first : len(row) - 1 - first]
-            for place, (row, n) in enumerate(zip(rows, answer_lengths, strict=True))
+            logits[place, start - first : end - first]
+            for place, (start, end) in enumerate(zip(starts, ends, strict=True))
         ]
 
     def _batches(self, sequences: Sequence[list[int]]) -> list[list[int]]:

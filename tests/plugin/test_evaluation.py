@@ -16,10 +16,10 @@ from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation import intervals
 from genpi_plugin.evaluation.data import read_inputs
 from genpi_plugin.evaluation.measure import kl_sum, measure, recite
-from genpi_plugin.evaluation.prefix import common_prefix
 from genpi_plugin.evaluation.scores import find_action, make_scores
 from genpi_plugin.evaluation.subject import Subject
 from genpi_plugin.evaluation.summary import summarize
+from genpi_plugin.prefix import common_prefix
 from tests.tiny import make_model, make_tokenizer
 
 PROMPT = [{"role": "system", "content": "You are a shop assistant. Answer with one action. " * 4}]

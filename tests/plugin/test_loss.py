@@ -13,7 +13,7 @@ from genpi_plugin.chat import ChatView
 from genpi_plugin.collator import TOKENS, GenPICollator
 from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
 from genpi_plugin.layout import make_call
-from genpi_plugin.loss import HalfSums, cross_entropy_sum, joint_loss
+from genpi_plugin.loss import LossSums, TokenCounts, cross_entropy_sum, joint_loss
 from genpi_plugin.rows import parse
 from tests.tiny import make_model, make_tokenizer
 
@@ -58,7 +58,7 @@ def our_loss(model, pairs, weight: float, layout: str) -> torch.Tensor:
                  (ids[cut:], labels[cut:], lengths[count:])):  # fmt: skip
         call = make_call(*part, layout)
         sums.append(cross_entropy_sum(call.run(model), call.targets))
-    return joint_loss(HalfSums(*sums), HalfSums(*batch[TOKENS]), weight)
+    return joint_loss(LossSums(*sums), TokenCounts(*batch[TOKENS]), weight)
 
 
 @pytest.mark.parametrize("layout", ["padded", "packed"])
@@ -110,7 +110,7 @@ def test_two_tokens_by_hand():
     logits = torch.log(torch.tensor([[[0.25, 0.75], [0.5, 0.5]]]))
     total = cross_entropy_sum(logits, torch.tensor([[1, 0]]))
     assert total.item() == pytest.approx(-math.log(0.75) - math.log(0.5))
-    loss = joint_loss(HalfSums(total, 3 * total), HalfSums(2, 6), 0.7)
+    loss = joint_loss(LossSums(total, 3 * total), TokenCounts(2, 6), 0.7)
     assert loss.item() == pytest.approx(total.item() / 2)
 
 
@@ -127,7 +127,7 @@ def test_masked_positions_change_nothing_and_get_no_gradient():
 
 
 def test_a_half_without_tokens_brings_nothing():
-    loss = joint_loss(HalfSums(torch.tensor(6.0), torch.tensor(0.0)), HalfSums(3, 0), 0.7)
+    loss = joint_loss(LossSums(torch.tensor(6.0), torch.tensor(0.0)), TokenCounts(3, 0), 0.7)
     assert loss.item() == pytest.approx(1.4)
 
 

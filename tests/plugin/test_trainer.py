@@ -37,14 +37,17 @@ def student():
     )
 
 
-def trainer(tmp_path, settings, batch=1, accumulation=ROWS, layout="padded", steps=3):
+def trainer(
+    tmp_path, settings, batch=1, accumulation=ROWS, layout="padded", steps=3, made=None,
+    teacher=None,
+):  # fmt: skip
     # Imported here: axolotl takes its time, and most tests do without it.
     from axolotl.core.training_args import AxolotlTrainingArguments
 
     from genpi_plugin.trainer import GenPITrainer
 
-    data = Dataset.from_list([pair.columns() for pair in pairs(settings)])
-    made = GenPITrainer(
+    data = Dataset.from_list([pair.columns() for pair in made or pairs(settings)])
+    built = GenPITrainer(
         model=student(),
         args=AxolotlTrainingArguments(
             output_dir=str(tmp_path),
@@ -65,9 +68,11 @@ def trainer(tmp_path, settings, batch=1, accumulation=ROWS, layout="padded", ste
         data_collator=GenPICollator(None),
         eval_data_collator=GenPICollator(None),
     )
-    made.genpi = settings
-    made.layout = layout
-    return made
+    built.genpi = settings
+    built.layout = layout
+    if teacher is not None:
+        built.learn_from(teacher)
+    return built
 
 
 def trajectory(made):

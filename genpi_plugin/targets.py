@@ -1,0 +1,78 @@
+"""The teacher's targets: its distribution before each behaviour token, cut to the likeliest.
+
+The k likeliest tokens are kept one by one, everything else as one bucket, the tail. The tail's
+probability is part of the loss, so cutting does not draw the student towards a distribution that
+the teacher does not have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Log-probabilities in nats, float32, of `tokens` positions.
+
+    Shapes: token_ids [tokens, k] int32, logprobs [tokens, k], tail [tokens] (-inf where the k
+    tokens are the whole vocabulary).
+    """
+
+    token_ids: torch.Tensor
+    logprobs: torch.Tensor
+    tail: torch.Tensor
+
+    @classmethod
+    def of(cls, logits: torch.Tensor, top_k: int | None) -> Targets:
+        """From logits [tokens, vocabulary]; `top_k=None` keeps the whole vocabulary."""
+        logprobs = logits.float().log_softmax(-1)
+        top = logprobs.topk(min(top_k or logprobs.shape[-1], logprobs.shape[-1]), dim=-1)
+        rest = logprobs.scatter(-1, top.indices, -torch.inf)
+        return cls(top.indices.int(), top.values, rest.logsumexp(-1))
+
+    @classmethod
+    def join(cls, parts: Sequence[Targets]) -> Targets:
+        """One behind the other."""
+        return cls(
+            torch.cat([part.token_ids for part in parts]),
+            torch.cat([part.logprobs for part in parts]),
+            torch.cat([part.tail for part in parts]),
+        )
+
+    def to(self, device: torch.device) -> Targets:
+        return Targets(self.token_ids.to(device), self.logprobs.to(device), self.tail.to(device))
+
+
+class TargetStore:
+    """Targets on disk, a file for each row's key; the system's page cache is their memory.
+
+    Files appear whole or not at all, so that a run which was stopped goes on where it was, and
+    processes may write side by side.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def put(self, key: str, targets: Targets) -> None:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        save_file({name: value.cpu().contiguous() for name, value in vars(targets).items()},
+                  unfinished)  # fmt: skip
+        unfinished.replace(path)
+
+    def get(self, keys: Iterable[str]) -> Targets:
+        """The targets of rows, one behind the other."""
+        return Targets.join([Targets(**load_file(self._path(key))) for key in keys])
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
