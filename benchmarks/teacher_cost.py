@@ -28,8 +28,8 @@ from genpi_plugin.args import GenPISettings
 from genpi_plugin.chat import ChatView
 from genpi_plugin.collator import TOKENS, GenPICollator
 from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY, Pair, make_pair
-from genpi_plugin.layout import make_call
-from genpi_plugin.loss import divergence_sum
+from genpi_plugin.head import SupervisedHead
+from genpi_plugin.layout import make_calls
 from genpi_plugin.rows import parse
 from genpi_plugin.targets import TargetStore
 from genpi_plugin.teacher import Teacher
@@ -85,14 +85,16 @@ def _teach(model: Any, pairs: list[Pair], store: TargetStore) -> None:
 def _epoch(model: Any, pairs: list[Pair], store: TargetStore) -> None:
     model.train()
     collate = GenPICollator(None)
+    head = SupervisedHead(model)
     for start in range(0, len(pairs), 4):
         batch = collate([pair.columns() for pair in pairs[start : start + 4]])
         count = batch[BEHAVIOUR_SEQUENCES]
-        call = make_call(
-            batch["input_ids"][0], batch["labels"][0], batch[LENGTHS][:count], "padded"
+        calls = make_calls(
+            batch["input_ids"][0], batch["labels"][0], batch[LENGTHS][:count], "bucketed"
         )
-        targets = store.get(batch[TEACHER_KEY])
-        loss = divergence_sum(call.run(model), call.targets, targets) / batch[TOKENS][0]
+        teacher = store.get(batch[TEACHER_KEY])
+        sums = [head.loss_sums(model, call, teacher)[1] for call in calls]
+        loss = torch.stack(sums).sum() / batch[TOKENS][0]
         loss.backward()
         model.zero_grad()
 

@@ -88,12 +88,17 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
             "adapter off.",
             "set `adapter: lora` (or qlora), or remove `distill_weight`.",
         )
-    if cfg.get("fsdp") or cfg.get("fsdp_config") or _zero_stage(cfg) == 3:
+    if shards_parameters(cfg):
         raise ConfigError(
             "`genpi.distill_weight` does not go with FSDP or DeepSpeed ZeRO-3: the teacher reads "
             "its rows with the whole model on each process.",
             "use DDP or ZeRO-2, or remove `distill_weight`.",
         )
+
+
+def shards_parameters(cfg: Mapping[str, Any]) -> bool:
+    """Whether each process holds parts of the parameters only: FSDP, DeepSpeed ZeRO-3."""
+    return bool(cfg.get("fsdp") or cfg.get("fsdp_config") or _zero_stage(cfg) == 3)
 
 
 def _zero_stage(cfg: Mapping[str, Any]) -> int | None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from .chat import IGNORE_INDEX
 from .targets import Targets
 
 
@@ -39,38 +38,31 @@ class TokenCounts:
 
 
 def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Sum of cross entropy over supervised positions, in nats, in float32.
+    """Sum of cross entropy over tokens, in nats.
 
     Args:
-        logits: [rows, positions, vocabulary]; logits at a position predict its target.
-        targets: [rows, positions], -100 where there is no loss.
-
-    Returns:
-        A scalar, 0 with a gradient of zeros when nothing is supervised. In plain torch:
-        `F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")`.
+        logits: [tokens, vocabulary], float32; each predicts its target.
+        targets: [tokens].
     """
-    supervised = targets != IGNORE_INDEX
-    return F.cross_entropy(logits[supervised].float(), targets[supervised], reduction="sum")
+    return F.cross_entropy(logits, targets, reduction="sum")
 
 
-def divergence_sum(logits: torch.Tensor, targets: torch.Tensor, teacher: Targets) -> torch.Tensor:
-    """Sum of KL(teacher || student) over supervised positions, in nats, in float32.
+def divergence_sum(logits: torch.Tensor, teacher: Targets) -> torch.Tensor:
+    """Sum of KL(teacher || student) over tokens, in nats.
 
     Both distributions are those over the teacher's k likeliest tokens and one bucket for all
     others, so it is at most the divergence over the whole vocabulary, and 0 for equal ones.
 
     Args:
-        logits: [rows, positions, vocabulary]; logits at a position predict its target.
-        targets: [rows, positions], -100 where there is no loss.
-        teacher: of the supervised positions, row after row.
+        logits: the student's, [tokens, vocabulary], float32.
+        teacher: of the same tokens.
     """
-    student = logits[targets != IGNORE_INDEX].float()
     token_ids = teacher.token_ids.long()
-    total = student.logsumexp(-1)
-    head = student.gather(-1, token_ids) - total[:, None]
+    total = logits.logsumexp(-1)
+    head = logits.gather(-1, token_ids) - total[:, None]
     divergence = (teacher.logprobs.exp() * (teacher.logprobs - head)).sum()
-    if token_ids.shape[-1] < student.shape[-1]:
-        tail = student.scatter(-1, token_ids, -torch.inf).logsumexp(-1) - total
+    if token_ids.shape[-1] < logits.shape[-1]:
+        tail = logits.scatter(-1, token_ids, -torch.inf).logsumexp(-1) - total
         divergence = divergence + (teacher.tail.exp() * (teacher.tail - tail)).sum()
     return divergence
 

@@ -9,7 +9,7 @@ from axolotl.integrations.base import BasePlugin
 from axolotl.utils.logging import get_logger
 
 from .args import parse_settings
-from .checks import check_config, check_distillation
+from .checks import check_config, check_distillation, shards_parameters
 from .errors import ConfigError, plain_exit
 from .prepared import fingerprint, prepared_path
 
@@ -49,11 +49,17 @@ class GenPIPlugin(BasePlugin):
             cfg["device_map"] = {"": "cpu"}
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """Say that the CPU is meant where there is nothing else: bf16 is refused otherwise."""
+        """What the joint loss needs of DDP, and that a CPU is meant where there is nothing else."""
+        if not _active(cfg):
+            return {}
         import torch
 
-        on_cpu = _active(cfg) and not torch.accelerator.is_available()
-        return {"use_cpu": True} if on_cpu else {}
+        # Ranks may call the model unequally often in a step, and sending buffers would be a
+        # conversation in each call. A language model's buffers are constants.
+        arguments: dict[str, Any] = {"ddp_broadcast_buffers": False}
+        if not torch.accelerator.is_available():
+            arguments["use_cpu"] = True  # bf16 is refused otherwise
+        return arguments
 
     def get_trainer_cls(self, cfg: Any) -> type | None:
         if not _active(cfg):
@@ -73,7 +79,9 @@ class GenPIPlugin(BasePlugin):
         if not _active(cfg):
             return
         trainer.genpi = parse_settings(dict(cfg.genpi))
-        trainer.layout = "packed" if cfg.sample_packing else "padded"
+        trainer.sharded = shards_parameters(cfg)
+        unpacked = "padded" if trainer.sharded else "bucketed"
+        trainer.layout = "packed" if cfg.sample_packing else unpacked
         if trainer.genpi.distills:
             from .teacher import open_teacher
 

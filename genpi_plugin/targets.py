@@ -45,6 +45,13 @@ class Targets:
             torch.cat([part.tail for part in parts]),
         )
 
+    def select(self, order: torch.Tensor) -> Targets:
+        """The positions in `order` ([tokens] indices)."""
+        return Targets(self.token_ids[order], self.logprobs[order], self.tail[order])
+
+    def part(self, part: slice) -> Targets:
+        return Targets(self.token_ids[part], self.logprobs[part], self.tail[part])
+
     def to(self, device: torch.device) -> Targets:
         return Targets(self.token_ids.to(device), self.logprobs.to(device), self.tail.to(device))
 

@@ -8,13 +8,14 @@ import torch
 from axolotl.core.trainers.base import AxolotlTrainer
 
 from .args import GenPISettings
-from .chat import IGNORE_INDEX
 from .collator import TOKENS
 from .errors import plain_exit
 from .examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
-from .layout import Layout, ModelCall, make_call
-from .loss import LossSums, TokenCounts, cross_entropy_sum, divergence_sum, joint_loss
+from .head import SupervisedHead
+from .layout import Layout, make_calls
+from .loss import LossSums, TokenCounts, joint_loss
 from .meter import LossMeter
+from .targets import Targets
 from .teacher import Teacher
 
 
@@ -28,6 +29,9 @@ class GenPITrainer(AxolotlTrainer):
         self.model_accepts_loss_kwargs = True
         self.genpi = GenPISettings()
         self.layout: Layout = "padded"
+        # Whether each process holds parts of the parameters only (ZeRO-3, FSDP).
+        self.sharded = False
+        self._head: SupervisedHead | None = None
         self.teacher: Teacher | None = None
         self._train_meter = LossMeter()
         self._eval_meter = LossMeter()
@@ -73,30 +77,45 @@ class GenPITrainer(AxolotlTrainer):
         nothing = torch.zeros((), device=ids.device)
         behaviour = divergence = prompt_generation = nothing
         if self.genpi.trains_behaviour:
-            call = self._call(ids[:cut], labels[:cut], lengths[:count])
-            logits = call.run(model)
-            behaviour = cross_entropy_sum(logits, call.targets)
-            if self.teacher is not None:
-                divergence = self._divergence(logits, call, inputs[TEACHER_KEY])
+            teacher = self._targets(inputs[TEACHER_KEY])
+            behaviour, divergence = self._half(
+                model, ids[:cut], labels[:cut], lengths[:count], teacher
+            )
         # Another rank may have this half in its batch: wrapped models talk to each other in every
-        # forward, so all ranks make the same calls.
+        # forward, so all ranks call.
         alone = self.accelerator.num_processes == 1
         if self.genpi.trains_prompt_generation and (lengths[count:] or not alone):
-            call = self._call(ids[cut:], labels[cut:], lengths[count:])
-            prompt_generation = cross_entropy_sum(call.run(model), call.targets)
+            prompt_generation, _ = self._half(model, ids[cut:], labels[cut:], lengths[count:])
         return LossSums(behaviour, prompt_generation, divergence)
 
-    def _call(self, ids: torch.Tensor, labels: torch.Tensor, lengths: list[int]) -> ModelCall:
-        if not lengths:  # one token, no loss
-            ids = torch.zeros(1, dtype=torch.long, device=ids.device)
-            return make_call(ids, ids + IGNORE_INDEX, [1], "padded")
-        return make_call(ids, labels, lengths, self.layout)
+    def _half(
+        self,
+        model: torch.nn.Module,
+        ids: torch.Tensor,
+        labels: torch.Tensor,
+        lengths: list[int],
+        teacher: Targets | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy and divergence of one half of a batch, summed over its tokens."""
+        if self._head is None:
+            self._head = SupervisedHead(self._plain_model, apart=not self.sharded)
+        sums = [
+            self._head.loss_sums(model, call, teacher)
+            for call in make_calls(ids, labels, lengths, self.layout)
+        ]
+        cross_entropies, divergences = zip(*sums, strict=True)
+        return sum(cross_entropies), sum(divergences)
 
-    def _divergence(self, logits: torch.Tensor, call: ModelCall, keys: list[str]) -> torch.Tensor:
-        assert self.teacher is not None
+    def _targets(self, keys: list[str]) -> Targets | None:
+        if self.teacher is None:
+            return None
         with plain_exit():
-            self.teacher.prepare(self.accelerator.unwrap_model(self.model), self.accelerator)
-        return divergence_sum(logits, call.targets, self.teacher.targets(keys, logits.device))
+            self.teacher.prepare(self._plain_model, self.accelerator)
+        return self.teacher.targets(keys, self.args.device)
+
+    @property
+    def _plain_model(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
 
     def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
         return joint_loss(sums, counts, self.genpi.sft_weight, self.genpi.distill_weight)

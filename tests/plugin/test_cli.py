@@ -131,6 +131,36 @@ def test_train_reports_both_losses_and_leaves_adapter_and_manifest(place, traine
         assert len(manifest["data"]["fingerprint"]) == 16
 
 
+def test_the_teacher_reads_each_row_once_for_all_runs(place):
+    """Distillation: a first run, resumed, then packed with another weight."""
+    both = {"genpi": {"sft_weight": 0.6, "distill_weight": 1.0}}
+    name = write_config(place, "taught", eval_strategy="steps", eval_steps=4, **both)
+    text = axolotl(place, "train", name, "--launcher", "python")
+    assert "the teacher reads 20 of 20 rows" in text
+    steps = [entry for entry in losses(text) if "loss" in entry]
+    for entry in steps:
+        joint = 0.6 * entry["behaviour_loss"] + 0.4 * entry["prompt_generation_loss"]
+        assert entry["loss"] == pytest.approx(joint + entry["divergence"], rel=2e-3)
+    [evaluated] = [entry for entry in losses(text) if "eval_loss" in entry]
+    assert evaluated["eval_divergence"] > 0
+
+    name = write_config(
+        place, "taught_on", resume_from_checkpoint="out/taught/checkpoint-2", **both
+    )
+    text = axolotl(place, "train", name, "--launcher", "python")
+    assert "the teacher reads 0 of 20 rows" in text
+    assert [entry["loss"] for entry in losses(text) if "loss" in entry] == [
+        entry["loss"] for entry in steps[2:]
+    ]
+
+    packed = {"sample_packing": True, "micro_batch_size": 1, "max_steps": 2}
+    other = {"genpi": {"sft_weight": 1.0, "distill_weight": 0.5}, "learning_rate": 1e-3}
+    name = write_config(place, "taught_packed", **packed, **other)
+    text = axolotl(place, "train", name, "--launcher", "python")
+    assert "the teacher reads 0 of 20 rows" in text
+    assert all(entry["divergence"] > 0 for entry in losses(text) if "loss" in entry)
+
+
 def test_resumed_is_uninterrupted(place, trained):
     name = write_config(place, "resumed", resume_from_checkpoint="out/plain/checkpoint-2")
     text = axolotl(place, "train", name, "--launcher", "python")

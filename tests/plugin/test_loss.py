@@ -7,12 +7,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.chat import ChatView
 from genpi_plugin.collator import TOKENS, GenPICollator
 from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
-from genpi_plugin.layout import make_call
+from genpi_plugin.head import SupervisedHead
+from genpi_plugin.layout import PADDING, SMALL_CALL, buckets, make_calls
 from genpi_plugin.loss import LossSums, TokenCounts, cross_entropy_sum, joint_loss
 from genpi_plugin.rows import parse
 from tests.tiny import make_model, make_tokenizer
@@ -53,15 +56,15 @@ def our_loss(model, pairs, weight: float, layout: str) -> torch.Tensor:
     ids, labels, lengths = batch["input_ids"][0], batch["labels"][0], batch[LENGTHS]
     count = batch[BEHAVIOUR_SEQUENCES]
     cut = sum(lengths[:count])
+    head = SupervisedHead(model)
     sums = []
     for part in ((ids[:cut], labels[:cut], lengths[:count]),
                  (ids[cut:], labels[cut:], lengths[count:])):  # fmt: skip
-        call = make_call(*part, layout)
-        sums.append(cross_entropy_sum(call.run(model), call.targets))
+        sums.append(sum(head.loss_sums(model, call)[0] for call in make_calls(*part, layout)))
     return joint_loss(LossSums(*sums), TokenCounts(*batch[TOKENS]), weight)
 
 
-@pytest.mark.parametrize("layout", ["padded", "packed"])
+@pytest.mark.parametrize("layout", ["bucketed", "padded", "packed"])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.7, 1.0])
 def test_loss_and_gradients_are_the_official_ones(layout, weight):
     pairs = pairs_of()
@@ -78,52 +81,116 @@ def test_loss_and_gradients_are_the_official_ones(layout, weight):
 
 
 def test_packed_sequences_do_not_see_each_other():
-    """Changing one sequence's tokens leaves the other's logits as they are, to the last bit."""
+    """Changing one sequence's tokens leaves the other's logits as they are."""
     model = make_model()
     ids = torch.arange(20, 60)
     labels = ids.clone()
     labels[[0, 20]] = -100
     changed = ids.clone()
     changed[:20] += 100
-    calls = [make_call(x, labels, [20, 20], "packed") for x in (ids, changed)]
+    calls = [make_calls(x, labels, [20, 20], "packed")[0] for x in (ids, changed)]
     with torch.no_grad():
-        one, other = (call.run(model)[0] for call in calls)
+        one, other = (model(**call.inputs()).logits[0] for call in calls)
     assert not torch.equal(one[:19], other[:19])
-    torch.testing.assert_close(one[19:], other[19:], rtol=0, atol=1e-6)
+    torch.testing.assert_close(one[20:], other[20:], rtol=0, atol=1e-6)
 
 
-def test_no_logits_are_computed_where_there_is_no_loss():
-    labels = torch.tensor([-100, -100, 7, 8, -100, -100, 9])
-    call = make_call(torch.arange(7), labels, [7], "padded")
-    assert call.positions.tolist() == [1, 2, 5]
-    assert call.targets.tolist() == [[7, 8, 9]]
+@pytest.mark.parametrize("apart", [True, False])
+def test_no_logits_are_computed_where_there_is_no_loss(apart):
+    labels = torch.tensor([-100, -100, 7, 8, -100, -100, 9, -100, 4, 5])
+    model = make_model()
+    head = SupervisedHead(model, apart)
+    rows = []
+    model.lm_head.register_forward_hook(
+        lambda _, args, logits: rows.append(logits.shape[:-1].numel())
+    )
+    for call in make_calls(torch.arange(10), labels, [7, 3], "padded"):
+        head.loss_sums(model, call)
+    # One more where the loss comes after the forward, which has to end somehow.
+    assert sum(rows) == 5 + apart
+
+
+def test_a_loss_in_chunks_is_the_loss(monkeypatch):
+    """Value and gradients of head and body, with chunks of three tokens and with one of all."""
+    found = []
+    for most in (512 * 3, 2**25):
+        monkeypatch.setattr("genpi_plugin.head.MAX_LOGITS", most)
+        model = make_model()
+        loss = our_loss(model, pairs_of(), 0.7, "bucketed")
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters())])
+    for chunked, whole in zip(*found, strict=True):
+        torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_logits_that_the_model_changes_after_its_head_stay_changed():
+    """Gemma 2 caps its logits behind the head; the head alone would give others."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, final_logit_softcapping=1.0,
+    )  # fmt: skip
+    model = Gemma2ForCausalLM(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(50)
+    assert not SupervisedHead(model).apart
+    pairs = pairs_of()
+    with torch.no_grad():
+        assert our_loss(model, pairs, 0.7, "bucketed").item() == pytest.approx(
+            official_loss(model, pairs, 0.7).item(), rel=1e-5
+        )
 
 
 def test_a_sequence_never_predicts_the_first_token_of_the_next():
     labels = torch.tensor([-100, 5, -100, 6])
-    call = make_call(torch.arange(4), labels, [2, 2], "packed")
-    assert call.positions.tolist() == [0, 2]
+    [call] = make_calls(torch.arange(4), labels, [2, 2], "packed")
+    assert call.targets.tolist() == [[5, -100, 6, -100]]
     assert call.position_ids.tolist() == [[0, 1, 0, 1]]
 
 
+@given(st.lists(st.integers(1, 3000), max_size=24))
+def test_buckets_hold_every_sequence_once_with_little_padding(lengths):
+    groups = buckets(lengths)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        padded = len(group) * max(lengths[i] for i in group)
+        real = sum(lengths[i] for i in group)
+        assert padded <= SMALL_CALL or len(group) == 1 or padded - real <= PADDING * padded
+
+
+def test_bucketed_calls_know_which_supervised_tokens_are_theirs():
+    lengths = [2, 900, 3, 880]
+    ids = torch.arange(sum(lengths))
+    labels = torch.full_like(ids, -100)
+    for start, length in zip((0, 2, 902, 905), lengths, strict=True):
+        labels[start + length - 1] = start + length - 1
+    supervised = labels[labels != -100]
+    calls = make_calls(ids, labels, lengths, "bucketed")
+    assert [call.input_ids.shape for call in calls] == [(2, 900), (2, 3)]
+    for call in calls:
+        assert call.targets[call.targets != -100].tolist() == supervised[call.order].tolist()
+
+
 def test_two_tokens_by_hand():
-    logits = torch.log(torch.tensor([[[0.25, 0.75], [0.5, 0.5]]]))
-    total = cross_entropy_sum(logits, torch.tensor([[1, 0]]))
+    logits = torch.log(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
+    total = cross_entropy_sum(logits, torch.tensor([1, 0]))
     assert total.item() == pytest.approx(-math.log(0.75) - math.log(0.5))
     loss = joint_loss(LossSums(total, 3 * total), TokenCounts(2, 6), 0.7)
     assert loss.item() == pytest.approx(total.item() / 2)
 
 
-def test_masked_positions_change_nothing_and_get_no_gradient():
-    logits = torch.randn(1, 4, 9, requires_grad=True)
-    targets = torch.tensor([[3, -100, 5, -100]])
-    total = cross_entropy_sum(logits, targets)
-    total.backward()
-    assert torch.all(logits.grad[0, [1, 3]] == 0)
-    assert torch.all(logits.grad[0, [0, 2]] != 0)
-    corrupted = logits.detach().clone()
-    corrupted[0, [1, 3]] = float("nan")
-    assert cross_entropy_sum(corrupted, targets).item() == total.item()
+def test_nothing_supervised_is_a_loss_of_zero_with_a_gradient_of_zeros():
+    model = make_model()
+    head = SupervisedHead(model)
+    for lengths, labels in (([], []), ([3], [-100, -100, -100])):
+        ids = torch.zeros(len(labels), dtype=torch.long)
+        [call] = make_calls(ids, torch.tensor(labels, dtype=torch.long), lengths, "bucketed")
+        loss, divergence = head.loss_sums(model, call)
+        assert loss.item() == divergence.item() == 0.0
+        loss.backward()
+        assert all(p.grad is not None and not p.grad.any() for p in model.model.layers.parameters())
 
 
 def test_a_half_without_tokens_brings_nothing():

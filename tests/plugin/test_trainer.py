@@ -103,7 +103,14 @@ def reference(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("batch", "accumulation", "layout"),
-    [(1, 8, "padded"), (8, 1, "padded"), (4, 2, "padded"), (4, 2, "packed"), (8, 1, "packed")],
+    [
+        (1, 8, "bucketed"),
+        (8, 1, "bucketed"),
+        (4, 2, "bucketed"),
+        (4, 2, "padded"),
+        (4, 2, "packed"),
+        (8, 1, "packed"),
+    ],
 )
 def test_every_cut_of_the_batch_is_the_official_step(
     tmp_path, reference, batch, accumulation, layout

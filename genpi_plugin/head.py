@@ -1,0 +1,114 @@
+"""From a forward pass to the losses of its supervised tokens.
+
+Of a large vocabulary, logits are the largest tensor of a training step: one token's take 0.5 MB in
+float32 with 128k entries, and their gradient as much again. Here the model's own forward goes up to
+its output head, which then sees the supervised positions alone, a chunk at a time, and again in the
+backward pass instead of being remembered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from .chat import IGNORE_INDEX
+from .layout import ModelCall
+from .loss import cross_entropy_sum, divergence_sum
+from .targets import Targets
+
+# Logits held at once, in elements: 128 MB in float32, 256 tokens of a vocabulary of 128k.
+MAX_LOGITS = 2**25
+
+
+class SupervisedHead:
+    """The output head of a causal LM, applied where there is a loss and nowhere else."""
+
+    def __init__(self, model: Any, apart: bool = True) -> None:
+        """
+        Args:
+            model: a causal LM, not wrapped.
+            apart: the head's weights may be used outside the model's forward. Not so where
+                processes hold parts of them (ZeRO-3, FSDP); then the forward makes all logits of
+                the supervised positions at once.
+        """
+        self.head: torch.nn.Module = model.get_output_embeddings()
+        self.apart = apart and self._gives_logits(model)
+
+    def loss_sums(
+        self, model: torch.nn.Module, call: ModelCall, teacher: Targets | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy, and divergence from the teacher, summed over supervised tokens, in nats.
+
+        Args:
+            model: the model as the trainer calls it, wrapped or not.
+            call: what to call it with.
+            teacher: of all the batch's supervised tokens; without it the divergence is 0.
+        """
+        wanted = call.targets != IGNORE_INDEX
+        logits, states = self._forward(model, call.inputs(), wanted, self.apart)
+        states = states if self.apart else logits
+        targets = call.targets[wanted]
+        if teacher is not None:
+            teacher = teacher.select(call.order)
+        # Zeros with a gradient, also where nothing is supervised.
+        sums = torch.zeros(2, device=states.device) + states.float().sum() * 0.0
+        size = max(1, MAX_LOGITS // self._vocabulary(states))
+        for start in range(0, len(targets), size):
+            part = slice(start, start + size)
+            given = (states[part], targets[part], teacher.part(part) if teacher else None)
+            if len(targets) > size and torch.is_grad_enabled():
+                sums = sums + checkpoint(self._chunk, *given, use_reentrant=False)
+            else:
+                sums = sums + self._chunk(*given)
+        return sums[0], sums[1]
+
+    def _chunk(
+        self, states: torch.Tensor, targets: torch.Tensor, teacher: Targets | None
+    ) -> torch.Tensor:
+        logits = (self.head(states) if self.apart else states).float()
+        divergence = logits.new_zeros(()) if teacher is None else divergence_sum(logits, teacher)
+        return torch.stack([cross_entropy_sum(logits, targets), divergence])
+
+    def _forward(
+        self, model: torch.nn.Module, inputs: dict[str, Any], wanted: torch.Tensor, apart: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [tokens, vocabulary] and what the head saw, [tokens, hidden], where wanted.
+
+        With `apart` the logits are of one token: the forward has to end somehow.
+        """
+        seen: list[torch.Tensor] = []
+
+        def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            states = args[0][wanted]
+            seen.append(states)
+            return (states[None, :1] if apart else states[None], *args[1:])
+
+        hook = self.head.register_forward_pre_hook(select)
+        try:
+            logits = model(**inputs).logits[0]
+        finally:
+            hook.remove()
+        return logits, seen[0]
+
+    @torch.no_grad()
+    def _gives_logits(self, model: Any) -> bool:
+        """Whether logits are what the head gives, and nothing is done to them afterwards.
+
+        Some models cap or scale their logits behind the head. Then the forward must make them.
+        """
+        weight = next(self.head.parameters())
+        ids = torch.arange(1, 9, device=weight.device)[None]
+        training = model.training
+        model.eval()
+        inputs = {"input_ids": ids, "use_cache": False}
+        logits, states = self._forward(model, inputs, torch.ones_like(ids).bool(), apart=False)
+        again = self.head(states)
+        model.train(training)
+        return torch.equal(logits.float(), again.float())
+
+    def _vocabulary(self, states: torch.Tensor) -> int:
+        if not self.apart:
+            return states.shape[-1]
+        return getattr(self.head, "out_features", None) or next(self.head.parameters()).shape[0]
