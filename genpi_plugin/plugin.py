@@ -95,10 +95,12 @@ class GenPIPlugin(BasePlugin):
         return [ManifestCallback(build_manifest(cfg, len(trainer.train_dataset)))]
 
     def post_train_unload(self, cfg: Any) -> None:
-        if _active(cfg) and cfg.axolotl_config_path:
+        """Say what to do next. The processes are on their own again here, and one speaks."""
+        if _active(cfg) and cfg.axolotl_config_path and os.environ.get("RANK", "0") == "0":
             LOG.info(
                 f"{GREEN}The adapter is in {cfg.output_dir}. What did it internalize? "
-                f"axolotl genpi-eval {cfg.axolotl_config_path}{RESET}"
+                f"axolotl genpi-eval {cfg.axolotl_config_path}{RESET}",
+                main_process_only=False,
             )
 
 

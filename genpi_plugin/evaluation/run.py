@@ -112,7 +112,7 @@ def _progress(console: Console) -> Iterator[Callable[[str, int], Any]]:
         def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
             task = bars.add_task(label, total=total)
             yield lambda count: bars.advance(task, count)
-            if not console.is_terminal:
+            if total and not console.is_terminal:
                 console.print(f"{label}: {total} done")
 
         yield bar

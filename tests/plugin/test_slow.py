@@ -17,27 +17,52 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 
 
-def test_two_processes_train_as_one_does(place, monkeypatch):
-    """DDP over gloo: the same rows a step, whoever computes them, give the same curve."""
+ZERO_2 = {
+    "zero_optimization": {"stage": 2},
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "train_batch_size": "auto",
+    "gradient_clipping": "auto",
+}
+
+
+@pytest.fixture(scope="module")
+def start(place) -> str:
+    """An adapter to go on from: a new one's random weights depend on the launcher."""
+    axolotl(place, "train", write_config(place, "start", max_steps=1), "--launcher", "python")
+    return "out/start"
+
+
+@pytest.fixture(scope="module")
+def alone(place, start):
+    """Losses of one process, the whole training split in a step, so that order does not matter."""
+    one = write_config(place, "one", gradient_accumulation_steps=4, **together(start))
+    return losses(axolotl(place, "train", one, "--launcher", "python"))
+
+
+def together(start: str) -> dict:
+    genpi = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
+    return {"micro_batch_size": 4, "lora_model_dir": start, "genpi": genpi}
+
+
+@pytest.mark.parametrize("deepspeed", [None, ZERO_2], ids=["ddp", "zero2"])
+def test_two_processes_train_as_one_does(place, start, alone, monkeypatch, deepspeed):
+    """Over gloo: the same rows a step, whoever computes them, give the same curve."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    # A new adapter's random weights depend on the launcher: both go on from the same one.
-    start = write_config(place, "start", max_steps=1)
-    axolotl(place, "train", start, "--launcher", "python")
-    # The whole training split is one step, so that the order of rows does not matter.
-    both = {"micro_batch_size": 4, "lora_model_dir": "out/start"}
-    one = write_config(place, "one", gradient_accumulation_steps=4, **both)
-    two = write_config(place, "two", gradient_accumulation_steps=2, **both)
-    alone = losses(axolotl(place, "train", one, "--launcher", "python"))
-    together = losses(
-        axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
-    )
-    for left, right in zip(alone, together, strict=True):
-        assert left["behaviour_tokens"] == right["behaviour_tokens"]
-        assert left["loss"] == pytest.approx(right["loss"], rel=1e-3)
-        assert left["prompt_generation_loss"] == pytest.approx(
-            right["prompt_generation_loss"], rel=1e-3
-        )
+    changes = together(start)
+    if deepspeed:
+        (place / "zero2.json").write_text(json.dumps(deepspeed))
+        changes["deepspeed"] = "zero2.json"
+    name = f"two_{'zero2' if deepspeed else 'ddp'}"
+    two = write_config(place, name, gradient_accumulation_steps=2, **changes)
+    text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
+    found = losses(text)
+    assert len(found) == len(alone) > 3
+    for left, right in zip(alone, found, strict=True):
+        for name in left.keys() & {"loss", "divergence", "prompt_generation_loss",
+                                   "behaviour_tokens", "eval_loss"}:  # fmt: skip
+            assert right[name] == pytest.approx(left[name], rel=1e-3), name
 
 
 def test_the_demo_keeps_its_promise(tmp_path):
