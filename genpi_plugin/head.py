@@ -98,14 +98,14 @@ class SupervisedHead:
 
         Some models cap or scale their logits behind the head. Then the forward must make them.
         """
-        weight = next(self.head.parameters())
-        ids = torch.arange(1, 9, device=weight.device)[None]
-        training = model.training
-        model.eval()
+        device = next(self.head.parameters()).device
+        ids = torch.arange(1, 9, device=device)[None]
         inputs = {"input_ids": ids, "use_cache": False}
-        logits, states = self._forward(model, inputs, torch.ones_like(ids).bool(), apart=False)
-        again = self.head(states)
-        model.train(training)
+        # The model stays in its mode (bitsandbytes converts its weights at a CPU's first pass for
+        # evaluation), and dropout draws nothing that training would miss.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            logits, states = self._forward(model, inputs, torch.ones_like(ids).bool(), apart=False)
+            again = self.head(states)
         return torch.equal(logits.float(), again.float())
 
     def _vocabulary(self, states: torch.Tensor) -> int:

@@ -90,16 +90,16 @@ def make_tokenizer(template: str = "chatml"):
     )
 
 
-def make_model(vocab_size: int = 512, seed: int = 0):
-    """A two-layer Llama of 32 hidden units, float32, with the same weights every time."""
+def make_model(vocab_size: int = 512, seed: int = 0, hidden_size: int = 32):
+    """A two-layer Llama, float32, with the same weights every time."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocab_size,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -112,10 +112,10 @@ def make_model(vocab_size: int = 512, seed: int = 0):
     return LlamaForCausalLM(config).eval()
 
 
-def save_tiny(folder: Path, template: str = "chatml") -> Path:
+def save_tiny(folder: Path, template: str = "chatml", hidden_size: int = 32) -> Path:
     """Write tokenizer and model to `folder` as an ordinary Hugging Face folder."""
     tokenizer = make_tokenizer(template)
-    model = make_model(len(tokenizer))
+    model = make_model(len(tokenizer), hidden_size=hidden_size)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)

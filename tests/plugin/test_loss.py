@@ -18,7 +18,7 @@ from genpi_plugin.head import SupervisedHead
 from genpi_plugin.layout import PADDING, SMALL_CALL, buckets, make_calls
 from genpi_plugin.loss import LossSums, TokenCounts, cross_entropy_sum, joint_loss
 from genpi_plugin.rows import parse
-from tests.tiny import make_model, make_tokenizer
+from tests.tiny import make_model, make_tokenizer, save_tiny
 
 from .rows_made import our_row
 
@@ -212,3 +212,29 @@ def test_the_collators_worked_example():
         assert batch[LENGTHS] == [3, 2, 4]
         assert batch[BEHAVIOUR_SEQUENCES] == 2
         assert batch[TOKENS] == [2, 2]
+
+
+def test_a_quantized_base_model_has_the_official_loss_and_gradients(tmp_path):
+    """QLoRA: nf4, double quantization, against the official formula on the same model."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    save_tiny(tmp_path, hidden_size=64)  # nf4 takes its weights in blocks of 64
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )  # fmt: skip
+    base = AutoModelForCausalLM.from_pretrained(
+        tmp_path, quantization_config=nf4, device_map="cpu", dtype=torch.float32
+    )
+    assert type(base.model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    model = get_peft_model(base, config).train()
+    pairs = pairs_of()
+    found = []
+    for loss in (official_loss(model, pairs, 0.7), our_loss(model, pairs, 0.7, "bucketed")):
+        model.zero_grad()
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
+    for official, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, official, rtol=1e-4, atol=1e-6)
