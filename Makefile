@@ -1,6 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each sets up what it needs, once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+PYTHON_LATEST ?= python3.12
 VENV ?= .venv
 # axolotl on Python 3.11 takes torch up to 2.13. For another build of torch, say so here:
 #   make env TORCH="torch==2.13.0 --index-url URL"
@@ -11,10 +12,10 @@ DEMO_ROWS ?= 120
 RUN := . $(VENV)/bin/activate && AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint format clean
+.PHONY: help env demo test test-slow test-axolotl-latest lint format clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 22
 
 env: $(VENV)/.ready ## Set up the virtual environment
 
@@ -37,6 +38,9 @@ test: env ## Run the tests (less than 10 minutes on two cores)
 
 test-slow: env $(MODEL)/config.json ## Run the long proofs on a real model
 	$(RUN) python -m pytest -m slow --timeout 3600
+
+test-axolotl-latest: ## The same tests on Python 3.12 with the newest axolotl
+	$(MAKE) test VENV=.venv-latest PYTHON=$(PYTHON_LATEST)
 
 lint: env ## Check style and types
 	$(VENV)/bin/ruff format --check .

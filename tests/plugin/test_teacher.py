@@ -20,7 +20,7 @@ from tests.tiny import make_tokenizer
 
 from .rows_made import PROMPT, our_row
 from .test_loss import official_loss
-from .test_trainer import student, trainer, trajectory
+from .test_trainer import STEPS, student, trainer, trajectory
 
 LONG = [{"role": "system", "content": PROMPT[0]["content"] * 4}, *PROMPT[1:]]
 SHORT = [{"role": "system", "content": "Sell shirts."}]
@@ -207,7 +207,7 @@ def test_a_larger_k_comes_nearer_to_the_whole_divergence():
 
 @pytest.fixture(scope="module")
 def reference():
-    """Plain torch: the official formula and the whole divergence, AdamW, three steps."""
+    """Plain torch: the official formula and the whole divergence, AdamW, ten steps."""
     settings = GenPISettings(**ALL)
     made = pairs()
     model = student()
@@ -215,7 +215,7 @@ def reference():
     optimizer = torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.0)
     tokens = sum(label != -100 for pair in made for s in pair.behaviour for label in s.labels)
     losses = []
-    for _ in range(3):
+    for _ in range(STEPS):
         loss = official_loss(model, made, settings.sft_weight)
         loss = loss + 0.5 * sum(plain_divergence(model, pair) for pair in made) / tokens
         optimizer.zero_grad()
@@ -235,8 +235,8 @@ def test_every_cut_of_the_batch_is_the_plain_step(tmp_path, reference, batch, ac
     )  # fmt: skip
     before = made.evaluate()
     losses, weights = trajectory(made)
-    assert losses == pytest.approx(reference[0], rel=1e-4)
-    torch.testing.assert_close(weights, reference[1], rtol=1e-3, atol=2e-5)
+    assert losses == pytest.approx(reference[0], rel=1e-5)
+    torch.testing.assert_close(weights, reference[1], rtol=1e-4, atol=2e-6)
     first = next(entry for entry in made.state.log_history if "loss" in entry)
     assert first["divergence"] == pytest.approx(before["eval_divergence"], rel=1e-4)
     assert before["eval_loss"] == pytest.approx(first["loss"], rel=1e-4)
