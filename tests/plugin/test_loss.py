@@ -238,3 +238,15 @@ def test_a_quantized_base_model_has_the_official_loss_and_gradients(tmp_path):
         found.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
     for official, ours in zip(*found, strict=True):
         torch.testing.assert_close(ours, official, rtol=1e-4, atol=1e-6)
+
+
+def test_ligers_forward_leaves_the_head_to_us(monkeypatch):
+    """`liger_fused_linear_cross_entropy` fuses head and loss only where it is given labels."""
+    liger = pytest.importorskip("liger_kernel.transformers.model.llama")
+    from transformers import LlamaForCausalLM
+
+    pairs = pairs_of()
+    model = make_model().train()
+    plain = our_loss(model, pairs, 0.7, "bucketed").item()
+    monkeypatch.setattr(LlamaForCausalLM, "forward", liger.lce_forward)
+    assert our_loss(model, pairs, 0.7, "bucketed").item() == pytest.approx(plain, rel=1e-6)
