@@ -136,7 +136,7 @@ def test_killed_and_run_again_nothing_stored_is_asked_and_the_bytes_are_the_same
 
 
 def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path, server):
-    server.delay = 0.2
+    server.delay = 1.0  # the run must not be over before the signal comes
     task, out = write_task(tmp_path / "t", inputs={"count": 50}), tmp_path / "out"
     running = process(*run_command(task, out, server))
     while server.count < 40:

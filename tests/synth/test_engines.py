@@ -527,7 +527,9 @@ def test_lack_of_memory_halves_the_batch(tiny, monkeypatch):
     expected = answers(engine(tiny), requests)
     monkeypatch.setattr(local.LocalModel, "start", start)
     assert answers(engine(tiny, batch_size=8), requests) == expected
-    assert sizes[:3] == [8, 4, 2]
+    too_large = [place for place, size in enumerate(sizes) if size > 2]
+    assert too_large
+    assert all(sizes[place + 1] <= sizes[place] // 2 for place in too_large)
 
 
 def test_an_error_in_the_model_reaches_its_callers(tiny, monkeypatch):
