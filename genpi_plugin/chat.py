@@ -145,12 +145,12 @@ class ChatView:
     def _up_to_end_of_turn(self, answered: list[int]) -> list[int]:
         end = len(answered)
         while end and answered[end - 1] not in self._end_ids:
-            if self.tokenizer.decode(answered[end - 1]).strip():
+            if self._decoded(answered[end - 1 : end]).strip():
                 end = 0  # text, not an end-of-turn token
                 break
             end -= 1
         if not end:
-            tail = self.tokenizer.decode(answered[-8:])
+            tail = self._decoded(answered[-8:])
             raise TemplateError(
                 f"the chat template ends an assistant turn without a special token (...{tail!r}).",
                 "the model could not learn where an answer ends; set `chat_template:` to one that "
@@ -158,13 +158,16 @@ class ChatView:
             )
         return answered[:end]
 
+    def _decoded(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
     def _first_difference(self, left: Sequence[int], right: Sequence[int]) -> str:
         place = next(
             (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
             min(len(left), len(right)),
         )
         shown = [
-            repr(self.tokenizer.decode([side[place]])) if place < len(side) else "the end"
+            repr(self._decoded(side[place : place + 1])) if place < len(side) else "the end"
             for side in (left, right)
         ]
         return f"token {place} is {shown[0]} here and {shown[1]} there."

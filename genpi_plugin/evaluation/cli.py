@@ -13,6 +13,7 @@ Examples:
   axolotl genpi-eval recipes/genpi_demo.yml
   axolotl genpi-eval recipes/genpi_webshop.yml --inputs real_requests.jsonl -o report/
   axolotl genpi-eval my.yml --adapter outputs/my/checkpoint-100 --limit 50
+  axolotl genpi-eval my.yml --require 'internalization>=0.8' --require 'valid.retention>=0.95'
 """
 
 
@@ -37,6 +38,14 @@ Examples:
 @click.option("--recitals", default=3, show_default=True, help="How often to ask for the prompt.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option(
+    "--require",
+    "required",
+    multiple=True,
+    metavar="FIGURE>=NUMBER",
+    help="Exit with status 1 unless the figure's whole 95 % interval keeps the limit, for example "
+    "'internalization>=0.9' or 'valid.retention>=0.95'. May be given several times.",
+)
 @click.option("--base-model", help="Another base model than the config's.")
 @click.option(
     "-o",
@@ -44,7 +53,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Folder of the report. Default: `report` in the config's output_dir.",
 )
-def main(config: Path, base_model: str | None, **options: Any) -> None:
+def main(config: Path, base_model: str | None, required: tuple[str, ...], **options: Any) -> None:
     """Say how much of the prompt is in the adapter.
 
     Floor (no prompt), teacher (prompt) and student (adapter, no prompt) answer the same held-out
@@ -52,10 +61,14 @@ def main(config: Path, base_model: str | None, **options: Any) -> None:
     task's scores, and the prompt as the adapter recites it, each with a 95 % interval.
     """
     from ..errors import GenPIError
+    from .gate import parse_requirement, shortfalls
     from .run import evaluate
 
     overrides = {"base_model": base_model} if base_model else {}
     try:
-        evaluate(config, overrides, **options)
+        requirements = [parse_requirement(text) for text in required]
+        metrics = evaluate(config, overrides, requirements=requirements, **options)
     except GenPIError as error:
         raise click.ClickException(str(error)) from error
+    if short := shortfalls(requirements, metrics):
+        raise click.ClickException("not shown: " + "; ".join(short))

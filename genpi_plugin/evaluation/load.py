@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from ..errors import GenPIError
 
 def load_config(path: Path, overrides: dict[str, Any]) -> Any:
     """axolotl's own reading of the YAML, with its messages held back."""
-    from axolotl.cli.config import load_cfg
+    with _quiet(logging.WARNING):  # what libraries lack on this machine, and training would need
+        from axolotl.cli.config import load_cfg
 
-    with _quiet():
         cfg = load_cfg(str(path), inference=True, **overrides)
     if cfg.get("genpi") is None:
         raise GenPIError(
@@ -45,18 +46,21 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
 
     cfg.lora_model_dir = str(adapter)
     cfg.sample_packing = False
-    with _quiet():
+    with _quiet(logging.INFO):
         model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
     model.eval()
     return model, tokenizer
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what axolotl tells about loading: it is about training."""
-    logging.disable(logging.INFO)
+def _quiet(level: int) -> Iterator[None]:
+    """Hold back what is told about loading up to a level: it is about training."""
+    logging.disable(level)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(action="ignore"),
+        ):
             yield
     finally:
         logging.disable(logging.NOTSET)

@@ -103,6 +103,8 @@ def recite(
     progress: Progress,
 ) -> list[Recital]:
     """Ask for the prompt as in training, on `count` of the inputs."""
+    if not count:
+        return []
     prompt = prompt_text(teacher.prompt)
     asked = [
         question(

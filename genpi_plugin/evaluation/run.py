@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..manifest import read_manifest
 from ..prepared import describe_prompt
 from ..rows import prompt_text
 from .data import HeldOut, action_pattern_of, held_out
+from .gate import Requirement, check_names, known_figures
 from .load import load_config, load_model
 from .measure import measure, recite
 from .report import show, write
@@ -37,15 +38,20 @@ def evaluate(
     batch_size: int,
     seed: int,
     output: Path | None,
+    requirements: Sequence[Requirement] = (),
 ) -> dict[str, Any]:
     """Evaluate an adapter and write its report; returns what `metrics.json` holds.
 
     Raises:
-        GenPIError: no adapter, no inputs, or a dataset that can't be read.
+        GenPIError: no adapter, no inputs, a dataset that can't be read, or a requirement of a
+            figure that there will not be.
     """
     console = Console()
     started = time.monotonic()
     cfg = load_config(config, overrides)
+    pattern = action_pattern or action_pattern_of(cfg)
+    scores = make_scores(pattern)
+    check_names(requirements, known_figures(list(scores), recitals > 0))
     data = held_out(cfg, inputs_file, limit)
     adapter = adapter or Path(cfg.output_dir)
     folder = output or Path(cfg.output_dir) / "report"
@@ -57,11 +63,8 @@ def evaluate(
     teacher = Subject(TEACHER, model, view, data.prompt, batch_size=batch_size)
     floor = Subject(FLOOR, model, view, batch_size=batch_size)
     student = Subject(STUDENT, model, view, adapter=True, batch_size=batch_size)
-    pattern = action_pattern or action_pattern_of(cfg)
     with _progress(console) as progress:
-        measured = measure(
-            data.inputs, teacher, [floor, student], make_scores(pattern), max_new_tokens, progress
-        )
+        measured = measure(data.inputs, teacher, [floor, student], scores, max_new_tokens, progress)
         recited = recite(student, measured, FLOOR, teacher, recitals, progress)
     facts = {
         "versions": {name: version(name) for name in ("axolotl-genpi", "axolotl", "transformers",
