@@ -6,7 +6,6 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from synth.errors import SynthError
+from synth.options import MODEL_OPTIONS, PROGRAM, TASK_OPTIONS, examples
 
-PROGRAM = "python -m synth"
 ARGUMENTS = "synth.arguments"
 
 
@@ -47,58 +46,6 @@ class Commands(click.Group):
             ctx.exit(1)
 
 
-def _examples(*lines: str) -> str:
-    return "Examples:\n\n\b\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-MODEL_OPTIONS = _options(
-    click.option("--model", help="The target: the model that learns. A folder, a hub name, or "
-                 "the name a server knows it by."),
-    click.option("--engine", type=click.Choice(["transformers", "openai"]),
-                 help="In process, or any OpenAI-compatible server. "
-                 "[default: openai with --base-url, else transformers]"),
-    click.option("--base-url", help="The server, for example http://localhost:8000/v1."),
-    click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True,
-                 help="The environment variable that holds the API key."),
-    click.option("--generator-model", help="Who writes inputs and reasons and plays the "
-                 "environment. [default: the target]"),
-    click.option("--generator-engine", type=click.Choice(["transformers", "openai"]),
-                 help="[default: openai with --generator-base-url, else the target's]"),
-    click.option("--generator-base-url", help="[default: the target's]"),
-    click.option("--generator-api-key-env", help="[default: the target's]"),
-    click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1),
-                 help="Requests under way at once (openai)."),
-    click.option("--batch-size", type=click.IntRange(1),
-                 help="Requests answered together (transformers). [default: 32, on a CPU 16]"),
-    click.option("--dtype", default="auto", show_default=True,
-                 help="bfloat16, float16 or float32 (transformers)."),
-    click.option("--chat-template-kwargs", metavar="JSON", default="{}",
-                 help="Passed to the chat template (transformers), for example "
-                 "'{\"enable_thinking\": false}'."),
-)  # fmt: skip
-TASK_OPTIONS = _options(
-    click.option("--inputs", "inputs_file", metavar="FILE",
-                 type=click.Path(dir_okay=False, path_type=Path),
-                 help="Your own inputs, as the application sends them, in place of generated ones: "
-                 ".jsonl with `input`, or text, one a line."),
-    click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
-                 help="Of everything that is drawn."),
-    click.option("--max-turns", type=int, help="Assistant turns in a conversation at most."),
-    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
-                 help="Replace a value of task.yml, for example outputs.max_tokens=2048. "
-                 "May be given several times."),
-)  # fmt: skip
-
-
 @click.group(cls=Commands, context_settings={"max_content_width": 100})
 def main() -> None:
     """From a prompt to a dataset that internalizes it.
@@ -107,14 +54,14 @@ def main() -> None:
     """
 
 
-main.epilog = _examples(
+main.epilog = examples(
     "init my-task --prompt my_prompt.md",
     "preview webshop --model HuggingFaceTB/SmolLM2-135M-Instruct",
     "run webshop --model meta-llama/Meta-Llama-3-8B-Instruct -o data/webshop",
 )
 
 
-@main.command(epilog=_examples("init my-task --prompt my_prompt.md"))
+@main.command(epilog=examples("init my-task --prompt my_prompt.md"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, type=click.Path(path_type=Path),
               help="The prompt: .md (plain text), .txt (also a transcript with <USER>: and "
@@ -128,7 +75,7 @@ def init(folder: Path, prompt: Path) -> None:
 
 
 @main.command(
-    epilog=_examples(
+    epilog=examples(
         "validate webshop", "validate my-task/ --model HuggingFaceTB/SmolLM2-135M-Instruct"
     )
 )
@@ -153,7 +100,7 @@ def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
 
 
 @main.command(
-    epilog=_examples(
+    epilog=examples(
         "preview webshop --model HuggingFaceTB/SmolLM2-135M-Instruct -n 3",
         "preview my-task/ --model my-model --base-url http://localhost:8000/v1",
     )
@@ -195,7 +142,7 @@ def preview(
 
 
 @main.command(
-    epilog=_examples(
+    epilog=examples(
         "run webshop --model meta-llama/Meta-Llama-3-8B-Instruct -o data/webshop",
         "run webshop --model my-model --base-url http://localhost:8000/v1 -n 200",
         "run my-task/ --model HuggingFaceTB/SmolLM2-135M-Instruct --inputs requests.jsonl",
@@ -257,7 +204,7 @@ def run(
     console.print(next_step(loaded, folder), markup=False, highlight=False)
 
 
-@main.command(epilog=_examples("status data/webshop"))
+@main.command(epilog=examples("status data/webshop"))
 @click.argument("folder", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
     """Tell how far the run in a folder is."""

@@ -1,0 +1,66 @@
+"""The options that several commands of `python -m synth` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+PROGRAM = "python -m synth"
+
+
+def examples(*lines: str) -> str:
+    """A command's epilog: lines to be typed after the program's name."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)
+
+
+def options_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, listed in their order."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+MODEL_OPTIONS = options_of(
+    click.option("--model", help="The target: the model that learns. A folder, a hub name, or "
+                 "the name a server knows it by."),
+    click.option("--engine", type=click.Choice(["transformers", "openai"]),
+                 help="In process, or any OpenAI-compatible server. "
+                 "[default: openai with --base-url, else transformers]"),
+    click.option("--base-url", help="The server, for example http://localhost:8000/v1."),
+    click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True,
+                 help="The environment variable that holds the API key."),
+    click.option("--generator-model", help="Who writes inputs and reasons and plays the "
+                 "environment. [default: the target]"),
+    click.option("--generator-engine", type=click.Choice(["transformers", "openai"]),
+                 help="[default: openai with --generator-base-url, else the target's]"),
+    click.option("--generator-base-url", help="[default: the target's]"),
+    click.option("--generator-api-key-env", help="[default: the target's]"),
+    click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1),
+                 help="Requests under way at once (openai)."),
+    click.option("--batch-size", type=click.IntRange(1),
+                 help="Requests answered together (transformers). [default: 32]"),
+    click.option("--dtype", default="auto", show_default=True,
+                 help="bfloat16, float16 or float32 (transformers)."),
+    click.option("--chat-template-kwargs", metavar="JSON", default="{}",
+                 help="Passed to the chat template (transformers), for example "
+                 "'{\"enable_thinking\": false}'."),
+)  # fmt: skip
+TASK_OPTIONS = options_of(
+    click.option("--inputs", "inputs_file", metavar="FILE",
+                 type=click.Path(dir_okay=False, path_type=Path),
+                 help="Your own inputs, as the application sends them, in place of generated ones: "
+                 ".jsonl with `input`, or text, one a line."),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
+                 help="Of everything that is drawn."),
+    click.option("--max-turns", type=int, help="Assistant turns in a conversation at most."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                 help="Replace a value of task.yml, for example outputs.max_tokens=2048. "
+                 "May be given several times."),
+)  # fmt: skip
