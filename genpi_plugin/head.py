@@ -47,27 +47,49 @@ class SupervisedHead:
             teacher: of all the batch's supervised tokens; without it the divergence is 0.
         """
         wanted = call.targets != IGNORE_INDEX
-        logits, states = self._forward(model, call.inputs(), wanted, self.apart)
-        states = states if self.apart else logits
-        targets = call.targets[wanted]
+        states, targets = self.states(model, call.inputs(), wanted), call.targets[wanted]
         if teacher is not None:
             teacher = teacher.select(call.order)
         # Zeros with a gradient, also where nothing is supervised.
         sums = torch.zeros(2, device=states.device) + states.float().sum() * 0.0
-        size = max(1, MAX_LOGITS // self._vocabulary(states))
-        for start in range(0, len(targets), size):
-            part = slice(start, start + size)
+        parts = self.parts(states)
+        for part in parts:
             given = (states[part], targets[part], teacher.part(part) if teacher else None)
-            if len(targets) > size and torch.is_grad_enabled():
-                sums = sums + checkpoint(self._chunk, *given, use_reentrant=False)
+            if len(parts) > 1 and torch.is_grad_enabled():
+                sums = sums + checkpoint(self._part_sums, *given, use_reentrant=False)
             else:
-                sums = sums + self._chunk(*given)
+                sums = sums + self._part_sums(*given)
         return sums[0], sums[1]
 
-    def _chunk(
+    def states(
+        self, model: torch.nn.Module, inputs: dict[str, Any], wanted: torch.Tensor
+    ) -> torch.Tensor:
+        """One forward pass; what `logits` takes, [tokens, any], at the wanted positions.
+
+        Args:
+            inputs: keyword arguments of the forward.
+            wanted: [rows, length], bool.
+        """
+        logits, states = self._forward(model, inputs, wanted, self.apart)
+        return states if self.apart else logits
+
+    def parts(self, states: torch.Tensor) -> list[slice]:
+        """Slices of the states whose logits are not too many at once."""
+        width = states.shape[-1]
+        if self.apart:
+            weight = next(self.head.parameters())
+            width = getattr(self.head, "out_features", None) or weight.shape[0]
+        size = max(1, MAX_LOGITS // width)
+        return [slice(start, start + size) for start in range(0, len(states), size)]
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits [tokens, vocabulary], float32."""
+        return (self.head(states) if self.apart else states).float()
+
+    def _part_sums(
         self, states: torch.Tensor, targets: torch.Tensor, teacher: Targets | None
     ) -> torch.Tensor:
-        logits = (self.head(states) if self.apart else states).float()
+        logits = self.logits(states)
         divergence = logits.new_zeros(()) if teacher is None else divergence_sum(logits, teacher)
         return torch.stack([cross_entropy_sum(logits, targets), divergence])
 
@@ -107,8 +129,3 @@ class SupervisedHead:
             logits, states = self._forward(model, inputs, torch.ones_like(ids).bool(), apart=False)
             again = self.head(states)
         return torch.equal(logits.float(), again.float())
-
-    def _vocabulary(self, states: torch.Tensor) -> int:
-        if not self.apart:
-            return states.shape[-1]
-        return getattr(self.head, "out_features", None) or next(self.head.parameters()).shape[0]

@@ -26,6 +26,7 @@ class PrefixCache:
         """
         start = common_prefix([request[:-1] for request in requests])
         self.ids = start if len(start) >= SHORTEST and len(requests) > 1 else []
+        self._device = model.device
         self._cache: Any = None
         if self.ids:
             ids = torch.tensor([self.ids], device=model.device)
@@ -44,6 +45,24 @@ class PrefixCache:
         cache.batch_repeat_interleave(rows)
         return cache
 
+    def inputs(self, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """Keyword arguments of a forward pass over whole sequences that begin with the prefix.
+
+        What comes out is of the positions behind the prefix, padded on the right.
+        """
+        rests = [torch.tensor(list(sequence[len(self) :])) for sequence in sequences]
+        ids = torch.nn.utils.rnn.pad_sequence(rests, batch_first=True)
+        # No token looks at the padding; the mask is there for the cache's sake.
+        ends = torch.tensor([len(sequence) for sequence in sequences])
+        mask = (torch.arange(len(self) + ids.shape[1]) < ends[:, None]).long()
+        cache = self.for_batch(len(rests))
+        return {
+            "input_ids": ids.to(self._device),
+            "attention_mask": mask.to(self._device),
+            "past_key_values": cache,
+            "use_cache": cache is not None,
+        }
+
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
     """The longest start that all sequences share."""
@@ -55,32 +74,3 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
         min(len(first), len(last)),
     )
     return first[:length]
-
-
-def logits_after(
-    model: Any, prefix: PrefixCache, sequences: Sequence[Sequence[int]], positions: torch.Tensor
-) -> torch.Tensor:
-    """Logits at the same positions of several sequences that begin with `prefix`.
-
-    Args:
-        model: a causal LM, in the state that the prefix was read in.
-        sequences: whole token ids, the prefix included; one call takes them all.
-        positions: [kept], counted from the prefix's end.
-
-    Returns:
-        [sequences, kept, vocabulary]; past a shorter sequence's end they mean nothing.
-    """
-    rests = [torch.tensor(list(sequence[len(prefix) :])) for sequence in sequences]
-    # Padding is on the right, where no token looks; the mask is there for the cache's sake.
-    ids = torch.nn.utils.rnn.pad_sequence(rests, batch_first=True)
-    ends = torch.tensor([len(sequence) for sequence in sequences])
-    mask = (torch.arange(len(prefix) + ids.shape[1]) < ends[:, None]).long()
-    cache = prefix.for_batch(len(rests))
-    logits: torch.Tensor = model(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        past_key_values=cache,
-        use_cache=cache is not None,
-        logits_to_keep=positions.to(model.device),
-    ).logits
-    return logits

@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 from .chat import IGNORE_INDEX
 from .errors import GenPIError
 from .examples import TEACHER_IDS, TEACHER_KEY, TEACHER_LABELS, TEACHER_LENGTHS, TEACHER_PROMPT
-from .prefix import PrefixCache, logits_after
+from .head import SupervisedHead
+from .prefix import PrefixCache
 from .targets import Targets, TargetStore
 
 LOG = get_logger("axolotl.genpi")
@@ -33,6 +34,10 @@ PREFIX = "genpi-teacher-"
 MODEL_KEYS = ("base_model", "revision_of_model", "load_in_4bit", "load_in_8bit",
               "bnb_config_kwargs", "gptq", "bf16", "fp16", "bfloat16", "float16",
               "torch_dtype")  # fmt: skip
+# A file of weights is known by so many blocks of so many bytes.
+BLOCKS, BLOCK_SIZE = 32, 65536
+# Rows held in memory with their prompts; for so many the prompt is read once.
+ROWS_AT_ONCE = 2048
 TEACHER_COLUMNS = [TEACHER_IDS, TEACHER_LABELS, TEACHER_LENGTHS, TEACHER_PROMPT]
 
 
@@ -47,6 +52,10 @@ class TeacherRow:
     @property
     def longest(self) -> int:
         return max(len(ids) for ids, _ in self.sequences)
+
+    @property
+    def supervised(self) -> int:
+        return sum(label != IGNORE_INDEX for _, labels in self.sequences for label in labels)
 
 
 class Teacher:
@@ -95,7 +104,9 @@ class Teacher:
         )
         with tqdm(total=len(missing), desc="Teacher", unit="row", leave=False,
                   disable=not (missing and accelerator.is_local_main_process)) as bar:  # fmt: skip
-            self._compute(model, [self._row(key) for key in missing], bar.update)
+            for start in range(0, len(missing), ROWS_AT_ONCE):
+                rows = [self._row(key) for key in missing[start : start + ROWS_AT_ONCE]]
+                self._compute(model, rows, bar.update)
         accelerator.wait_for_everyone()
         absent = sum(key not in self.store for key in keys)
         if absent:
@@ -128,33 +139,36 @@ class Teacher:
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
         with _teaching(model):
+            head = SupervisedHead(model)
             for group in by_prompt.values():
                 requests = [
                     ids[: _first_target(labels)] for row in group for ids, labels in row.sequences
                 ]
                 prefix = PrefixCache(model, requests)
                 for batch in self._batches(group):
-                    read = self._read(model, prefix, [s for row in batch for s in row.sequences])
-                    for row in batch:
-                        parts = [next(read) for _ in row.sequences]
-                        self.store.put(row.key, Targets.join(parts))
+                    for row, targets in self._read(model, head, prefix, batch):
+                        self.store.put(row.key, targets)
                     advance(len(batch))
 
     def _read(
-        self, model: Any, prefix: PrefixCache, sequences: list[tuple[list[int], list[int]]]
-    ) -> Iterator[Targets]:
-        """Targets of each sequence, from one forward pass."""
-        start = len(prefix)
-        width = max(len(ids) for ids, _ in sequences) - start
-        before_target = torch.zeros((len(sequences), width), dtype=torch.bool)
+        self, model: Any, head: SupervisedHead, prefix: PrefixCache, rows: Sequence[TeacherRow]
+    ) -> Iterator[tuple[TeacherRow, Targets]]:
+        """The targets of each row, from one forward pass."""
+        sequences = [sequence for row in rows for sequence in row.sequences]
+        inputs = prefix.inputs([ids for ids, _ in sequences])
+        wanted = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
         for place, (_, labels) in enumerate(sequences):
-            for position in range(start + 1, len(labels)):
-                before_target[place, position - start - 1] = labels[position] != IGNORE_INDEX
-        positions = before_target.any(0).nonzero().flatten()
-        logits = logits_after(model, prefix, [ids for ids, _ in sequences], positions)
-        for place in range(len(sequences)):
-            wanted = before_target[place, positions].to(logits.device)
-            yield Targets.of(logits[place, wanted], self.top_k)
+            # The position before a supervised token predicts it.
+            rest = torch.tensor(labels[len(prefix) + 1 :])
+            wanted[place, : len(rest)] = (rest != IGNORE_INDEX).to(wanted.device)
+        states = head.states(model, inputs, wanted)
+        targets = Targets.join(
+            [Targets.of(head.logits(states[part]), self.top_k) for part in head.parts(states)]
+        )
+        start = 0
+        for row in rows:
+            yield row, targets.part(slice(start, start + row.supervised))
+            start += row.supervised
 
     def _batches(self, rows: Sequence[TeacherRow]) -> Iterator[list[TeacherRow]]:
         """Rows of like length together, longest first, within the token budget."""
@@ -181,8 +195,8 @@ def open_teacher(cfg: Any, top_k: int | None) -> Teacher:
 def model_mark(cfg: Mapping[str, Any], top_k: int | None) -> str:
     """16 hex digits for the base model as it is loaded, and for how much is kept of it.
 
-    A model on a hub counts by name and revision; one in a local folder also by the names, sizes
-    and times of its files.
+    A model on a hub counts by name and revision; one in a local folder also by its files, so that
+    the mark is the same on every node and another one when the weights are.
     """
     folder = Path(str(cfg.get("base_model")))
     files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
@@ -190,10 +204,20 @@ def model_mark(cfg: Mapping[str, Any], top_k: int | None) -> str:
         TARGETS_VERSION,
         top_k,
         {key: cfg.get(key) for key in MODEL_KEYS},
-        [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files],
+        [(path.name, path.stat().st_size, _sample(path)) for path in files],
     ]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _sample(path: Path) -> str:
+    """A hash over blocks spread evenly over a file; over all of it when it is small."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        for block in range(BLOCKS):
+            file.seek(max(0, size - BLOCK_SIZE) * block // (BLOCKS - 1))
+            digest.update(file.read(BLOCK_SIZE))
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..chat import ChatView
-from ..prefix import PrefixCache, logits_after
+from ..prefix import PrefixCache
 from ..rows import Message, teacher_messages
 
 
@@ -130,7 +130,8 @@ class Subject:
         ends = [len(row) - len(prefix) - 1 for row in rows]
         starts = [end - n for end, n in zip(ends, answer_lengths, strict=True)]
         first = min(starts)
-        logits = logits_after(self.model, prefix, rows, torch.arange(first, max(ends)))
+        keep = torch.arange(first, max(ends), device=self.model.device)
+        logits = self.model(**prefix.inputs(rows), logits_to_keep=keep).logits
         return [
             logits[place, start - first : end - first]
             for place, (start, end) in enumerate(zip(starts, ends, strict=True))
