@@ -52,6 +52,8 @@ def process(*arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Where the tests themselves run in the background, Ctrl-C is off, and children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -136,7 +138,7 @@ def test_killed_and_run_again_nothing_stored_is_asked_and_the_bytes_are_the_same
 
 
 def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path, server):
-    server.delay = 1.0  # the run must not be over before the signal comes
+    server.delay = 0.2
     task, out = write_task(tmp_path / "t", inputs={"count": 50}), tmp_path / "out"
     running = process(*run_command(task, out, server))
     while server.count < 40:
