@@ -11,7 +11,6 @@ smaller).
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,16 +20,13 @@ from typing import Any
 
 import datasets
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.common import load_model, load_pairs, options_parser
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.chat import ChatView
 from genpi_plugin.collator import TOKENS, GenPICollator
-from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY, Pair, make_pair
+from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY, Pair
 from genpi_plugin.head import SupervisedHead
 from genpi_plugin.layout import make_calls
-from genpi_plugin.rows import parse
 from genpi_plugin.targets import TargetStore
 from genpi_plugin.teacher import Teacher
 
@@ -48,18 +44,10 @@ class OneProcess:
 
 def main() -> None:
     """Measure and print."""
-    options = _options()
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
-    base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.bfloat16)
-    torch.manual_seed(0)
-    model = get_peft_model(
-        base, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", lora_dropout=0.0)
-    )
-    view = ChatView(tokenizer)
-    raw = datasets.load_dataset(_kind(options.dataset), data_files=str(options.dataset),
-                                split="train")  # fmt: skip
-    rows = [parse(row, f"row {i}") for i, row in enumerate(raw.take(options.rows))]
-    pairs = [make_pair(row, i, view, SETTINGS) for i, row in enumerate(rows)]
+    parser = options_parser(__doc__, rows=48)
+    parser.add_argument("--epochs", type=int, default=3, help="of training (default 3)")
+    options = parser.parse_args()
+    pairs, model = load_pairs(options, SETTINGS), load_model(options.model)
     alone = [replace(pair, prompt_id=f"row {i}") for i, pair in enumerate(pairs)]
     with tempfile.TemporaryDirectory() as folder:
         shared_store = TargetStore(Path(folder) / "shared")
@@ -103,19 +91,6 @@ def _seconds(work: Callable[[], None]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def _kind(path: Path) -> str:
-    return {".jsonl": "json"}.get(path.suffix, path.suffix.lstrip("."))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("dataset", type=Path, help="a .parquet or .jsonl file of rows")
-    parser.add_argument("--model", required=True, help="a folder or a hub name")
-    parser.add_argument("--rows", type=int, default=48, help="how many (default 48)")
-    parser.add_argument("--epochs", type=int, default=3, help="of training (default 3)")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -21,32 +21,29 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.common import load_model, load_pairs, options_parser
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.chat import IGNORE_INDEX, ChatView, TokenSequence
+from genpi_plugin.chat import IGNORE_INDEX, TokenSequence
 from genpi_plugin.collator import TOKENS, GenPICollator
-from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, Pair, make_pair
+from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, Pair
 from genpi_plugin.head import SupervisedHead
 from genpi_plugin.layout import make_calls
 from genpi_plugin.loss import LossSums, TokenCounts, joint_loss
-from genpi_plugin.rows import parse
 
-WEIGHT = 0.7
+SETTINGS = GenPISettings()
+WEIGHT = SETTINGS.sft_weight
 Step = Callable[[Any, list[Pair]], torch.Tensor]
 
 
 def main() -> None:
     """Measure and print."""
     options = _options()
-    pairs = load_pairs(options)
+    pairs = load_pairs(options, SETTINGS)
     signal = _supervised(pairs)
     real = sum(pair.behaviour_length + pair.prompt_generation_length for pair in pairs)
     padded = sum(_padded_tokens(batch) for batch in _batches(pairs, options.batch))
@@ -69,23 +66,6 @@ def main() -> None:
               f"{medians['limit'] / median:4.0%} of the limit  "
               f"{medians['official'] / median:4.2f} x official  "
               f"peak +{memory[name]:5.0f} MiB  loss {losses[name]:.4f}")  # fmt: skip
-
-
-def load_model(name: str) -> Any:
-    """The model with a LoRA adapter on all linear layers, in bfloat16."""
-    base = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16)
-    torch.manual_seed(0)
-    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
-    return get_peft_model(base, config).train()
-
-
-def load_pairs(options: argparse.Namespace) -> list[Pair]:
-    """The dataset's first rows as pairs."""
-    kind = {".jsonl": "json"}.get(options.dataset.suffix, options.dataset.suffix.lstrip("."))
-    raw = datasets.load_dataset(kind, data_files=str(options.dataset), split="train")
-    rows = [parse(row, f"row {i}") for i, row in enumerate(raw.take(options.rows))]
-    view = ChatView(AutoTokenizer.from_pretrained(options.model))
-    return [make_pair(row, i, view, GenPISettings()) for i, row in enumerate(rows)]
 
 
 def epoch(model: Any, pairs: list[Pair], size: int, step: Step) -> float:
@@ -167,7 +147,7 @@ def peak_memory(options: argparse.Namespace, name: str) -> int:
 
 
 def _grown_by(options: argparse.Namespace, name: str) -> int:
-    model, pairs = load_model(options.model), load_pairs(options)
+    model, pairs = load_model(options.model), load_pairs(options, SETTINGS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     epoch(model, pairs[: options.batch], options.batch, WAYS[name])
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
@@ -193,10 +173,7 @@ def _padded_tokens(pairs: list[Pair]) -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("dataset", type=Path, help="a .parquet or .jsonl file of rows")
-    parser.add_argument("--model", required=True, help="a folder or a hub name")
-    parser.add_argument("--rows", type=int, default=16, help="how many (default 16)")
+    parser = options_parser(__doc__, rows=16)
     parser.add_argument("--batch", type=int, default=4, help="rows a micro-batch (default 4)")
     parser.add_argument("--rounds", type=int, default=3, help="of each way (default 3)")
     return parser.parse_args()

@@ -104,5 +104,10 @@ def shards_parameters(cfg: Mapping[str, Any]) -> bool:
 def _zero_stage(cfg: Mapping[str, Any]) -> int | None:
     given = cfg.get("deepspeed")
     if isinstance(given, str) and Path(given).is_file():
-        given = json.loads(Path(given).read_text())
-    return given["zero_optimization"].get("stage") if isinstance(given, dict) else None
+        try:
+            given = json.loads(Path(given).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ConfigError(
+                f"`deepspeed: {given}` is not JSON: {error}.", "mend the file."
+            ) from error
+    return (given.get("zero_optimization") or {}).get("stage") if isinstance(given, dict) else None

@@ -1,8 +1,8 @@
 """The teacher: the model in training with its adapter off and the prompt before each request.
 
-No second model and no server. Each row's targets are computed once, before the first step, and
-kept by what they depend on, so that later epochs, resumed runs and runs with other settings of
-the student find them.
+No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows. Each row's
+targets are computed once, before the first step, and kept by what they depend on, so that later
+epochs, resumed runs and runs with other settings of the student find them.
 """
 
 from __future__ import annotations
@@ -96,16 +96,18 @@ class Teacher:
         if self._ready:
             return
         keys = sorted(self.rows)
-        share = keys[accelerator.process_index :: accelerator.num_processes]
-        missing = [key for key in share if key not in self.store]
+        missing = {key for key in keys if key not in self.store}
         LOG.info(
-            f"genpi: the teacher reads {len(missing)} of {len(share)} rows; its targets are kept "
+            f"genpi: the teacher reads {len(missing)} of {len(keys)} rows; its targets are kept "
             f"in {self.store.folder}"
         )
-        with tqdm(total=len(missing), desc="Teacher", unit="row", leave=False,
-                  disable=not (missing and accelerator.is_local_main_process)) as bar:  # fmt: skip
-            for start in range(0, len(missing), ROWS_AT_ONCE):
-                rows = [self._row(key) for key in missing[start : start + ROWS_AT_ONCE]]
+        # By place among all keys: what the others have written already must not move the shares.
+        share = keys[accelerator.process_index :: accelerator.num_processes]
+        mine = [key for key in share if key in missing]
+        with tqdm(total=len(mine), desc="Teacher", unit="row", leave=False,
+                  disable=not (mine and accelerator.is_local_main_process)) as bar:  # fmt: skip
+            for start in range(0, len(mine), ROWS_AT_ONCE):
+                rows = [self._row(key) for key in mine[start : start + ROWS_AT_ONCE]]
                 self._compute(model, rows, bar.update)
         accelerator.wait_for_everyone()
         absent = sum(key not in self.store for key in keys)

@@ -31,6 +31,7 @@ def test_an_empty_block_is_enough():
         ({"sft_weight": -0.1}, "greater than or equal to 0"),
         ({"student_prompt": "sometimes"}, "'never', 'always' or 'random'"),
         ({"on_overflow": "truncate"}, "'error' or 'drop'"),
+        ({"sft_weight": 0, "prompt_generation_share": 0}, "leave nothing to train on"),
         ("0.7", "not a block of keys"),
     ],
 )

@@ -272,6 +272,17 @@ def test_what_leaves_no_teacher_is_refused(changes, says):
         check_distillation({"adapter": "lora", **changes})
 
 
+def test_a_deepspeed_file_that_is_not_json_is_named(tmp_path):
+    from genpi_plugin.checks import check_distillation
+
+    path = tmp_path / "zero.json"
+    path.write_text("{stage: 2}")
+    with pytest.raises(ConfigError, match=r"zero\.json` is not JSON"):
+        check_distillation({"adapter": "lora", "deepspeed": str(path)})
+    path.write_text("{}")
+    check_distillation({"adapter": "lora", "deepspeed": str(path)})
+
+
 def test_the_mark_of_a_model_follows_its_files_and_loading(tmp_path):
     from genpi_plugin.teacher import model_mark
 
