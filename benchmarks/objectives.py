@@ -67,6 +67,8 @@ def teacher_without_prompt(pair: Pair, row: Row, view: ChatView) -> Pair:
     return replace(pair, teacher=pair.behaviour)
 
 
+# Of what a variant does not say.
+PAPER = {"prompt_generation_share": 1.0, "distill_weight": 0.0}
 VARIANTS = [
     Variant("behaviour only", {"sft_weight": 1.0}),
     Variant("joint (0.7)", {"sft_weight": 0.7}),
@@ -166,7 +168,7 @@ def run(variant: Variant, seed: int, base: Any, view: ChatView, rows: list[Row],
     from genpi_plugin.teacher import Teacher
     from genpi_plugin.trainer import GenPITrainer
 
-    settings = GenPISettings(**variant.settings)
+    settings = GenPISettings(**{**PAPER, **variant.settings})
     pairs = [
         variant.change(make_pair(row, i, view, settings), row, view) for i, row in enumerate(rows)
     ]

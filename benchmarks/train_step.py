@@ -35,7 +35,7 @@ from genpi_plugin.head import SupervisedHead
 from genpi_plugin.layout import make_calls
 from genpi_plugin.loss import LossSums, TokenCounts, joint_loss
 
-SETTINGS = GenPISettings()
+SETTINGS = GenPISettings(prompt_generation_share=1, distill_weight=0)  # both halves of all rows
 WEIGHT = SETTINGS.sft_weight
 Step = Callable[[Any, list[Pair]], torch.Tensor]
 

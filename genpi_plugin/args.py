@@ -24,17 +24,18 @@ class GenPISettings(BaseModel):
         "behaviour only, 0 on prompt generation only. `stage2_ratio` of the official scripts.",
     )
     prompt_generation_share: float = Field(
-        default=1.0,
+        default=0.25,
         ge=0.0,
         le=1.0,
         description="Share of the rows that carry a prompt-generation half. The half is as long "
-        "as the prompt, so with a long prompt it is most of the cost.",
+        "as the prompt, so with a long prompt it is most of the cost. 1 is the paper's.",
     )
-    distill_weight: float = Field(
-        default=0.0,
+    distill_weight: float | None = Field(
+        default=None,
         ge=0.0,
         description="Weight of the divergence KL(teacher‖student) over the behaviour tokens, added "
-        "to the joint loss. The teacher is the same model, adapter off, with the prompt.",
+        "to the joint loss. The teacher is the same model, adapter off, with the prompt. Left out: "
+        "1 where there is such a teacher, else 0. 0 is the paper's.",
     )
     distill_top_k: int | None = Field(
         default=128,
@@ -55,7 +56,8 @@ class GenPISettings(BaseModel):
 
     @model_validator(mode="after")
     def _trains_something(self) -> GenPISettings:
-        if not (self.trains_behaviour or self.trains_prompt_generation):
+        undecided = self.distill_weight is None
+        if not (self.trains_behaviour or self.trains_prompt_generation or undecided):
             raise ValueError(
                 "sft_weight: 0, prompt_generation_share: 0 and distill_weight: 0 leave nothing to "
                 "train on"
@@ -64,7 +66,7 @@ class GenPISettings(BaseModel):
 
     @property
     def distills(self) -> bool:
-        return self.distill_weight > 0.0
+        return bool(self.distill_weight)
 
     @property
     def trains_behaviour(self) -> bool:

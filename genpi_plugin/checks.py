@@ -82,18 +82,25 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: no adapter to switch off, or parameters that no process holds whole.
     """
+    if why := no_teacher(cfg):
+        cause, cure = why
+        raise ConfigError(f"`genpi.distill_weight` {cause}", f"{cure}, or set `distill_weight: 0`.")
+
+
+def no_teacher(cfg: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Why the model in training can't be its own teacher, and the cure; None if it can."""
     if not cfg.get("adapter"):
-        raise ConfigError(
-            "`genpi.distill_weight` needs an adapter: the teacher is the same model with the "
-            "adapter off.",
-            "set `adapter: lora` (or qlora), or remove `distill_weight`.",
+        return (
+            "needs an adapter: the teacher is the same model with the adapter off.",
+            "set `adapter: lora` (or qlora)",
         )
     if shards_parameters(cfg):
-        raise ConfigError(
-            "`genpi.distill_weight` does not go with FSDP or DeepSpeed ZeRO-3: the teacher reads "
-            "its rows with the whole model on each process.",
-            "use DDP or ZeRO-2, or remove `distill_weight`.",
+        return (
+            "does not go with FSDP or DeepSpeed ZeRO-3: the teacher reads its rows with the whole "
+            "model on each process.",
+            "use DDP or ZeRO-2",
         )
+    return None
 
 
 def shards_parameters(cfg: Mapping[str, Any]) -> bool:

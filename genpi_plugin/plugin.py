@@ -8,8 +8,9 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin
 from axolotl.utils.logging import get_logger
 
-from .args import parse_settings
-from .checks import check_config, check_distillation, shards_parameters
+from .args import GenPISettings, parse_settings
+from .checks import check_config, check_distillation, no_teacher, shards_parameters
+from .cpu import cpu_asked_for, prepare_sharding_on_cpu, training_arguments
 from .errors import ConfigError, plain_exit
 from .prepared import fingerprint, prepared_path
 
@@ -29,13 +30,26 @@ class GenPIPlugin(BasePlugin):
                 raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
             settings = parse_settings(dict(cfg["genpi"]))
             check_config(cfg)
+            if settings.distill_weight is None:
+                settings = self._decide_on_a_teacher(cfg)
             if settings.distills:
                 check_distillation(cfg)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant, which DDP does not take with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+            self._on_cpu = cpu_asked_for()
+            prepare_sharding_on_cpu(cfg)
             mark = fingerprint(cfg, settings.model_dump())
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), mark)
+
+    def _decide_on_a_teacher(self, cfg: Any) -> GenPISettings:
+        """Distillation where it can be had (docs/results.md), and a word where it can't."""
+        why = no_teacher(cfg)
+        if why:
+            LOG.info(f"genpi: trains without distillation, which {why[0]} To say so: "
+                     "`distill_weight: 0`")  # fmt: skip
+        cfg["genpi"]["distill_weight"] = 0.0 if why else 1.0
+        return parse_settings(dict(cfg["genpi"]))
 
     def get_input_args(self) -> str:
         return "genpi_plugin.GenPIArgs"
@@ -45,21 +59,24 @@ class GenPIPlugin(BasePlugin):
 
         axolotl maps the model to the local rank as a device number, which a CPU does not have.
         """
-        if _active(cfg) and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true"):
+        if _active(cfg) and self._on_cpu:
             cfg["device_map"] = {"": "cpu"}
+
+    def pre_lora_load(self, cfg: Any, model: Any) -> None:
+        """Draw a new adapter from `seed`: axolotl sets it later, and what the random numbers are
+        by then depends on how training was launched."""
+        if _active(cfg):
+            import torch
+
+            torch.manual_seed(42 if cfg.seed is None else cfg.seed)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """What the joint loss needs of DDP, and that a CPU is meant where there is nothing else."""
         if not _active(cfg):
             return {}
-        import torch
-
         # Ranks may call the model unequally often in a step, and sending buffers would be a
         # conversation in each call. A language model's buffers are constants.
-        arguments: dict[str, Any] = {"ddp_broadcast_buffers": False}
-        if not torch.accelerator.is_available():
-            arguments["use_cpu"] = True  # bf16 is refused otherwise
-        return arguments
+        return {"ddp_broadcast_buffers": False, **training_arguments(cfg)}
 
     def get_trainer_cls(self, cfg: Any) -> type | None:
         if not _active(cfg):
@@ -80,6 +97,9 @@ class GenPIPlugin(BasePlugin):
             return
         trainer.genpi = parse_settings(dict(cfg.genpi))
         trainer.sharded = shards_parameters(cfg)
+        if trainer.accelerator.num_processes > 1:
+            kind = trainer.accelerator.distributed_type.value
+            LOG.info(f"genpi: {trainer.accelerator.num_processes} processes, {kind}")
         unpacked = "padded" if trainer.sharded else "bucketed"
         trainer.layout = "packed" if cfg.sample_packing else unpacked
         if trainer.genpi.distills:

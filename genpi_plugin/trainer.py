@@ -118,7 +118,8 @@ class GenPITrainer(AxolotlTrainer):
         return self.accelerator.unwrap_model(self.model)
 
     def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
-        return joint_loss(sums, counts, self.genpi.sft_weight, self.genpi.distill_weight)
+        settings = self.genpi
+        return joint_loss(sums, counts, settings.sft_weight, settings.distill_weight or 0.0)
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from genpi_plugin.args import GenPISettings
+
 PROMPT = [
     {"role": "system", "content": "You are a shop assistant. Answer with one action."},
     {"role": "user", "content": "a red shirt"},
     {"role": "assistant", "content": "Action: search[red shirt]"},
 ]
 TRANSCRIPT = "<USER>:\nYou are a shop assistant.\n\n<AGENT>:\nOk.\n\n<USER>:\nNow, my request is:\n"
+
+
+def paper(**changes: Any) -> GenPISettings:
+    """The paper's joint loss: recitals on every row and no divergence, but for `changes`."""
+    return GenPISettings(**{"prompt_generation_share": 1.0, "distill_weight": 0.0, **changes})
 
 
 def our_row(turns: int = 1, **changes: Any) -> dict[str, Any]:

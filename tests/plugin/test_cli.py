@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(900)
 
 CONFIG = {
     "plugins": ["genpi_plugin.GenPIPlugin"],
-    "genpi": {"sft_weight": 0.6},
+    "genpi": {"sft_weight": 0.6, "prompt_generation_share": 1, "distill_weight": 0},
     "sequence_len": 2048,
     "adapter": "lora",
     "lora_r": 4,

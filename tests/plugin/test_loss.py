@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genpi_plugin.args import GenPISettings
 from genpi_plugin.chat import ChatView
 from genpi_plugin.collator import TOKENS, GenPICollator
 from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
@@ -20,7 +19,7 @@ from genpi_plugin.loss import LossSums, TokenCounts, cross_entropy_sum, joint_lo
 from genpi_plugin.rows import parse
 from tests.tiny import make_model, make_tokenizer, save_tiny
 
-from .rows_made import our_row
+from .rows_made import our_row, paper
 
 
 def official_loss(model, pairs, ratio: float) -> torch.Tensor:
@@ -48,7 +47,7 @@ def pairs_of(count: int = 3, **settings):
         parse(our_row(turns=1 + i, id=f"r{i}", input="I need a shirt " * (1 + 3 * i)), "w")
         for i in range(count)
     ]
-    return [make_pair(row, i, view, GenPISettings(**settings)) for i, row in enumerate(rows)]
+    return [make_pair(row, i, view, paper(**settings)) for i, row in enumerate(rows)]
 
 
 def our_loss(model, pairs, weight: float, layout: str) -> torch.Tensor:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yml"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+FSDP2 = FOLDER / "fsdp2.yml"
+RECIPES = sorted(FOLDER.glob("genpi_*.yml"))
 OFFICIAL = {"webshop": (0.7, 0.5), "os": (0.7, 1.0), "mind2web": (0.3, 0.5), "kg": (0.7, 0.5)}
 
 
@@ -15,15 +19,22 @@ def test_there_are_recipes():
     assert {path.stem for path in RECIPES} >= {"genpi_demo", *(f"genpi_{t}" for t in OFFICIAL)}
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_is_a_config_that_axolotl_takes(path, tmp_path, monkeypatch):
-    from axolotl.cli.config import load_cfg
+@pytest.fixture
+def model(tmp_path, monkeypatch) -> str:
+    """A folder with nothing but the config of a model, in an empty working directory."""
     from transformers import LlamaConfig
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AXOLOTL_DO_NOT_TRACK", "1")
     LlamaConfig().save_pretrained(tmp_path / "model")
-    cfg = load_cfg(str(path), base_model=str(tmp_path / "model"))
+    return str(tmp_path / "model")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_a_config_that_axolotl_takes(path, model):
+    from axolotl.cli.config import load_cfg
+
+    cfg = load_cfg(str(path), base_model=model)
     assert cfg.genpi["on_overflow"] == "error"
     assert cfg.plugins == ["genpi_plugin.GenPIPlugin"]
     assert "genpi-" in cfg.dataset_prepared_path
@@ -31,6 +42,17 @@ def test_a_recipe_is_a_config_that_axolotl_takes(path, tmp_path, monkeypatch):
         assert cfg.gradient_checkpointing_kwargs["use_reentrant"] is False
     for key in yaml.safe_load(path.read_text()):
         assert cfg.get(key) is not None, f"axolotl dropped `{key}`"
+
+
+def test_a_recipe_and_the_fsdp2_file_are_a_config(model, tmp_path):
+    from axolotl.cli.config import load_cfg
+
+    path = tmp_path / "recipe.yml"
+    path.write_text((FOLDER / "genpi_webshop.yml").read_text() + FSDP2.read_text())
+    with mock.patch.dict(os.environ):  # axolotl tells accelerate through it
+        cfg = load_cfg(str(path), base_model=model, adapter="lora", load_in_4bit=False)
+    assert cfg.fsdp_config.items() >= yaml.safe_load(FSDP2.read_text())["fsdp_config"].items()
+    assert cfg.genpi["distill_weight"] == 0.0
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

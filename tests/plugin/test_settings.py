@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 from datasets import Dataset
@@ -31,7 +32,10 @@ def test_an_empty_block_is_enough():
         ({"sft_weight": -0.1}, "greater than or equal to 0"),
         ({"student_prompt": "sometimes"}, "'never', 'always' or 'random'"),
         ({"on_overflow": "truncate"}, "'error' or 'drop'"),
-        ({"sft_weight": 0, "prompt_generation_share": 0}, "leave nothing to train on"),
+        (
+            {"sft_weight": 0, "prompt_generation_share": 0, "distill_weight": 0},
+            "leave nothing to train on",
+        ),
         ("0.7", "not a block of keys"),
     ],
 )
@@ -55,6 +59,30 @@ def test_a_mistake_in_the_block_is_named(block, says):
 def test_what_does_not_go_together_is_refused(changes, says):
     with pytest.raises(ConfigError, match=says):
         check_config({"datasets": [DATASET], "genpi": {}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "weight", "says"),
+    [
+        ({"adapter": "lora"}, 1.0, ""),
+        ({}, 0.0, "needs an adapter"),
+        (
+            {"adapter": "lora", "fsdp_config": {"offload_params": True}},
+            0.0,
+            "does not go with FSDP",
+        ),
+    ],
+)
+def test_distillation_is_the_default_where_there_is_a_teacher(changes, weight, says, caplog):
+    from genpi_plugin.plugin import GenPIPlugin
+
+    logging.getLogger("axolotl").propagate = True
+    cfg = {"genpi": {}, "datasets": [DATASET], "base_model": "tiny", **changes}
+    with caplog.at_level("INFO"):
+        GenPIPlugin().register(cfg)
+    assert cfg["genpi"]["distill_weight"] == weight
+    assert says in caplog.text
+    assert bool(says) == ("trains without distillation" in caplog.text)
 
 
 def test_a_right_config_passes():
@@ -115,7 +143,7 @@ def test_overflow_drop_keeps_the_rest_whole(tmp_path):
 
 
 def test_official_rows_become_pairs_as_ours_do(tmp_path):
-    pairs = strategy(tmp_path, [official_row()])
+    pairs = strategy(tmp_path, [official_row()], prompt_generation_share=1)
     assert pairs["genpi_behaviour_sequences"][0] == [1]
     assert len(pairs["genpi_lengths"][0]) == 2
 

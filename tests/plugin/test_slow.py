@@ -9,60 +9,61 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
-from .test_cli import axolotl, losses, place, write_config
+from .test_cli import adapter, axolotl, losses, place, write_config
 
 __all__ = ["place"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
-
-
-ZERO_2 = {
-    "zero_optimization": {"stage": 2},
-    "train_micro_batch_size_per_gpu": "auto",
-    "gradient_accumulation_steps": "auto",
-    "train_batch_size": "auto",
-    "gradient_clipping": "auto",
+DISTILLED = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
+UNDISTILLED = {**DISTILLED, "distill_weight": 0}
+# Settings, the YAML's addition, and what accelerate must call it: told to use CPUs it leaves
+# DeepSpeed and FSDP out without a word.
+WAYS = {
+    "ddp": (DISTILLED, {}, "MULTI_CPU"),
+    "zero2": (DISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero2.json")}, "DEEPSPEED"),
+    "zero3": (UNDISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
+    "fsdp2": (UNDISTILLED, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
 }
 
 
 @pytest.fixture(scope="module")
-def start(place) -> str:
-    """An adapter to go on from: a new one's random weights depend on the launcher."""
-    axolotl(place, "train", write_config(place, "start", max_steps=1), "--launcher", "python")
-    return "out/start"
+def alone(place):
+    """Losses and weights of one process, with and without distillation.
+
+    The whole training split is in a step, so that order does not matter.
+    """
+    found = {}
+    for name, genpi in (("distilled", DISTILLED), ("undistilled", UNDISTILLED)):
+        one = write_config(
+            place, name, gradient_accumulation_steps=4, micro_batch_size=4, genpi=genpi
+        )
+        text = axolotl(place, "train", one, "--launcher", "python")
+        found[genpi["distill_weight"]] = losses(text), adapter(place / "out" / name)
+    return found
 
 
-@pytest.fixture(scope="module")
-def alone(place, start):
-    """Losses of one process, the whole training split in a step, so that order does not matter."""
-    one = write_config(place, "one", gradient_accumulation_steps=4, **together(start))
-    return losses(axolotl(place, "train", one, "--launcher", "python"))
-
-
-def together(start: str) -> dict:
-    genpi = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
-    return {"micro_batch_size": 4, "lora_model_dir": start, "genpi": genpi}
-
-
-@pytest.mark.parametrize("deepspeed", [None, ZERO_2], ids=["ddp", "zero2"])
-def test_two_processes_train_as_one_does(place, start, alone, monkeypatch, deepspeed):
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     """Over gloo: the same rows a step, whoever computes them, give the same curve."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    changes = together(start)
-    if deepspeed:
-        (place / "zero2.json").write_text(json.dumps(deepspeed))
-        changes["deepspeed"] = "zero2.json"
-    name = f"two_{'zero2' if deepspeed else 'ddp'}"
-    two = write_config(place, name, gradient_accumulation_steps=2, **changes)
+    genpi, changes, kind = WAYS[way]
+    two = write_config(
+        place, way, gradient_accumulation_steps=2, micro_batch_size=4, genpi=genpi, **changes
+    )
     text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
+    assert f"2 processes, {kind}" in text
+    expected, weights = alone[genpi["distill_weight"]]
     found = losses(text)
-    assert len(found) == len(alone) > 3
-    for left, right in zip(alone, found, strict=True):
+    assert len(found) == len(expected) > 3
+    for left, right in zip(expected, found, strict=True):
         for name in left.keys() & {"loss", "divergence", "prompt_generation_loss",
                                    "behaviour_tokens", "eval_loss"}:  # fmt: skip
             assert right[name] == pytest.approx(left[name], rel=1e-3), name
+    torch.testing.assert_close(adapter(place / "out" / way), weights, rtol=0, atol=1e-5)
 
 
 def test_the_demo_keeps_its_promise(tmp_path):

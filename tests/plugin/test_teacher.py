@@ -24,7 +24,7 @@ from .test_trainer import STEPS, student, trainer, trajectory
 
 LONG = [{"role": "system", "content": PROMPT[0]["content"] * 4}, *PROMPT[1:]]
 SHORT = [{"role": "system", "content": "Sell shirts."}]
-ALL = {"distill_weight": 0.5, "distill_top_k": None}
+ALL = {"distill_weight": 0.5, "distill_top_k": None, "prompt_generation_share": 1.0}
 
 
 class Alone:

@@ -14,7 +14,7 @@ from genpi_plugin.examples import make_pair
 from genpi_plugin.rows import parse
 from tests.tiny import make_model, make_tokenizer
 
-from .rows_made import our_row
+from .rows_made import our_row, paper
 from .test_loss import official_loss
 
 ROWS = 8
@@ -86,7 +86,7 @@ def trajectory(made):
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """Plain torch: the official formula over all rows, AdamW, ten steps."""
-    settings = GenPISettings()
+    settings = paper()
     model = student()
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0
@@ -116,13 +116,13 @@ def reference(tmp_path_factory):
 def test_every_cut_of_the_batch_is_the_official_step(
     tmp_path, reference, batch, accumulation, layout
 ):
-    losses, weights = trajectory(trainer(tmp_path, GenPISettings(), batch, accumulation, layout))
+    losses, weights = trajectory(trainer(tmp_path, paper(), batch, accumulation, layout))
     assert losses == pytest.approx(reference[0], rel=1e-5)
     torch.testing.assert_close(weights, reference[1], rtol=1e-4, atol=2e-6)
 
 
 def test_a_step_in_which_some_micro_batches_lack_a_half(tmp_path):
-    settings = GenPISettings(prompt_generation_share=0.25)
+    settings = paper(prompt_generation_share=0.25)
     one = trajectory(trainer(tmp_path / "a", settings, 1, 8))
     other = trajectory(trainer(tmp_path / "b", settings, 8, 1))
     assert one[0] == pytest.approx(other[0], rel=1e-5)
@@ -130,15 +130,15 @@ def test_a_step_in_which_some_micro_batches_lack_a_half(tmp_path):
 
 def test_the_last_short_step_of_an_epoch_weighs_its_own_tokens(tmp_path):
     """Six rows a step and two left over, two epochs, however the six are cut up."""
-    one = trajectory(trainer(tmp_path / "a", GenPISettings(), 3, 2, "bucketed", steps=4))
-    other = trajectory(trainer(tmp_path / "b", GenPISettings(), 1, 6, "bucketed", steps=4))
+    one = trajectory(trainer(tmp_path / "a", paper(), 3, 2, "bucketed", steps=4))
+    other = trajectory(trainer(tmp_path / "b", paper(), 1, 6, "bucketed", steps=4))
     assert len(one[0]) == 4
     assert one[0] == pytest.approx(other[0], rel=1e-5)
     torch.testing.assert_close(one[1], other[1], rtol=1e-4, atol=2e-6)
 
 
 def test_train_and_eval_report_both_halves_and_their_tokens(tmp_path):
-    settings = GenPISettings(sft_weight=0.3)
+    settings = paper(sft_weight=0.3)
     made = trainer(tmp_path, settings, batch=2, accumulation=4, steps=1)
     before = made.evaluate()
     made.train()
@@ -160,7 +160,7 @@ def test_train_and_eval_report_both_halves_and_their_tokens(tmp_path):
 
 
 def test_behaviour_only_reports_no_other_half(tmp_path):
-    made = trainer(tmp_path, GenPISettings(sft_weight=1.0), steps=1)
+    made = trainer(tmp_path, paper(sft_weight=1.0), steps=1)
     made.train()
     [logged] = [entry for entry in made.state.log_history if "loss" in entry]
     assert "behaviour_loss" in logged
