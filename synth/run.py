@@ -30,6 +30,7 @@ from synth.folder import (
     write_config,
 )
 from synth.inputs_file import GivenInputs, read_inputs
+from synth.limits import FAILURE_RATE
 from synth.models import ModelSpec, open_engine
 from synth.pipeline import Models, synthesize
 from synth.progress import Tally, duration, shown
@@ -53,6 +54,7 @@ class RunSettings:
     concurrency: int = 32
     batch_size: int | None = None
     command: str = ""
+    max_failure_rate: float = FAILURE_RATE
 
 
 def run(
@@ -76,6 +78,7 @@ def run(
         try:
             asyncio.run(_make(task, settings, store, tally, given, console))
         except SynthError as error:
+            log.info("so far: %s", tally.line())
             log.error("stopped: %s", error)
             raise
         except KeyboardInterrupt:
@@ -84,10 +87,9 @@ def run(
         splits = export_rows(store, folder, task.config.split.test, settings.seed)
         export_rejections(store, folder / "rejected.jsonl")
         summary = summarize(task, store, splits)
+        summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
         replace_text(folder / "README.md", dataset_card(config, summary))
-        log.info(
-            "done in %s: %d rows, %.0f tokens/s", duration(tally.seconds), summary.rows, tally.rate
-        )
+        log.info("done in %s: %s", duration(tally.seconds), tally.line())
         return summary
 
 
@@ -113,7 +115,9 @@ def preview(
                 show_row(row)
             for rejection in store.rejections():
                 show_rejection(rejection)
-        return summarize(task, store, {})
+        summary = summarize(task, store, {})
+        summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
+        return summary
 
 
 def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
@@ -179,7 +183,9 @@ async def _make(
     for note in given.notes if given else ():
         log.warning(note)
     async with _engines(settings) as models, shown(tally, console):
-        await synthesize(task, models, store, tally, settings.seed, given)
+        await synthesize(
+            task, models, store, tally, settings.seed, given, settings.max_failure_rate
+        )
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -36,11 +37,22 @@ class Reply:
 
 @dataclass
 class Failure:
-    """An HTTP error to answer with: `body` as JSON. Status 0 drops the connection."""
+    """An HTTP error to answer with: `body` as JSON, or `raw` as it is. Status 0 breaks off the
+    connection. `hang` is how many seconds pass before."""
 
     status: int
     body: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    hang: float = 0.0
+
+
+class _Http(ThreadingHTTPServer):
+    # As many may knock at once as a run has requests; the default of 5 makes them wait a second.
+    request_queue_size = 512
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
 
 
 class ScriptedServer:
@@ -49,7 +61,7 @@ class ScriptedServer:
     `requests` are the bodies of the chat requests that were answered, `keys` their Authorization
     headers, `refused` counts the failures sent, and `most_at_once` is the highest number of
     requests that were under way together. `failures` are used up first, one a request; `always`
-    (when set) answers every request.
+    (when set) answers every request, and `fault` gives a failure for those it chooses.
     """
 
     def __init__(
@@ -63,13 +75,14 @@ class ScriptedServer:
         self.delay = delay
         self.failures: list[Failure] = []
         self.always: Failure | None = None
+        self.fault: Callable[[list[dict[str, str]]], Failure | None] | None = None
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.refused = 0
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
 
     @property
@@ -86,6 +99,8 @@ class ScriptedServer:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             failure = self.failures.pop(0) if self.failures else self.always
+            if failure is None and self.fault is not None:
+                failure = self.fault(body["messages"])
             if failure is None:
                 self.requests.append(body)
                 self.keys.append(key)
@@ -95,6 +110,7 @@ class ScriptedServer:
             if self.delay:
                 time.sleep(self.delay)
             if failure is not None:
+                time.sleep(failure.hang)
                 return failure
             return _completion(body, self.answer(body["messages"]))
         finally:
@@ -176,14 +192,23 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if isinstance(answer, dict):
                 self._send(200, answer)
             elif answer.status:
-                self._send(answer.status, answer.body, answer.headers)
+                self._send(answer.status, answer.body, answer.headers, answer.raw)
             else:
+                # With nothing to linger for, the close is a reset.
+                self.connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+                self.connection.close()
                 self.close_connection = True
 
         def _send(
-            self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
+            self,
+            status: int,
+            body: dict[str, Any],
+            headers: dict[str, str] | None = None,
+            raw: bytes | None = None,
         ) -> None:
-            data = json.dumps(body).encode()
+            data = json.dumps(body).encode() if raw is None else raw
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
