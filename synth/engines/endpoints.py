@@ -69,13 +69,18 @@ class Endpoints(Generic[Place]):
             endpoint.under_way -= 1
             self._wake()
 
-    def answered(self, endpoint: Endpoint[Place]) -> None:
-        """Note that it is there."""
+    def answered(self, endpoint: Endpoint[Place], asked: float) -> None:
+        """Note that it answered a request that was sent at `asked` (monotonic).
+
+        An answer that was on its way when a pause began does not end the pause.
+        """
         if endpoint.strikes >= 2:
             log.info("%s answers again.", endpoint.name)
             endpoint.said = -SAID_AGAIN
         self.answers += 1
-        endpoint.strikes, endpoint.due, endpoint.trouble = 0, 0.0, ""
+        endpoint.strikes, endpoint.trouble = 0, ""
+        if asked > endpoint.paused:
+            endpoint.due = 0.0
 
     def leave_out(
         self, endpoint: Endpoint[Place], asked: float, why: EngineError, seconds: float | None

@@ -83,7 +83,7 @@ class OpenAIEngine:
                     asked = time.monotonic()
                     outcome = await self._ask(endpoint, request)
                     if isinstance(outcome, Answer):
-                        endpoints.answered(endpoint)
+                        endpoints.answered(endpoint, asked)
                         return outcome
                     if outcome.treatment in {"reject", "stop"}:
                         raise outcome.error
