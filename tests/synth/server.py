@@ -94,6 +94,11 @@ class ScriptedServer:
         """How many chat requests were answered."""
         return len(self.requests)
 
+    def settle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._at_once:
+            time.sleep(0.005)
+
     def handle(self, body: dict[str, Any], key: str | None) -> Failure | dict[str, Any]:
         with self._lock:
             self._at_once += 1
