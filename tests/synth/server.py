@@ -12,6 +12,7 @@ as short.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import socket
 import struct
 import subprocess
@@ -69,6 +70,7 @@ class ScriptedServer:
         answer: Callable[[list[dict[str, str]]], str | Reply | None],
         models: Sequence[str] | None = ("tiny",),
         delay: float = 0.0,
+        port: int = 0,
     ) -> None:
         self.answer = answer
         self.models = models
@@ -82,7 +84,7 @@ class ScriptedServer:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._http = _Http(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", port), _handler(self))
         self._http.daemon_threads = True
 
     @property
@@ -146,6 +148,56 @@ def serve(
         server._http.shutdown()
         server._http.server_close()
         thread.join()
+
+
+class ServerProcess:
+    """A `ScriptedServer` in a process of its own, that can be killed, and started again on its
+    port. `answer` is a function of a module."""
+
+    def __init__(
+        self, answer: Callable[[list[dict[str, str]]], str | Reply | None], delay: float = 0.0
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self._arguments = (answer, delay, self.port)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it is there; it counts from 0."""
+        context = multiprocessing.get_context("spawn")
+        self._count = context.Value("i", 0)
+        self._process = context.Process(
+            target=_serve_apart, args=(*self._arguments, self._count), daemon=True
+        )
+        self._process.start()
+        while not _listens(self.port):
+            time.sleep(0.02)
+
+    @property
+    def count(self) -> int:
+        """How many requests it was asked."""
+        return int(self._count.value)
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve_apart(answer: Any, delay: float, port: int, count: Any) -> None:
+    def counted(messages: list[dict[str, str]]) -> Any:
+        with count.get_lock():
+            count.value += 1
+        return answer(messages)
+
+    ScriptedServer(counted, None, delay, port)._http.serve_forever(0.01)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, Any]:
