@@ -75,3 +75,11 @@ FAILURE_OPTION = click.option(
     "--max-failure-rate", default=FAILURE_RATE, show_default=True, type=click.FloatRange(0, 1),
     help=f"Stop when a larger share of a stage's rows fails, looked at after {ENOUGH} rows.",
 )  # fmt: skip
+RAY_OPTIONS = options_of(
+    click.option("--ray", is_flag=False, flag_value="auto", metavar="[ADDRESS]",
+                 help="Spread the requests over a Ray cluster. Without an address: RAY_ADDRESS, "
+                 "the cluster on this machine, or a new one."),
+    click.option("--ray-workers", type=click.IntRange(1),
+                 help="How many workers, each with an engine. [default: one for each GPU, or for "
+                 "each node without]"),
+)  # fmt: skip

@@ -55,6 +55,8 @@ class RunSettings:
     batch_size: int | None = None
     command: str = ""
     max_failure_rate: float = FAILURE_RATE
+    ray: str | None = None
+    ray_workers: int | None = None
 
 
 def run(
@@ -161,6 +163,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
             "generator": settings.generator.reached(),
             "concurrency": settings.concurrency,
             "batch_size": settings.batch_size,
+            "ray": settings.ray,
             "versions": _versions(settings),
         },
     }
@@ -193,20 +196,42 @@ async def _engines(settings: RunSettings) -> AsyncIterator[Models]:
     """Both engines, which are one where target and generator are the same model."""
     opened: list[Engine] = []
     try:
-        opened.append(open_engine(settings.target, settings.concurrency, settings.batch_size))
+        specs = [settings.target]
         if settings.generator != settings.target:
-            opened.append(
-                open_engine(settings.generator, settings.concurrency, settings.batch_size)
-            )
+            specs.append(settings.generator)
+        for spec in specs:
+            opened.append(_open(spec, settings, len(specs)))
         yield Models(opened[0], opened[-1])
     finally:
         for engine in opened:
             await engine.close()
 
 
+def _open(spec: ModelSpec, settings: RunSettings, models: int) -> Engine:
+    if settings.ray is None:
+        return open_engine(spec, settings.concurrency, settings.batch_size)
+    try:
+        from synth.engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise SynthError(
+            "--ray needs Ray, which is not installed.", "pip install 'axolotl-genpi[ray]'"
+        ) from None
+    return RayEngine(
+        spec,
+        settings.concurrency,
+        settings.batch_size,
+        settings.ray,
+        settings.ray_workers,
+        models,
+    )
+
+
 def _versions(settings: RunSettings) -> dict[str, str]:
     names = ["axolotl-genpi"]
     engines = {settings.target.engine, settings.generator.engine}
+    names += ["ray"] if settings.ray is not None else []
     names += ["openai"] if "openai" in engines else []
     names += ["torch", "transformers"] if "transformers" in engines else []
     versions = {"python": platform.python_version()}

@@ -50,11 +50,15 @@ class Endpoints(Generic[Place]):
         places: name and place of each, at least one.
         max_strikes: a place is gone when it was left out more often than this, each time twice
             as long, and did not answer between.
+        called: what they are, for the user.
     """
 
-    def __init__(self, places: Iterable[tuple[str, Place]], max_strikes: int) -> None:
+    def __init__(
+        self, places: Iterable[tuple[str, Place]], max_strikes: int, called: str = "servers"
+    ) -> None:
         self.all = [Endpoint(name, place) for name, place in places]
         self.max_strikes = max_strikes
+        self.called = called
         self.answers = 0
         self._changed = asyncio.Event()
 
@@ -113,7 +117,7 @@ class Endpoints(Generic[Place]):
         if len(self.all) == 1:
             raise why
         told = "".join(f"\n  {one.trouble}" for one in self.all)
-        raise EngineError(f"None of the {len(self.all)} servers answers:{told}", why.cure)
+        raise EngineError(f"None of the {len(self.all)} {self.called} answers:{told}", why.cure)
 
     def tell(self, endpoint: Endpoint[Place], words: str) -> None:
         """Log a place's trouble, now and then."""
