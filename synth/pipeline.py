@@ -90,6 +90,7 @@ async def synthesize(
     seed: int = 0,
     given: GivenInputs | None = None,
     max_failure_rate: float = FAILURE_RATE,
+    in_flight: int = IN_FLIGHT,
 ) -> None:
     """Make the dataset's rows in `store`.
 
@@ -107,6 +108,7 @@ async def synthesize(
         max_failure_rate: share of a stage's rows that may fail (looked at after 20 rows). A row
             fails when a request of it is not answered; it is neither made nor rejected, and the
             next run asks again.
+        in_flight: rows under way at once.
 
     Raises:
         SynthError: no request can be answered, there are too few inputs, too many rows fail, or
@@ -114,7 +116,7 @@ async def synthesize(
     """
     store.start_run()
     run = _Run(task, models, store, tally, seed, max_failure_rate)
-    slots = asyncio.Semaphore(IN_FLIGHT)
+    slots = asyncio.Semaphore(in_flight)
 
     async def finish(row: Row) -> None:
         try:

@@ -32,7 +32,7 @@ from synth.folder import (
 from synth.inputs_file import GivenInputs, read_inputs
 from synth.limits import FAILURE_RATE
 from synth.models import ModelSpec, open_engine
-from synth.pipeline import Models, synthesize
+from synth.pipeline import IN_FLIGHT, Models, synthesize
 from synth.progress import Tally, duration, shown
 from synth.rows import Rejection, Row
 from synth.store import Store
@@ -186,8 +186,18 @@ async def _make(
     for note in given.notes if given else ():
         log.warning(note)
     async with _engines(settings) as models, shown(tally, console):
+        # Enough for each server, and for each of Ray's workers.
+        workers = len(getattr(models.target, "workers", ()))
+        places = max(len(settings.target.base_urls), workers, 1)
         await synthesize(
-            task, models, store, tally, settings.seed, given, settings.max_failure_rate
+            task,
+            models,
+            store,
+            tally,
+            settings.seed,
+            given,
+            settings.max_failure_rate,
+            IN_FLIGHT * places,
         )
 
 

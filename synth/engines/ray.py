@@ -7,7 +7,9 @@ writes is what a run without Ray writes.
 from __future__ import annotations
 
 import os
+import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -20,7 +22,7 @@ from synth.models import ModelSpec, open_engine
 # The address that stands for RAY_ADDRESS, or the cluster on this machine, or else a new one.
 AUTO = "auto"
 # A request that so many workers died of is not tried on the next.
-MAX_DEATHS = 3
+MAX_DEATHS = 5
 MAX_STRIKES = 8
 
 
@@ -104,7 +106,7 @@ class RayEngine:
                 except ray.exceptions.RayActorError as error:
                     why = _died(place.name, error)
                     self._places.leave_out(place, asked, why, None)
-                    deaths += not isinstance(error, ray.exceptions.ActorUnavailableError)
+                    deaths += 1
                     if deaths >= MAX_DEATHS:
                         raise RequestError(why.cause, why.cure) from None
                     continue
@@ -129,11 +131,8 @@ def _connect(address: str) -> None:
     # Ray tells its makers of each use unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(
-            None if address == AUTO else address,
-            logging_level="error",
-            log_to_driver=False,
-        )
+        _knock(address)
+        ray.init(None if address == AUTO else address, logging_level="error", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise EngineError(
             f"There is no Ray cluster at {address}: {error}",
@@ -142,7 +141,14 @@ def _connect(address: str) -> None:
         ) from None
 
 
-def _told(ask: Any) -> Any:
+def _knock(address: str) -> None:
+    """Raise an `OSError` when nobody listens at `host:port`; Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _told(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except ray.exceptions.RayError as error:

@@ -69,7 +69,7 @@ def test_no_cluster_there_is_told_with_its_cure(tmp_path):
     write_task(tmp_path / "t")
     with serve(answers, models=None) as server:
         running = start(tmp_path, "out", server, "--ray", "127.0.0.1:9")
-        printed, _ = running.communicate(timeout=120)
+        printed, _ = running.communicate(timeout=60)
     assert running.returncode == 1
     assert "There is no Ray cluster at 127.0.0.1:9" in printed
     assert "ray start --head" in printed
