@@ -13,15 +13,10 @@ from synth.engines.base import Message, Request, Sampling
 from synth.engines.endpoints import Endpoints, pause
 from synth.engines.openai import OpenAIEngine
 from synth.errors import EngineError
-from synth.rows import as_messages
-from tests.synth.scripted import shop, write_task
+from tests.synth.scripted import answers, write_task
 from tests.synth.server import Failure, ServerProcess, serve
 
 GONE = EngineError("It is gone.", "Start it.")
-
-
-def answers(messages):
-    return shop(as_messages(messages))
 
 
 def requests(count):

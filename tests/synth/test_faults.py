@@ -12,17 +12,13 @@ from synth.cli import main
 from synth.engines.faults import retry_after
 from synth.rows import as_messages
 from synth.store import Store
-from tests.synth.scripted import shop, stage_of, write_task
+from tests.synth.scripted import answers, stage_of, write_task
 from tests.synth.server import Failure, Reply, serve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
 ROWS = 6
 OOM = Failure(500, {"error": {"message": "CUDA error"}})
 SLOW_DOWN = {"error": {"message": "Slow down."}}
-
-
-def answers(messages):
-    return shop(as_messages(messages))
 
 
 @pytest.fixture(autouse=True)

@@ -10,17 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from synth.rows import as_messages
 from synth.store import Store
-from tests.synth.scripted import shop, write_task
+from tests.synth.scripted import answers, write_task
 from tests.synth.server import serve
 
 pytest.importorskip("ray")
 FILES = ("data/train-00000-of-00001.parquet", "rejected.jsonl")
-
-
-def answers(messages):
-    return shop(as_messages(messages))
 
 
 def start(folder, out, server, *more):

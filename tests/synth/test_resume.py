@@ -10,14 +10,10 @@ from synth.cli import main
 from synth.folder import locked
 from synth.rows import as_messages
 from synth.store import Store
-from tests.synth.scripted import PROMPT, shop, stage_of, write_task
+from tests.synth.scripted import PROMPT, answers, stage_of, write_task
 from tests.synth.server import serve
 
 FILES = ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet", "rejected.jsonl")
-
-
-def answers(messages):
-    return shop(as_messages(messages))
 
 
 def synth(task, out, server, *more):
