@@ -121,7 +121,7 @@ def wait_for(condition, running):
 
 
 def test_a_server_killed_in_mid_run_and_started_again(tmp_path):
-    write_task(tmp_path / "t", inputs={"count": 60}, conversations={"max_turns": 3})
+    write_task(tmp_path / "t", inputs={"count": 45}, conversations={"max_turns": 3})
     one, two = ServerProcess(answers, 0.06), ServerProcess(answers, 0.06)
     try:
         running = run_on(tmp_path, "out", one.url, two.url)
@@ -134,7 +134,7 @@ def test_a_server_killed_in_mid_run_and_started_again(tmp_path):
         assert running.returncode == 0, printed
         assert one.count > 10, "the server that came back was not asked again"
         assert re.search(rf"{re.escape(one.url)}.*(asked|sent) again", printed), printed
-        whole = run_on(tmp_path, "whole", two.url)
+        whole = run_on(tmp_path, "whole", one.url, two.url)
         assert whole.wait(60) == 0
     finally:
         one.kill()
