@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .marks import of_weights
 from .prepared import PREFIX, recall_prompts
 from .version import __version__
 
@@ -26,6 +27,7 @@ def build_manifest(cfg: Any, train_rows: int) -> dict[str, Any]:
     return {
         "manifest_version": 1,
         "base_model": str(cfg.base_model),
+        "weights_mark": of_weights(str(cfg.base_model)),
         "prompts": recall_prompts(folder),
         "data": {
             "fingerprint": Path(folder).name.removeprefix(PREFIX),

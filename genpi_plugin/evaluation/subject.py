@@ -12,6 +12,7 @@ import torch
 from ..chat import ChatView
 from ..prefix import PrefixCache
 from ..rows import Message, teacher_messages
+from .reading import Reader, batches, request_and_answer
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,14 @@ class Subject:
         model: Any,
         view: ChatView,
         prompt: Sequence[Message] = (),
-        adapter: bool = False,
+        adapter: bool | str = False,
         batch_size: int = 16,
     ) -> None:
+        """
+        Args:
+            prompt: what stands before every request.
+            adapter: off, on, or the name of the one of several that is on.
+        """
         self.name = name
         self.model = model
         self.view = view
@@ -61,9 +67,11 @@ class Subject:
             advance: called with the number of requests answered, after each batch.
         """
         answers: dict[int, Generated] = {}
-        with self._switched(), torch.inference_mode():
+        with self.switched(), torch.inference_mode():
             prefix = PrefixCache(self.model, requests)
-            for batch in self._batches(requests):
+            order = sorted(range(len(requests)), key=lambda i: -len(requests[i]))
+            for start in range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
                 made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
                 answers |= dict(zip(batch, made, strict=True))
                 advance(len(batch))
@@ -77,15 +85,12 @@ class Subject:
         Yields:
             indices of a batch, and for each a float32 tensor [answer tokens, vocabulary].
         """
-        with self._switched():
-            prefix = PrefixCache(self.model, requests)
-        for batch in self._batches([r + a for r, a in zip(requests, answers, strict=True)]):
-            rows = [requests[i] + answers[i] for i in batch]
-            # Not around the yield: the caller may ask another subject of the same model then.
-            with self._switched(), torch.inference_mode():
-                logits = self._before_answers(rows, prefix, [len(answers[i]) for i in batch])
-                found = [row.float().log_softmax(-1) for row in logits]
-            yield batch, found
+        reader = Reader(
+            self, [request_and_answer(r, a) for r, a in zip(requests, answers, strict=True)]
+        )
+        for batch in batches(reader.sequences, self.batch_size):
+            logprobs = reader.logprobs(reader.states(batch))
+            yield batch, list(logprobs.split([len(answers[i]) for i in batch]))
 
     def _generate(
         self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int
@@ -123,28 +128,12 @@ class Subject:
         ).strip()
         return Generated(kept, text, cut=place is None)
 
-    def _before_answers(
-        self, rows: list[list[int]], prefix: PrefixCache, answer_lengths: list[int]
-    ) -> list[torch.Tensor]:
-        """Logits before each answer token of sequences that end with an answer."""
-        ends = [len(row) - len(prefix) - 1 for row in rows]
-        starts = [end - n for end, n in zip(ends, answer_lengths, strict=True)]
-        first = min(starts)
-        keep = torch.arange(first, max(ends), device=self.model.device)
-        logits = self.model(**prefix.inputs(rows), logits_to_keep=keep).logits
-        return [
-            logits[place, start - first : end - first]
-            for place, (start, end) in enumerate(zip(starts, ends, strict=True))
-        ]
-
-    def _batches(self, sequences: Sequence[list[int]]) -> list[list[int]]:
-        """Indices in batches of like length, longest first so that memory fails early."""
-        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-
     @contextlib.contextmanager
-    def _switched(self) -> Iterator[None]:
+    def switched(self) -> Iterator[None]:
+        """The model as this system: its adapter on, or all adapters off."""
         self.model.eval()
+        if isinstance(self.adapter, str) and self.model.active_adapters != [self.adapter]:
+            self.model.set_adapter(self.adapter)
         if self.adapter or not hasattr(self.model, "disable_adapter"):
             yield
         else:

@@ -21,7 +21,8 @@ from genpi_plugin.evaluation.gate import (
     parse_requirement,
     shortfalls,
 )
-from genpi_plugin.evaluation.measure import kl_sum, measure, recite
+from genpi_plugin.evaluation.measure import kl_sum, measure
+from genpi_plugin.evaluation.recital import recite, summarize_recitals
 from genpi_plugin.evaluation.scores import find_action, make_scores
 from genpi_plugin.evaluation.subject import Subject
 from genpi_plugin.evaluation.summary import summarize
@@ -89,11 +90,11 @@ def test_a_student_that_is_the_floor_has_internalized_nothing(subjects):
     scores = make_scores(r"(?P<action>\w+)")
     measured = measure(INPUTS, teacher, [floor, student], scores, 10, quiet)
     recitals = recite(student, measured, "floor", teacher, 2, quiet)
-    metrics = summarize(measured, recitals, seed=0, facts={})
+    metrics = summarize(measured, {"student": "a/folder"}, seed=0)
     assert metrics["internalization"] == {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
     assert metrics["systems"]["teacher"]["agreement"]["value"] == 1.0
     assert metrics["systems"]["floor"]["kl_to_teacher"]["value"] > 0
-    assert metrics["recitation"]["n"] == 2
+    assert summarize_recitals(recitals, 0)["n"] == 2
     assert recitals[0].input == INPUTS[0]
     json.dumps(metrics, allow_nan=False)
 
@@ -220,8 +221,10 @@ def test_a_requirement_that_cant_be_read_is_refused(text):
 
 
 def test_a_requirement_of_no_figure_is_refused_before_measuring():
-    known = known_figures(["exact", "chrf"], recitals=False)
-    check_names([parse_requirement("exact.retention>=0.5")], known)
-    for name in ("valid", "recitation", "internalisation"):
+    known = known_figures(["exact", "chrf"], ["a-b"], ["floor", "a-b"], ["turns"])
+    for name in ("exact.retention", "students.a-b.internalization", "systems.floor.chrf",
+                 "turns.2.internalization", "cost.request_tokens_with_prompt"):  # fmt: skip
+        check_names([parse_requirement(f"{name}>=0.5")], known)
+    for name in ("valid", "recitation", "internalisation", "students.c.internalization"):
         with pytest.raises(GenPIError, match=f"no figure `{name}`"):
             check_names([parse_requirement(f"{name}>=0.5")], known)
