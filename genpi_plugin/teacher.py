@@ -162,7 +162,8 @@ class Teacher:
             # The position before a supervised token predicts it.
             rest = torch.tensor(labels[len(prefix) + 1 :])
             wanted[place, : len(rest)] = (rest != IGNORE_INDEX).to(wanted.device)
-        states = head.states(model, inputs, wanted)
+        with prefix.reading():
+            states = head.states(model, inputs, wanted)
         targets = Targets.join(
             [Targets.of(head.logits(states[part]), self.top_k) for part in head.parts(states)]
         )

@@ -13,7 +13,6 @@ import torch
 
 from ..chat import IGNORE_INDEX, TokenSequence
 from ..head import SupervisedHead
-from ..prefix import PrefixCache
 
 if TYPE_CHECKING:
     from .subject import Subject
@@ -35,7 +34,7 @@ class Reader:
         self.sequences = sequences
         with subject.switched(), torch.inference_mode():
             self.head = SupervisedHead(subject.model)
-            self.prefix = PrefixCache(subject.model, [_request(one) for one in sequences])
+            self.prefix = subject.prefix_of([_request(one) for one in sequences])
 
     def states(self, indices: Sequence[int]) -> torch.Tensor:
         """What the output head sees before each supervised token of the sequences, row after row.
@@ -48,7 +47,7 @@ class Reader:
             # The position before a supervised token predicts it.
             rest = torch.tensor(self.sequences[index].labels[len(self.prefix) + 1 :])
             wanted[place, : len(rest)] = (rest != IGNORE_INDEX).to(wanted.device)
-        with self.subject.switched(), torch.inference_mode():
+        with self.subject.switched(), self.prefix.reading(), torch.inference_mode():
             return self.head.states(self.subject.model, inputs, wanted)
 
     def logprobs(self, states: torch.Tensor) -> torch.Tensor:

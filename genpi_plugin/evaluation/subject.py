@@ -47,6 +47,7 @@ class Subject:
         self.prompt = list(prompt)
         self.adapter = adapter
         self.batch_size = batch_size
+        self._prefix: PrefixCache | None = None
 
     def request(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the request as this system is sent it."""
@@ -68,7 +69,7 @@ class Subject:
         """
         answers: dict[int, Generated] = {}
         with self.switched(), torch.inference_mode():
-            prefix = PrefixCache(self.model, requests)
+            prefix = self.prefix_of(requests)
             order = sorted(range(len(requests)), key=lambda i: -len(requests[i]))
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
@@ -105,19 +106,20 @@ class Subject:
                 ids[row, start : start + len(part)] = torch.tensor(part)
                 mask[row, start : start + len(part)] = 1
         end_ids = self.end_ids
-        output = self.model.generate(
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask.to(self.model.device),
-            past_key_values=prefix.for_batch(len(requests)),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=self._pad_id,
-            eos_token_id=end_ids,
-            use_cache=True,
-        )
+        with prefix.reading():
+            output = self.model.generate(
+                input_ids=ids.to(self.model.device),
+                attention_mask=mask.to(self.model.device),
+                past_key_values=prefix.for_batch(len(requests)),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self._pad_id,
+                eos_token_id=end_ids,
+                use_cache=True,
+            )
         return [self._cut_at_end(row, end_ids) for row in output[:, width:].tolist()]
 
     def _cut_at_end(self, ids: list[int], end_ids: list[int]) -> Generated:
@@ -127,6 +129,15 @@ class Subject:
             kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
         ).strip()
         return Generated(kept, text, cut=place is None)
+
+    def prefix_of(self, requests: Sequence[list[int]]) -> PrefixCache:
+        """The cache of what all requests begin with; read anew only when it is another start.
+
+        Call it inside `switched()`.
+        """
+        found = PrefixCache(self.model, requests, self._prefix)
+        self._prefix = found if found.ids else self._prefix
+        return found
 
     @contextlib.contextmanager
     def switched(self) -> Iterator[None]:

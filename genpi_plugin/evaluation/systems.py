@@ -50,13 +50,19 @@ class Lab:
         }
         self._loaded: tuple[Any, ChatView] | None = None
         self._adapters: dict[Path, str] = {}
+        self._subjects: dict[str, Subject] = {}
 
     def subject(self, system: System) -> Subject:
-        """The system, ready to answer.
+        """The system, ready to answer; a prompt that it has read stays read.
 
         Raises:
             GenPIError: its adapter does not fit the model.
         """
+        if system.name not in self._subjects:
+            self._subjects[system.name] = self._make(system)
+        return self._subjects[system.name]
+
+    def _make(self, system: System) -> Subject:
         if self._loaded is None:
             model, tokenizer = load_model(self.cfg, self.first_adapter)
             self._loaded = model, ChatView(tokenizer, self.cfg.get("chat_template_kwargs"))

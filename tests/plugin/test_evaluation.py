@@ -26,7 +26,6 @@ from genpi_plugin.evaluation.recital import recite, summarize_recitals
 from genpi_plugin.evaluation.scores import find_action, make_scores
 from genpi_plugin.evaluation.subject import Subject
 from genpi_plugin.evaluation.summary import summarize
-from genpi_plugin.prefix import common_prefix
 from tests.tiny import make_model, make_tokenizer
 
 PROMPT = [{"role": "system", "content": "You are a shop assistant. Answer with one action. " * 4}]
@@ -154,12 +153,6 @@ def test_actions_are_found_and_compared_with_white_space_folded():
     assert scores["valid"]("Action: search[x]", "") == 1.0
     assert scores["chrf"]("the same", "the same") == pytest.approx(100.0)
     assert set(make_scores(None)) == {"exact", "chrf"}
-
-
-def test_common_prefix():
-    assert common_prefix([[1, 2, 3], [1, 2], [1, 2, 9]]) == [1, 2]
-    assert common_prefix([[1], [2]]) == []
-    assert common_prefix([]) == []
 
 
 @pytest.mark.parametrize(
