@@ -14,9 +14,10 @@ from ..version import __version__
 FOLDER = "genpi-eval-cache"
 PACKAGE = Path(__file__).parent
 # What shows or checks figures, and makes none.
-SHOWING = {"cli.py", "report.py", "gate.py", "run.py", "__main__.py"}
+SHOWING = {"cli.py", "report.py", "gate.py", "run.py", "__main__.py", "html"}
+MAKING = {".py", ".yml", ".txt", ".md", ".jsonl"}
 # What decides a system's answers and divergences.
-CORE = ("chat.py", "rows.py", "prefix.py", "head.py", "evaluation/subject.py",
+CORE = ("chat.py", "rows.py", "prefix.py", "shared_prefix.py", "head.py", "evaluation/subject.py",
         "evaluation/reading.py", "evaluation/measure.py")  # fmt: skip
 
 
@@ -61,8 +62,12 @@ def core_mark() -> str:
 
 
 def code_mark() -> str:
-    """Of all code that makes a section."""
-    files = [path for path in PACKAGE.glob("*.py") if path.name not in SHOWING]
+    """Of everything that makes a section: its code, and the data that it comes with."""
+    files = [
+        path
+        for path in PACKAGE.rglob("*")
+        if path.suffix in MAKING and not SHOWING & set(path.relative_to(PACKAGE).parts)
+    ]
     return marks.of([core_mark(), marks.of_files(files)])
 
 

@@ -85,9 +85,14 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     type=click.IntRange(min=0),
     help="How often to ask for the prompt.",
 )
+@click.option(
+    "--clause-file", type=FILE, help="Clauses of your own. Default: by the prompt's form."
+)
 @click.option("--general", type=FILE, help="Inputs that the prompt is not about. Default: ours.")
 @click.option("--attacks", type=FILE, help="Requests that try to pull the prompt out.")
 @click.option("--server", metavar="URL", help="Measure cost on an OpenAI-compatible server.")
+@click.option("--server-model", help="The base model's name there. Default: the config's.")
+@click.option("--server-adapter", help="The adapter's name there, where it is served, too.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
@@ -108,9 +113,12 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 def main(
     required: tuple[str, ...],
     recitals: int,
+    clause_file: Path | None,
     general: Path | None,
     attacks: Path | None,
     server: str | None,
+    server_model: str | None,
+    server_adapter: str | None,
     **settings: Any,
 ) -> None:
     """Say how much of the prompt is in the adapter.
@@ -129,7 +137,9 @@ def main(
         requirements = tuple(parse_requirement(text) for text in required)
         metrics = evaluate(
             Settings(
-                options=Options(recitals, general, attacks, server),
+                options=Options(
+                    recitals, clause_file, general, attacks, server, server_model, server_adapter
+                ),
                 requirements=requirements,
                 command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 **settings,

@@ -42,12 +42,27 @@ class Context:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says about the sections."""
+    """What the command line and the config say about the sections.
+
+    Attributes:
+        recitals: how often to ask for the prompt.
+        clauses: a file of the user's own clauses.
+        general: a file of inputs that the prompt is not about.
+        attacks: a file of further attacks.
+        server: URL of a server to measure cost on; the names it gives model and adapter.
+        dataset, adapter, base_model: the training data, the first adapter, and the base model.
+    """
 
     recitals: int = 3
+    clauses: Path | None = None
     general: Path | None = None
     attacks: Path | None = None
     server: str | None = None
+    server_model: str | None = None
+    server_adapter: str | None = None
+    dataset: Path = Path()
+    adapter: Path = Path()
+    base_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +74,8 @@ class Section:
         measure: (context, options) -> a frozen dataclass, or a list of them, of what was seen;
             None where there is nothing to measure.
         summarize: (what was seen, seed) -> figures with intervals, JSON types.
-        depends: of the options, what the result depends on beside the context; a `Path` counts
-            by its content.
+        depends: of the options, what the result depends on beside the context: JSON types, and
+            `Path`s, of which a file counts by its content.
         details: its key in `details.json` where that is another one.
     """
 

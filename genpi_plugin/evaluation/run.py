@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import marks
-from ..errors import GenPIError
 from ..manifest import read_manifest
 from ..prepared import DEFAULT_PREPARED_PATH, PREFIX, describe_prompt
 from ..rows import prompt_text
@@ -84,6 +83,12 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         settings.also_prompts, task.get("prompt_role", "system"), [TEACHER, FLOOR, *adapters]
     )
     systems = plan(data.prompt, adapters, others)
+    options = replace(
+        settings.options,
+        dataset=Path(str(cfg["datasets"][0]["path"])),
+        adapter=next(iter(adapters.values())),
+        base_model=str(cfg.base_model),
+    )
     sections = [section for section in SECTIONS if section.name not in settings.skip]
     check_names(
         settings.requirements,
@@ -123,7 +128,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
             "seed": settings.seed,
         }
         for section in sections:
-            kept = _measured_section(section, context, settings, cache, facts)
+            kept = _measured_section(section, context, options, settings.seed, cache, facts)
             if kept is not None:
                 figures = kept["figures"]
                 if section.name == "cost":  # beside the tokens of a request
@@ -220,28 +225,24 @@ def _measured_curve(
 def _measured_section(
     section: Section,
     context: Callable[[], Context],
-    settings: Settings,
+    options: Options,
+    seed: int,
     cache: Cache,
     facts: dict[str, Any],
 ) -> Any:
     """{"figures", "details"} of a section; None where there is nothing to measure."""
 
     def made() -> Any:
-        seen = section.measure(context(), settings.options)
+        seen = section.measure(context(), options)
         if seen is None:
             return None
-        return {"figures": section.summarize(seen, settings.seed), "details": as_json(seen)}
+        return {"figures": section.summarize(seen, seed), "details": as_json(seen)}
 
-    depends = section.depends(settings.options)
-    if isinstance(depends, Path):
-        depends = marks.of_files([_readable(depends)])
-    return cache.part(section.name, {**facts, "depends": depends}, made)
-
-
-def _readable(path: Path) -> Path:
-    if not path.is_file():
-        raise GenPIError(f"there is no file {path}.", "correct the path.")
-    return path
+    depends = section.depends(options)
+    listed = depends if isinstance(depends, list | tuple) else [depends]
+    known = [marks.of_files([one]) if isinstance(one, Path) and one.is_file() else one
+             for one in listed]  # fmt: skip
+    return cache.part(section.name, {**facts, "depends": known}, made)
 
 
 def _details(measured: Measured, data: HeldOut) -> dict[str, Any]:
