@@ -14,7 +14,8 @@ from ..version import __version__
 FOLDER = "genpi-eval-cache"
 PACKAGE = Path(__file__).parent
 # What shows or checks figures, and makes none.
-SHOWING = {"cli.py", "report.py", "gate.py", "run.py", "__main__.py", "html"}
+SHOWING = {"cli.py", "report.py", "gate.py", "run.py", "plan.py", "settings.py",
+           "bars.py", "__main__.py", "html"}  # fmt: skip
 MAKING = {".py", ".yml", ".txt", ".md", ".jsonl"}
 # What decides a system's answers and divergences.
 CORE = ("chat.py", "rows.py", "prefix.py", "shared_prefix.py", "head.py", "evaluation/subject.py",

@@ -131,7 +131,8 @@ def main(
     from ..errors import GenPIError
     from .context import Options
     from .gate import parse_requirement, shortfalls
-    from .run import Settings, evaluate
+    from .run import evaluate
+    from .settings import Settings
 
     try:
         requirements = tuple(parse_requirement(text) for text in required)

@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import marks
-from ..manifest import read_manifest
-from ..prepared import DEFAULT_PREPARED_PATH, PREFIX, describe_prompt
+from ..prepared import DEFAULT_PREPARED_PATH, PREFIX
 from ..rows import prompt_text
-from .adapters import check_adapter, checkpoints, name_adapters
+from .bars import bars
 from .cache import FOLDER, Cache, code_mark
-from .context import Context, Options, Section, as_json
+from .context import Context, Section, as_json
 from .curve import checkpoint_name, summarize_checkpoints
-from .data import HeldOut, held_out, task_of, validation
-from .gate import Requirement, check_names, known_figures
 from .load import load_config
-from .measure import Measured
-from .names import FLOOR, TEACHER
-from .prompts import read_prompts
+from .measure import Measured, Progress
+from .plan import Curve, Plan, list_systems, make_plan
 from .report import show, write
-from .scores import Score, make_scores
-from .sections import SECTIONS
+from .settings import Settings
 from .summary import summarize
-from .systems import Lab, System, measure_systems, plan
-from .task_scores import read_scores, scores_mark, task_scores
+from .systems import Lab, System, measure_systems
 
 PACKAGES = ("axolotl-genpi", "axolotl", "transformers", "peft", "torch")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line says; `docs/evaluation.md` tells what each option does."""
-
-    config: Path
-    base_model: str | None = None
-    adapters: tuple[Path, ...] = ()
-    inputs_file: Path | None = None
-    also_prompts: tuple[Path, ...] = ()
-    with_checkpoints: bool = False
-    limit: int | None = None
-    action_pattern: str | None = None
-    scores_file: Path | None = None
-    max_new_tokens: int = 256
-    batch_size: int = 16
-    seed: int = 0
-    skip: tuple[str, ...] = ()
-    output: Path | None = None
-    options: Options = field(default_factory=Options)
-    requirements: tuple[Requirement, ...] = ()
-    command: str = ""
 
 
 def evaluate(settings: Settings) -> dict[str, Any]:
@@ -70,88 +38,30 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     """
     console = Console()
     started = time.monotonic()
-    cfg = load_config(
-        settings.config, {"base_model": settings.base_model} if settings.base_model else {}
-    )
-    task = task_of(cfg)
-    pattern = settings.action_pattern or task.get("action_pattern")
-    named, schemas = _named_scores(settings, cfg, task)
-    scores = {**make_scores(pattern), **task_scores(named, schemas)}
-    data = held_out(cfg, settings.inputs_file, settings.limit)
-    adapters = name_adapters(settings.adapters or (Path(cfg.output_dir),))
-    others = read_prompts(
-        settings.also_prompts, task.get("prompt_role", "system"), [TEACHER, FLOOR, *adapters]
-    )
-    systems = plan(data.prompt, adapters, others)
-    options = replace(
-        settings.options,
-        dataset=Path(str(cfg["datasets"][0]["path"])),
-        adapter=next(iter(adapters.values())),
-        base_model=str(cfg.base_model),
-    )
-    sections = [section for section in SECTIONS if section.name not in settings.skip]
-    check_names(
-        settings.requirements,
-        known_figures(
-            list(scores), list(adapters), [s.name for s in systems],
-            [*(s.name for s in sections), *(["checkpoints"] * settings.with_checkpoints)],
-        ),
-    )  # fmt: skip
-    warnings = _warnings(data, adapters, str(cfg.base_model))
-    for line in warnings:
+    overrides = {"base_model": settings.base_model} if settings.base_model else {}
+    cfg = load_config(settings.config, overrides)
+    plan = make_plan(cfg, settings)
+    for line in plan.warnings:
         console.print(f"[bold red]Warning:[/] {line}")
-    curve = _curve(settings, cfg, data)
-    lab = Lab(cfg, next(iter(adapters.values())), settings.batch_size)
+    lab = Lab(cfg, plan.options.adapter, settings.batch_size)
     cache = Cache(_cache_folder(cfg))
-    with _progress(console) as progress:
+    with bars(console) as progress:
         measured = measure_systems(
-            lab, cache, data.inputs, systems, scores, settings.max_new_tokens, progress
-        )
-        metrics = summarize(measured, {n: str(f) for n, f in adapters.items()}, settings.seed)
-        details = _details(measured, data)
-
-        @functools.cache
-        def context() -> Context:
-            teacher, floor, *rest = [lab.subject(system) for system in systems]
-            students = rest[: len(adapters)]
-            return Context(data, teacher, floor, students, measured, scores,
-                           settings.max_new_tokens, progress, settings.seed)  # fmt: skip
-
-        facts = {
-            **lab.facts,
-            "code": code_mark(),
-            "systems": [(system.name, system.facts()) for system in systems],
-            "inputs": data.inputs,
-            "conversations": data.conversations,
-            "scores": [pattern, scores_mark(named, schemas)],
-            "max_new_tokens": settings.max_new_tokens,
-            "seed": settings.seed,
-        }
-        for section in sections:
-            kept = _measured_section(section, context, options, settings.seed, cache, facts)
-            if kept is not None:
-                figures = kept["figures"]
-                if section.name == "cost":  # beside the tokens of a request
-                    figures = {**metrics["cost"], **figures}
-                metrics[section.name] = figures
-                details[section.details or section.name] = kept["details"]
-        if curve:
-            metrics["checkpoints"] = _measured_curve(lab, cache, *curve, scores, settings, progress)
+            lab, cache, plan.data.inputs, plan.systems, plan.scores, settings.max_new_tokens,
+            progress,
+        )  # fmt: skip
+        adapters = {name: str(folder) for name, folder in plan.adapters.items()}
+        metrics = summarize(measured, adapters, settings.seed)
+        details = _details(measured, plan)
+        _measure_sections(plan, settings, lab, cache, measured, progress, metrics, details)
+        if plan.curve:
+            metrics["checkpoints"] = _measure_curve(
+                plan.curve, plan, settings, lab, cache, progress
+            )
     metrics |= {
         "versions": {name: version(name) for name in PACKAGES},
-        "source": {
-            "config": str(settings.config),
-            "command": settings.command,
-            "base_model": str(cfg.base_model),
-            "adapter": str(next(iter(adapters.values()))),
-            "inputs": data.source,
-            "prompt_id": data.prompt_id,
-            "action_pattern": pattern,
-            "scores": named,
-            "max_new_tokens": settings.max_new_tokens,
-            "checkpoints_on": curve[0].source if curve else None,
-        },
-        "warnings": warnings,
+        "source": _source(cfg, settings, plan),
+        "warnings": plan.warnings,
         "seconds": round(time.monotonic() - started, 1),
     }
     folder = settings.output or Path(cfg.output_dir) / "report"
@@ -166,86 +76,80 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     return metrics
 
 
-def _named_scores(
-    settings: Settings, cfg: Any, task: dict[str, Any]
-) -> tuple[dict[str, Any], Path]:
-    """The scores that a file or the task names, and the folder their schemas are in."""
-    if settings.scores_file:
-        return read_scores(settings.scores_file), settings.scores_file.parent
-    return task.get("scores") or {}, Path(str(cfg["datasets"][0]["path"]))
-
-
-def _warnings(data: HeldOut, adapters: dict[str, Path], base_model: str) -> list[str]:
-    found = []
-    if data.seen:
-        found.append(
-            f"{data.seen} of {len(data.inputs)} inputs stand in the training split too: the "
-            "figures are not of held-out inputs."
-        )
-    for folder in adapters.values():
-        found += check_adapter(folder, base_model)
-        manifest = read_manifest(folder)
-        known = {prompt["sha256"] for prompt in manifest["prompts"]} if manifest else set()
-        if known and describe_prompt(data.prompt_id, data.prompt)["sha256"] not in known:
-            found.append(
-                f"the prompt of this evaluation is not the one in the manifest of {folder}: you "
-                "are evaluating against a different prompt."
-            )
-    return found
-
-
-def _curve(settings: Settings, cfg: Any, data: HeldOut) -> tuple[HeldOut, dict[int, Path]] | None:
-    """Inputs to choose a checkpoint on, and the checkpoints; None when not asked for."""
-    if not settings.with_checkpoints:
-        return None
-    folders = checkpoints(Path(cfg.output_dir))
-    for folder in folders.values():
-        check_adapter(folder, str(cfg.base_model))
-    own_inputs = settings.inputs_file is not None
-    return validation(cfg, data, own_inputs, settings.limit), folders
-
-
-def _measured_curve(
+def _measure_sections(
+    plan: Plan,
+    settings: Settings,
     lab: Lab,
     cache: Cache,
-    data: HeldOut,
-    folders: dict[int, Path],
-    scores: dict[str, Score],
-    settings: Settings,
-    progress: Any,
-) -> list[dict[str, Any]]:
-    students = [System(checkpoint_name(step), adapter=path) for step, path in folders.items()]
-    systems = [*plan(data.prompt, {}, {}), *students]
-    measured = measure_systems(
-        lab, cache, data.inputs, systems, scores, settings.max_new_tokens, progress
-    )
-    return summarize_checkpoints(measured, folders, settings.seed)
+    measured: Measured,
+    progress: Progress,
+    metrics: dict[str, Any],
+    details: dict[str, Any],
+) -> None:
+    """Add each section's figures to `metrics`, and what was seen to `details`."""
+
+    @functools.cache
+    def context() -> Context:
+        teacher, floor = (lab.subject(system) for system in plan.systems[:2])
+        students = [lab.subject(system) for system in plan.students]
+        return Context(plan.data, teacher, floor, students, measured, plan.scores,
+                       settings.max_new_tokens, progress, settings.seed)  # fmt: skip
+
+    facts = {
+        **lab.facts,
+        "code": code_mark(),
+        "prompt": plan.data.prompt,
+        "students": [(system.name, system.facts()) for system in plan.students],
+        "inputs": plan.data.inputs,
+        "conversations": plan.data.conversations,
+        "scores": [plan.action_pattern, plan.scores_mark],
+        "max_new_tokens": settings.max_new_tokens,
+        "seed": settings.seed,
+    }
+    for section in plan.sections:
+        its_facts = {**facts, "depends": _by_content(section.depends(plan.options))}
+        made = functools.partial(_seen, section, context, plan, settings.seed)
+        kept = cache.part(section.name, its_facts, made)
+        if kept is None:
+            continue
+        figures = kept["figures"]
+        if section.name == "cost":  # beside the tokens of a request
+            figures = {**metrics["cost"], **figures}
+        metrics[section.name] = figures
+        details[section.details or section.name] = kept["details"]
 
 
-def _measured_section(
-    section: Section,
-    context: Callable[[], Context],
-    options: Options,
-    seed: int,
-    cache: Cache,
-    facts: dict[str, Any],
-) -> Any:
+def _seen(section: Section, context: Callable[[], Context], plan: Plan, seed: int) -> Any:
     """{"figures", "details"} of a section; None where there is nothing to measure."""
-
-    def made() -> Any:
-        seen = section.measure(context(), options)
-        if seen is None:
-            return None
-        return {"figures": section.summarize(seen, seed), "details": as_json(seen)}
-
-    depends = section.depends(options)
-    listed = depends if isinstance(depends, list | tuple) else [depends]
-    known = [marks.of_files([one]) if isinstance(one, Path) and one.is_file() else one
-             for one in listed]  # fmt: skip
-    return cache.part(section.name, {**facts, "depends": known}, made)
+    seen = section.measure(context(), plan.options)
+    if seen is None:
+        return None
+    return {"figures": section.summarize(seen, seed), "details": as_json(seen)}
 
 
-def _details(measured: Measured, data: HeldOut) -> dict[str, Any]:
+def _by_content(depends: Any) -> Any:
+    """Files as marks of what they hold."""
+    if isinstance(depends, list | tuple):
+        return [_by_content(one) for one in depends]
+    if isinstance(depends, Path) and depends.is_file():
+        return marks.of_files([depends])
+    return depends
+
+
+def _measure_curve(
+    curve: Curve, plan: Plan, settings: Settings, lab: Lab, cache: Cache, progress: Progress
+) -> list[dict[str, Any]]:
+    students = [
+        System(checkpoint_name(step), adapter=folder) for step, folder in curve.checkpoints.items()
+    ]
+    systems = [*list_systems(curve.data.prompt, {}, {}), *students]
+    measured = measure_systems(
+        lab, cache, curve.data.inputs, systems, plan.scores, settings.max_new_tokens, progress
+    )
+    return summarize_checkpoints(measured, curve.checkpoints, settings.seed)
+
+
+def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
     return {
         "inputs": measured.inputs,
         "answers": {
@@ -255,7 +159,22 @@ def _details(measured: Measured, data: HeldOut) -> dict[str, Any]:
         "scores": measured.scores,
         "kl_per_input": measured.kl,
         "tokens": measured.tokens,
-        "prompt_text": prompt_text(data.prompt),
+        "prompt_text": prompt_text(plan.data.prompt),
+    }
+
+
+def _source(cfg: Any, settings: Settings, plan: Plan) -> dict[str, Any]:
+    return {
+        "config": str(settings.config),
+        "command": settings.command,
+        "base_model": str(cfg.base_model),
+        "adapter": str(plan.options.adapter),
+        "inputs": plan.data.source,
+        "prompt_id": plan.data.prompt_id,
+        "action_pattern": plan.action_pattern,
+        "scores": plan.named_scores,
+        "max_new_tokens": settings.max_new_tokens,
+        "checkpoints_on": plan.curve.data.source if plan.curve else None,
     }
 
 
@@ -263,19 +182,3 @@ def _cache_folder(cfg: Any) -> Path:
     """Beside the prepared data, where the trainer's teacher keeps its targets, too."""
     folder = Path(cfg.get("dataset_prepared_path") or DEFAULT_PREPARED_PATH)
     return (folder.parent if folder.name.startswith(PREFIX) else folder) / FOLDER
-
-
-@contextlib.contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int], Any]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as bars:
-
-        @contextlib.contextmanager
-        def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-            task = bars.add_task(label, total=total)
-            yield lambda count: bars.advance(task, count)
-            if total and not console.is_terminal:
-                console.print(f"{label}: {total} done")
-
-        yield bar

@@ -17,7 +17,6 @@ from .adapters import mark_of
 from .cache import Cache, core_mark
 from .load import add_adapter, load_model
 from .measure import Measured, Progress, answer_all, follow, gather
-from .names import FLOOR, TEACHER
 from .scores import Score
 from .subject import Generated, Subject
 
@@ -116,15 +115,3 @@ def measure_systems(
         for name, its_facts in followed.items()
     }
     return gather(inputs, answers, sums, request_tokens, scores, teacher.name)
-
-
-def plan(
-    prompt: list[Message], adapters: Mapping[str, Path], others: Mapping[str, list[Message]]
-) -> list[System]:
-    """Teacher, floor, the students, and the base model with other prompts."""
-    return [
-        System(TEACHER, prompt),
-        System(FLOOR),
-        *(System(name, adapter=folder) for name, folder in adapters.items()),
-        *(System(name, other) for name, other in others.items()),
-    ]

@@ -18,8 +18,9 @@ from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation import systems
 from genpi_plugin.evaluation.context import Options
 from genpi_plugin.evaluation.gate import parse_requirement, shortfalls
-from genpi_plugin.evaluation.run import Settings, evaluate
+from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections import SECTIONS
+from genpi_plugin.evaluation.settings import Settings
 from genpi_plugin.prepared import describe_prompt
 from tests.tiny import save_tiny
 
