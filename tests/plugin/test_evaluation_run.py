@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import re
 import shutil
+from pathlib import Path
 
 import datasets
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation import systems
+from genpi_plugin.evaluation.adapters import check_adapter
+from genpi_plugin.evaluation.cli import main
 from genpi_plugin.evaluation.context import Options
 from genpi_plugin.evaluation.gate import parse_requirement, shortfalls
 from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections import SECTIONS
 from genpi_plugin.evaluation.settings import Settings
+from genpi_plugin.marks import of_weights
 from genpi_plugin.prepared import describe_prompt
 from tests.tiny import save_tiny
 
@@ -96,8 +102,6 @@ def settings(**changes):
     plain = {"config": "c.yml", "adapters": ("adapters/a",), "max_new_tokens": 12, "skip": OTHERS,
              "options": Options(recitals=0), "output": "report"}  # fmt: skip
     given = {**plain, **changes}
-    from pathlib import Path
-
     given |= {"config": Path(given["config"]), "output": Path(given["output"])}
     given["adapters"] = tuple(Path(path) for path in given["adapters"])
     given["also_prompts"] = tuple(Path(path) for path in given.get("also_prompts", ()))
@@ -193,14 +197,27 @@ def test_what_is_kept_depends_on_the_adapters_files(place):
     )
 
 
+def test_what_is_kept_depends_on_the_prompt(place):
+    first = evaluate(settings())
+    shutil.copytree("data", "data2")
+    prompt = [{"role": "system", "content": "Never answer a request, and say so at length."}]
+    rows = [our_row(id=f"x{i}", input=f"test: shirt {i}", prompt=prompt) for i in range(100, 104)]
+    datasets.Dataset.from_list(rows).to_parquet("data2/data/test-00000-of-00001.parquet")
+    config = yaml.safe_load((place / "c.yml").read_text())
+    config["test_datasets"][0]["path"] = "data2"
+    (place / "c2.yml").write_text(yaml.safe_dump(config))
+    second = evaluate(settings(config="c2.yml"))
+    for name in ("floor", "student"):
+        figures = [found["systems"][name]["kl_to_teacher"] for found in (first, second)]
+        assert figures[0] != figures[1]
+
+
 def test_a_curve_over_checkpoints_is_never_of_the_test_inputs(place):
     for step, name in ((2, "zeros"), (10, "a")):
         shutil.copytree(f"adapters/{name}", f"out/checkpoint-{step}")
     with pytest.raises(GenPIError, match="no validation split"):
         evaluate(settings(with_checkpoints=True))
     (place / "own.jsonl").write_text('{"input": "a blue shirt"}\n{"input": "socks"}\n')
-    from pathlib import Path
-
     metrics = evaluate(settings(with_checkpoints=True, inputs_file=Path("own.jsonl")))
     zeros, trained = metrics["checkpoints"]
     assert (zeros["step"], trained["step"]) == (2, 10)
@@ -227,6 +244,27 @@ def test_a_prompt_that_is_not_the_manifests_is_warned_of(place, capsys):
         metrics = evaluate(settings(adapters=["adapters/with_manifest"]))
         assert any("different prompt" in line for line in metrics["warnings"]) is warned
         assert ("different prompt" in capsys.readouterr().out) is warned
+
+
+def test_a_base_model_is_known_by_its_name_and_its_weights(place, no_model):
+    tiny = of_weights("tiny")
+    shutil.copytree("adapters/a", "adapters/known")
+    folder = place / "adapters" / "known"
+    manifest, config = folder / "genpi_manifest.json", folder / "adapter_config.json"
+    settings_of = json.loads(config.read_text())
+
+    def check(name, mark):
+        config.write_text(json.dumps({**settings_of, "base_model_name_or_path": name}))
+        manifest.write_text(json.dumps({"prompts": [], "weights_mark": mark}))
+        return check_adapter(folder, "tiny")
+
+    assert check("tiny", tiny) == check("tiny", None) == check("./tiny", tiny) == []
+    assert check("moved/elsewhere", tiny) == []
+    [warning] = check("tiny", "0" * 16)
+    assert "weights under that name have changed" in warning
+    for name, mark in (("moved/elsewhere", None), ("moved/elsewhere", "0" * 16), ("large", None)):
+        with pytest.raises(GenPIError, match=f"is an adapter of {name}"):
+            check(name, mark)
 
 
 def break_adapter(place, how):
@@ -282,6 +320,34 @@ def test_a_mistake_is_said_before_the_model_loads(place, no_model, changes, says
         evaluate(settings(**changes))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--skip", "turns,clause"], "'clause' is none of"),
+        (["--inputs", "empty.jsonl"], "empty.jsonl holds no inputs"),
+        (["--inputs", "no.jsonl"], "no.jsonl: No such file"),
+        (["--scores", "c.yml"], "can't be the name of a score|write one of"),
+    ],
+)
+def test_the_command_line_says_what_to_do(place, no_model, arguments, says):
+    no_model()
+    (place / "empty.jsonl").write_text("\n")
+    done = CliRunner().invoke(main, ["c.yml", "--adapter", "adapters/a", *arguments])
+    assert done.exit_code in (1, 2)
+    assert re.search(says, done.output), done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+def test_a_requirement_passes_and_fails_by_its_exit_code(place):
+    plain = ["c.yml", "--adapter", "adapters/a", "--skip", ",".join([*OTHERS, "recitation"]),
+             "--max-new-tokens", "12", "-o", "report"]  # fmt: skip
+    passed = CliRunner().invoke(main, [*plain, "--require", "systems.teacher.internalization>=1"])
+    assert passed.exit_code == 0, passed.output
+    failed = CliRunner().invoke(main, [*plain, "--require", "internalization>=0.9"])
+    assert failed.exit_code == 1
+    assert "not shown: internalization>=0.9" in failed.output
+
+
 def test_the_same_model_under_another_name_is_known_by_its_weights(place, capsys):
     shutil.copytree("tiny", "tiny_moved")
     found = evaluate(settings(base_model="tiny_moved", limit=2))
@@ -291,8 +357,6 @@ def test_the_same_model_under_another_name_is_known_by_its_weights(place, capsys
 
 def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
     """Must show 3: another path to the same figures, one input and one token at a time."""
-    from pathlib import Path
-
     from peft import PeftModel
     from transformers import AutoTokenizer
 
