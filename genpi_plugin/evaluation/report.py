@@ -67,15 +67,7 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
             for metric, retained in student["retention"].items()
             if metric in ("valid", "agreement")
         ]
-    compared = [name for name in metrics["systems"] if name not in (FLOOR, TEACHER)]
-    for one in metrics["comparisons"]:
-        if one["left"] in compared and one["right"] in compared:
-            form = METRICS.get(one["figure"], ("", OWN_SCORE))[1]
-            said = "significant" if one["significant"] else "not significant"
-            lines.append(
-                f"{one['left']} against {one['right']}, {one['figure']}: "
-                f"{_figure(one['difference'], form)}, {said}"
-            )
+    lines += [_difference(one) for one in told(metrics)]
     for turn in metrics.get("turns", []):
         lines.append(
             f"Turn {turn['turn']} ({turn['n']} conversations), internalization: "
@@ -97,6 +89,17 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def told(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Comparisons worth a line: between students and other prompts, on internalization, and on
+    scores where the difference is significant."""
+    return [
+        one
+        for one in metrics["comparisons"]
+        if one["right"] not in (FLOOR, TEACHER)
+        and (one["significant"] or one["figure"] == "internalization")
+    ]
+
+
 def write(
     folder: Path, metrics: dict[str, Any], details: dict[str, Any], measured: Measured
 ) -> None:
@@ -111,6 +114,14 @@ def write(
         page = _recital_page(recitals[0], details["prompt_text"])
         (folder / "recital.md").write_text(page, encoding="utf-8")
     (folder / "report.md").write_text(_page(metrics, measured), encoding="utf-8")
+
+
+def _difference(one: dict[str, Any]) -> str:
+    label, form = METRICS.get(one["figure"], (one["figure"], OWN_SCORE))
+    signed = form.replace("{:", "{:+")
+    said = "significant" if one["significant"] else "not significant"
+    shown = _figure(one["difference"], signed)
+    return f"{one['left']} against {one['right']}, {label}: {shown}, {said}"
 
 
 def _figure(interval: dict[str, Any], form: str) -> str:
