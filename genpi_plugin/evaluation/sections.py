@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .context import Section
+from .cost import cost_depends, measure_cost, summarize_cost
 from .recital import measure_recitals, summarize_recitals
 from .turns import measure_turns, summarize_turns
 
@@ -21,7 +22,5 @@ SECTIONS = [
     #         summarize_drift, lambda options: options.general),
     # Section("disclosure", lambda context, options: measure_disclosure(context, options.attacks),
     #         summarize_disclosure, lambda options: options.attacks),
-    # Section("cost", lambda context, options: measure_cost(context, options.dataset,
-    #         options.adapter, options.base_model, server_of(options)), summarize_cost,
-    #         lambda options: [options.server, options.server_adapter, platform.node()]),
+    Section("cost", measure_cost, summarize_cost, cost_depends),
 ]
