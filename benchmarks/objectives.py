@@ -32,10 +32,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.chat import ChatView
-from genpi_plugin.evaluation.measure import Measured, kl_sum, measure, recite
+from genpi_plugin.evaluation.measure import Measured, kl_sum, measure
+from genpi_plugin.evaluation.names import FLOOR, STUDENT, TEACHER
+from genpi_plugin.evaluation.recital import recite
 from genpi_plugin.evaluation.scores import make_scores
 from genpi_plugin.evaluation.subject import Subject
-from genpi_plugin.evaluation.summary import FLOOR, STUDENT, TEACHER
 from genpi_plugin.examples import Pair, make_pair
 from genpi_plugin.prompt_generation import REASON_HEADING, answer, question
 from genpi_plugin.rows import Row, parse, prompt_text

@@ -6,6 +6,7 @@ It names the prompt by hash, never by text, so that an adapter can be published 
 from __future__ import annotations
 
 import json
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .marks import of_weights
 from .prepared import PREFIX, recall_prompts
 from .version import __version__
 
@@ -26,6 +28,7 @@ def build_manifest(cfg: Any, train_rows: int) -> dict[str, Any]:
     return {
         "manifest_version": 1,
         "base_model": str(cfg.base_model),
+        "weights_mark": of_weights(str(cfg.base_model)),
         "prompts": recall_prompts(folder),
         "data": {
             "fingerprint": Path(folder).name.removeprefix(PREFIX),
@@ -62,10 +65,29 @@ def read_manifest(folder: str | Path) -> dict[str, Any] | None:
 
 
 class ManifestCallback(TrainerCallback):
-    """Writes the manifest into every checkpoint and into the output folder."""
+    """Writes the manifest into every checkpoint and into the output folder.
 
-    def __init__(self, manifest: dict[str, Any]) -> None:
+    Beside what was internalized it says what that took until then, under `spent`: seconds of wall
+    clock, those before a resumed checkpoint included (null where that does not tell), the
+    Trainer's estimate of FLOPs, and the number of processes.
+    """
+
+    def __init__(self, manifest: dict[str, Any], resumed_from: str | None = None) -> None:
+        """
+        Args:
+            resumed_from: the config's checkpoint to go on from; else the run's own is looked up.
+        """
         self.manifest = manifest
+        self.resumed_from = resumed_from
+        self._started = time.monotonic()
+        self._before: float | None = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._started = time.monotonic()
+        if state.global_step:  # resumed
+            own = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            folder = self.resumed_from or own
+            self._before = ((read_manifest(folder) or {}).get("spent") or {}).get("seconds")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._write(
@@ -79,7 +101,13 @@ class ManifestCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        content = {**self.manifest, "step": state.global_step}
+        seconds = time.monotonic() - self._started
+        spent = {
+            "seconds": None if self._before is None else round(self._before + seconds, 1),
+            "flops": state.total_flos,
+            "processes": args.world_size,
+        }
+        content = {**self.manifest, "step": state.global_step, "spent": spent}
         (folder / MANIFEST_FILE).write_text(
             json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         )

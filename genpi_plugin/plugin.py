@@ -112,7 +112,8 @@ class GenPIPlugin(BasePlugin):
             return []
         from .manifest import ManifestCallback, build_manifest
 
-        return [ManifestCallback(build_manifest(cfg, len(trainer.train_dataset)))]
+        manifest = build_manifest(cfg, len(trainer.train_dataset))
+        return [ManifestCallback(manifest, cfg.resume_from_checkpoint)]
 
     def post_train_unload(self, cfg: Any) -> None:
         """Say what to do next. The processes are on their own again here, and one speaks."""

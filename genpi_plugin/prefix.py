@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
+from .shared_prefix import can_share, share, sharing, shortened
+
 # A shorter common start is not worth a pass of its own.
 SHORTEST = 32
+# A cache that was made before serves a start of which it holds this share.
+REUSED = 0.9
 
 
 class PrefixCache:
     """The key-value cache of one common start of token sequences, reused for every batch.
 
-    Exact up to floating point: attention over cached keys is attention over the same keys.
+    All rows of a batch read the one copy of it, where the model's attention allows that; else each
+    row gets a copy. Exact up to floating point: attention over cached keys is attention over the
+    same keys. Call the model inside `reading()`.
     """
 
-    def __init__(self, model: Any, requests: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, model: Any, requests: Sequence[Sequence[int]], known: PrefixCache | None = None
+    ) -> None:
         """
         Args:
             model: a causal LM in the state (adapter on or off) it will be used in.
             requests: token ids of all requests; at least one token of each stays uncached.
+            known: an earlier cache of the model in the same state, taken where it begins alike.
         """
         start = common_prefix([request[:-1] for request in requests])
-        self.ids = start if len(start) >= SHORTEST and len(requests) > 1 else []
+        self.ids: list[int] = []
+        self._model = model
         self._device = model.device
         self._cache: Any = None
-        if self.ids:
+        self._shared = False
+        if len(start) < SHORTEST:
+            return
+        alike = common_prefix([start, known.ids]) if known and known._shared else []
+        if known and len(alike) >= REUSED * len(start):
+            self.ids, self._shared = alike, True
+            self._cache = shortened(known._cache, len(alike))
+        elif len(requests) > 1:
+            self.ids = start
+            self._shared = can_share(model)
             ids = torch.tensor([self.ids], device=model.device)
             with torch.inference_mode():
                 output = model(input_ids=ids, use_cache=True, logits_to_keep=1)
@@ -38,12 +59,18 @@ class PrefixCache:
         return len(self.ids)
 
     def for_batch(self, rows: int) -> Any:
-        """A copy for `rows` sequences, free to be written to; None when nothing is cached."""
+        """A cache for `rows` sequences, free to be written to; None when nothing is cached."""
         if self._cache is None:
             return None
+        if self._shared:
+            return share(self._cache)
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(rows)
         return cache
+
+    def reading(self) -> AbstractContextManager[None]:
+        """The state in which the model is called with what `for_batch` and `inputs` give."""
+        return sharing(self._model) if self._shared else contextlib.nullcontext()
 
     def inputs(self, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Keyword arguments of a forward pass over whole sequences that begin with the prefix.

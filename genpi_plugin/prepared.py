@@ -43,7 +43,7 @@ def fingerprint(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     ]
     facts = [TOKENS_VERSION, known, dict(settings), datasets]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    for path in [*_data_files(datasets), *_tokenizer_files(cfg)]:
+    for path in [*_data_files(datasets), *tokenizer_files(cfg)]:
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -96,6 +96,7 @@ def _data_files(datasets: Iterable[Mapping[str, Any]]) -> list[Path]:
     return sorted(set(found))
 
 
-def _tokenizer_files(cfg: Mapping[str, Any]) -> list[Path]:
+def tokenizer_files(cfg: Mapping[str, Any]) -> list[Path]:
+    """The files of a tokenizer in a local folder; none when it comes from a hub."""
     folder = Path(str(cfg.get("tokenizer_config") or cfg.get("base_model")))
     return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]

@@ -23,6 +23,7 @@ from .chat import IGNORE_INDEX
 from .errors import GenPIError
 from .examples import TEACHER_IDS, TEACHER_KEY, TEACHER_LABELS, TEACHER_LENGTHS, TEACHER_PROMPT
 from .head import SupervisedHead
+from .marks import sample
 from .prefix import PrefixCache
 from .targets import Targets, TargetStore
 
@@ -34,8 +35,6 @@ PREFIX = "genpi-teacher-"
 MODEL_KEYS = ("base_model", "revision_of_model", "load_in_4bit", "load_in_8bit",
               "bnb_config_kwargs", "gptq", "bf16", "fp16", "bfloat16", "float16",
               "torch_dtype")  # fmt: skip
-# A file of weights is known by so many blocks of so many bytes.
-BLOCKS, BLOCK_SIZE = 32, 65536
 # Rows held in memory with their prompts; for so many the prompt is read once.
 ROWS_AT_ONCE = 2048
 TEACHER_COLUMNS = [TEACHER_IDS, TEACHER_LABELS, TEACHER_LENGTHS, TEACHER_PROMPT]
@@ -163,7 +162,8 @@ class Teacher:
             # The position before a supervised token predicts it.
             rest = torch.tensor(labels[len(prefix) + 1 :])
             wanted[place, : len(rest)] = (rest != IGNORE_INDEX).to(wanted.device)
-        states = head.states(model, inputs, wanted)
+        with prefix.reading():
+            states = head.states(model, inputs, wanted)
         targets = Targets.join(
             [Targets.of(head.logits(states[part]), self.top_k) for part in head.parts(states)]
         )
@@ -206,20 +206,10 @@ def model_mark(cfg: Mapping[str, Any], top_k: int | None) -> str:
         TARGETS_VERSION,
         top_k,
         {key: cfg.get(key) for key in MODEL_KEYS},
-        [(path.name, path.stat().st_size, _sample(path)) for path in files],
+        [(path.name, path.stat().st_size, sample(path)) for path in files],
     ]
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _sample(path: Path) -> str:
-    """A hash over blocks spread evenly over a file; over all of it when it is small."""
-    size, digest = path.stat().st_size, hashlib.sha256()
-    with path.open("rb") as file:
-        for block in range(BLOCKS):
-            file.seek(max(0, size - BLOCK_SIZE) * block // (BLOCKS - 1))
-            digest.update(file.read(BLOCK_SIZE))
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,30 @@ EXAMPLES = """
 Examples:
   axolotl genpi-eval recipes/genpi_demo.yml
   axolotl genpi-eval recipes/genpi_webshop.yml --inputs real_requests.jsonl -o report/
-  axolotl genpi-eval my.yml --adapter outputs/my/checkpoint-100 --limit 50
+  axolotl genpi-eval my.yml --adapter outputs/a --adapter outputs/b --also-prompt short.md
+  axolotl genpi-eval my.yml --inputs real_requests.jsonl --checkpoints --skip cost
   axolotl genpi-eval my.yml --require 'internalization>=0.8' --require 'valid.retention>=0.95'
 """
+SECTIONS = ("turns", "recitation", "clauses", "drift", "disclosure", "cost")
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+    for name in names:
+        if name not in SECTIONS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(SECTIONS)}.")
+    return names
 
 
 @click.command(name="genpi-eval", epilog=EXAMPLES)
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--adapter",
+    "adapters",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of the adapter. Default: the config's `output_dir`.",
+    help="Folder of an adapter; several are compared. Default: the config's `output_dir`.",
 )
 @click.option(
     "--inputs",
@@ -30,12 +45,54 @@ Examples:
     type=click.Path(path_type=Path),
     help="Held-out inputs: .jsonl with an `input` field, or one a line. Default: the test split.",
 )
+@click.option(
+    "--also-prompt",
+    "also_prompts",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another prompt to compare with, a shortened one, say: .md, .txt, .yml or .json. May be "
+    "given several times.",
+)
+@click.option(
+    "--checkpoints",
+    "with_checkpoints",
+    is_flag=True,
+    help="Internalization of each checkpoint of the run, on inputs that are not the test's.",
+)
+@click.option(
+    "--skip",
+    multiple=True,
+    callback=_names,
+    metavar="SECTION,...",
+    help=f"Leave sections out: {', '.join(SECTIONS)}.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Use the first N inputs only.")
 @click.option(
     "--action-pattern", help="Regular expression of a well-formed action. Default: the task's."
 )
+@click.option(
+    "--scores",
+    "scores_file",
+    type=FILE,
+    help="YAML file of task scores: regular expressions, JSON schemas, functions. Default: the "
+    "task's `scores:`.",
+)
 @click.option("--max-new-tokens", default=256, show_default=True, help="Limit of an answer.")
-@click.option("--recitals", default=3, show_default=True, help="How often to ask for the prompt.")
+@click.option(
+    "--recitals",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How often to ask for the prompt.",
+)
+@click.option(
+    "--clause-file", type=FILE, help="Clauses of your own. Default: by the prompt's form."
+)
+@click.option("--general", type=FILE, help="Inputs that the prompt is not about. Default: ours.")
+@click.option("--attacks", type=FILE, help="Requests that try to pull the prompt out.")
+@click.option("--server", metavar="URL", help="Measure cost on an OpenAI-compatible server.")
+@click.option("--server-model", help="The base model's name there. Default: the config's.")
+@click.option("--server-adapter", help="The adapter's name there, where it is served, too.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
@@ -53,21 +110,42 @@ Examples:
     type=click.Path(path_type=Path),
     help="Folder of the report. Default: `report` in the config's output_dir.",
 )
-def main(config: Path, base_model: str | None, required: tuple[str, ...], **options: Any) -> None:
+def main(
+    required: tuple[str, ...],
+    recitals: int,
+    clause_file: Path | None,
+    general: Path | None,
+    attacks: Path | None,
+    server: str | None,
+    server_model: str | None,
+    server_adapter: str | None,
+    **settings: Any,
+) -> None:
     """Say how much of the prompt is in the adapter.
 
     Floor (no prompt), teacher (prompt) and student (adapter, no prompt) answer the same held-out
     inputs; the report gives the share of the prompt's effect that the adapter took over, the
-    task's scores, and the prompt as the adapter recites it, each with a 95 % interval.
+    task's scores, and the prompt as the adapter recites it, each with a 95 % interval. What was
+    measured before is not measured again.
     """
     from ..errors import GenPIError
+    from .context import Options
     from .gate import parse_requirement, shortfalls
     from .run import evaluate
+    from .settings import Settings
 
-    overrides = {"base_model": base_model} if base_model else {}
     try:
-        requirements = [parse_requirement(text) for text in required]
-        metrics = evaluate(config, overrides, requirements=requirements, **options)
+        requirements = tuple(parse_requirement(text) for text in required)
+        metrics = evaluate(
+            Settings(
+                options=Options(
+                    recitals, clause_file, general, attacks, server, server_model, server_adapter
+                ),
+                requirements=requirements,
+                command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                **settings,
+            )
+        )
     except GenPIError as error:
         raise click.ClickException(str(error)) from error
     if short := shortfalls(requirements, metrics):

@@ -1,9 +1,9 @@
-"""What an evaluation is made on: held-out inputs, the prompt, the task's action pattern."""
+"""What an evaluation is made on: held-out inputs, their conversations, the prompt."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from ..errors import GenPIError
 from ..rows import Message, Row, parse
 
 RESOLVED_CONFIG = "synth.yaml"
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Inputs and the prompt they are evaluated with.
 
-    `seen` counts the inputs that stand in the training split too.
+    `seen` counts the inputs that stand in the training split too. `conversations` holds what
+    follows on each input in the dataset (assistant, user, assistant ...); None when the inputs
+    come from a file of their own.
     """
 
     inputs: list[str]
@@ -29,6 +32,7 @@ class HeldOut:
     prompt_id: str
     source: str
     seen: int
+    conversations: list[list[Message]] | None = None
 
 
 def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None) -> HeldOut:
@@ -39,6 +43,7 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
             than one prompt.
     """
     train = _rows(cfg["datasets"][0], "train")
+    conversations = None
     if inputs_file is not None:
         inputs, source, rows = read_inputs(inputs_file), str(inputs_file), train
     else:
@@ -50,16 +55,63 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
             )
         rows = _rows(entries[0], "test")
         inputs, source = [row.input for row in rows], f"{entries[0]['path']} (test split)"
-    prompts = {row.prompt_id: row.prompt for row in rows}
-    if len(prompts) > 1:
-        raise GenPIError(
-            f"{source} holds rows of {len(prompts)} prompts: {', '.join(prompts)}.",
-            "an evaluation is of one prompt: split the dataset.",
-        )
-    [(prompt_id, prompt)] = prompts.items()
+        conversations = [row.conversation for row in rows][:limit]
+    prompt_id, prompt = _one_prompt(rows, source)
     inputs = inputs[:limit]
     trained = {row.input for row in train}
-    return HeldOut(inputs, prompt, prompt_id, source, seen=sum(text in trained for text in inputs))
+    seen = sum(text in trained for text in inputs)
+    return HeldOut(inputs, prompt, prompt_id, source, seen, conversations)
+
+
+def validation(
+    cfg: Mapping[str, Any], data: HeldOut, own_inputs: bool, limit: int | None
+) -> HeldOut:
+    """Inputs to choose a checkpoint on: neither trained on nor those that the figures are of.
+
+    The `validation` split of the training data's dataset; without one, the test split, if the
+    figures are of inputs from a file (`own_inputs`) and not of that split.
+
+    Args:
+        data: what the figures are of.
+
+    Raises:
+        GenPIError: there are none, or inputs of the test among them.
+    """
+    entry = dict(cfg["datasets"][0])
+    source = f"{entry['path']} ({VALIDATION} split)"
+    try:
+        rows = _rows({**entry, "split": VALIDATION}, VALIDATION)
+    except GenPIError as error:
+        entries = cfg.get("test_datasets") or []
+        if not (own_inputs and entries):
+            raise GenPIError(
+                f"{entry['path']} has no {VALIDATION} split to choose a checkpoint on.",
+                "give requests of your own with `--inputs FILE`: the final figures are then of "
+                "those, and the test split serves to choose. A checkpoint chosen on the inputs "
+                "that it is measured on looks better than it is.",
+            ) from error
+        rows, source = _rows(entries[0], "test"), f"{entries[0]['path']} (test split)"
+    prompt_id, prompt = _one_prompt(rows, source)
+    inputs = [row.input for row in rows][:limit]
+    shared = len(set(inputs) & set(data.inputs))
+    if shared:
+        raise GenPIError(
+            f"{shared} of the inputs in {source} are among those that the figures are of.",
+            "choose a checkpoint on other inputs than the final ones.",
+        )
+    return HeldOut(inputs, prompt, prompt_id, source, seen=0)
+
+
+def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
+    prompts = {row.prompt_id: row.prompt for row in rows}
+    if len(prompts) != 1:
+        names = f": {', '.join(prompts)}" if prompts else ""
+        raise GenPIError(
+            f"{source} holds rows of {len(prompts)} prompts{names}.",
+            "an evaluation is of one prompt: split the dataset." if prompts else "make some rows.",
+        )
+    [found] = prompts.items()
+    return found
 
 
 def read_inputs(path: Path) -> list[str]:
@@ -82,14 +134,12 @@ def read_inputs(path: Path) -> list[str]:
     return found
 
 
-def action_pattern_of(cfg: Mapping[str, Any]) -> str | None:
-    """The task's `action_pattern`, from the resolved config that `synth` leaves with the data."""
+def task_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The task's keys, from the resolved config that `synth` leaves with the data; else empty."""
     path = Path(str(cfg["datasets"][0]["path"])) / RESOLVED_CONFIG
     if not path.is_file():
-        return None
-    return (yaml.safe_load(path.read_text(encoding="utf-8")).get("task") or {}).get(
-        "action_pattern"
-    )
+        return {}
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("task") or {}
 
 
 def _input_of(line: str, where: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GenPIError
-from .summary import STUDENT
 
-REQUIREMENT = re.compile(r"(?P<name>[a-z_.]+)\s*(?P<sign>>=|<=)\s*(?P<limit>-?\d+(?:\.\d+)?)")
+REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9_.-]+?)\s*(?P<sign>>=|<=)\s*(?P<limit>-?\d+(?:\.\d+)?)"
+)
 EXAMPLE = "--require 'internalization>=0.9' --require 'valid.retention>=0.95'"
+# By which of its keys an entry of a list is named in a path.
+ENTRY_KEYS = ("turn", "step", "number", "name")
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,26 @@ def parse_requirement(text: str) -> Requirement:
     return Requirement(text.strip(), match["name"], match["sign"], float(match["limit"]))
 
 
-def known_figures(scores: Sequence[str], recitals: bool) -> set[str]:
-    """Names that a requirement may have, with these task scores."""
-    names = {"internalization", "kl_to_teacher", *scores}
-    names |= {f"{score}.retention" for score in scores}
-    return names | ({"recitation"} if recitals else set())
+def known_figures(
+    scores: Sequence[str], students: Sequence[str], systems: Sequence[str], sections: Iterable[str]
+) -> set[str]:
+    """Names that a requirement may have; one that ends in `.` is the beginning of a name.
+
+    Args:
+        scores: names of the task scores.
+        students, systems: names of the students, and of all systems.
+        sections: those that will be measured.
+    """
+    sections = set(sections)
+    names = {"internalization", "kl_to_teacher", *scores, *(f"{s}.retention" for s in scores)}
+    for student in students:
+        names |= {f"students.{student}.internalization"}
+        names |= {f"students.{student}.retention.{score}" for score in scores}
+    for system in systems:
+        figures = ("kl_to_teacher", "internalization", *scores)
+        names |= {f"systems.{system}.{figure}" for figure in figures}
+    names |= {f"{section}." for section in (*sections, "cost", "retention")}
+    return names | ({"recitation"} & sections)
 
 
 def check_names(requirements: Sequence[Requirement], known: set[str]) -> None:
@@ -49,25 +67,32 @@ def check_names(requirements: Sequence[Requirement], known: set[str]) -> None:
     Raises:
         GenPIError: a requirement of a figure that there will not be.
     """
+    starts = tuple(name for name in known if name.endswith("."))
     for requirement in requirements:
-        if requirement.name not in known:
+        if requirement.name not in known and not requirement.name.startswith(starts):
+            shown = sorted(name for name in known if name not in starts)
             raise GenPIError(
                 f"`--require {requirement.text}`: there is no figure `{requirement.name}` in this "
                 "evaluation.",
-                f"the figures are {', '.join(sorted(known))} (those of a task's actions need its "
-                "`action_pattern`, `recitation` needs `--recitals`).",
+                f"the figures are {', '.join(shown)}, and by path those in `metrics.json` under "
+                f"{', '.join(sorted(start[:-1] for start in starts))} (those of a task's actions "
+                "need its `action_pattern`, and a section must not be skipped).",
             )
 
 
 def shortfalls(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> list[str]:
     """What was required and not shown: a line for each requirement that is not met.
 
-    A lower limit is met by the lower end of the interval, an upper limit by the upper end.
+    A lower limit is met by the lower end of the interval, an upper limit by the upper end. A
+    figure without an interval (a count, a size) is held against the limit itself.
     """
     lines = []
     for requirement in requirements:
         figure = _figure(requirement.name, metrics)
         least = requirement.sign == ">="
+        if figure is None:
+            lines.append(f"{requirement.text}: metrics.json has no such figure")
+            continue
         end = figure["ci_low" if least else "ci_high"]
         if end is None:
             lines.append(f"{requirement.text}: not defined here")
@@ -79,14 +104,38 @@ def shortfalls(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) 
     return lines
 
 
-def _figure(name: str, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-    if name == "internalization":
-        found = metrics["internalization"]
-    elif name == "recitation":
-        found = metrics["recitation"]["chrf"]
-    elif name.endswith(".retention"):
-        found = metrics["retention"][name.removesuffix(".retention")]
+def _figure(name: str, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The figure as an interval; None when there is no such figure."""
+    first = next(iter(metrics.get("students") or {"student": None}))
+    if name == "recitation":
+        path = "recitation.chrf"
+    elif name.endswith(".retention") and "." not in name.removesuffix(".retention"):
+        path = f"retention.{name.removesuffix('.retention')}"
+    elif "." in name or name == "internalization":
+        path = name
     else:
-        found = metrics["systems"][STUDENT][name]
-    assert isinstance(found, Mapping)
-    return found
+        path = f"systems.{first}.{name}"
+    return _as_interval(_walk(metrics, path.split(".")))
+
+
+def _walk(here: Any, path: list[str]) -> Any:
+    for part in path:
+        if isinstance(here, Mapping):
+            here = here.get(part)
+        elif isinstance(here, list):
+            here = next((entry for entry in here if _is_called(entry, part)), None)
+        else:
+            return None
+    return here
+
+
+def _is_called(entry: Any, name: str) -> bool:
+    return isinstance(entry, Mapping) and any(str(entry.get(key)) == name for key in ENTRY_KEYS)
+
+
+def _as_interval(found: Any) -> Mapping[str, Any] | None:
+    if isinstance(found, Mapping) and "ci_low" in found:
+        return found
+    if isinstance(found, int | float):  # yes and no count as 1 and 0
+        return {"value": float(found), "ci_low": float(found), "ci_high": float(found)}
+    return None

@@ -20,6 +20,13 @@ class Interval:
     ci_low: float | None
     ci_high: float | None
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval is on one side of 0."""
+        if self.ci_low is None or self.ci_high is None:
+            return False
+        return self.ci_low > 0 or self.ci_high < 0
+
     def as_dict(self) -> dict[str, float | None]:
         return asdict(self)
 
@@ -52,6 +59,20 @@ def retention(
         lambda s, f, t: _divide(s.mean(-1) - f.mean(-1), t.mean(-1) - f.mean(-1)),
         [student, floor, teacher],
         seed,
+    )
+
+
+def mean_difference(left: Sequence[float], right: Sequence[float], seed: int) -> Interval:
+    """Mean of left minus mean of right, inputs resampled in pairs."""
+    return _interval(lambda x, y: x.mean(-1) - y.mean(-1), [left, right], seed)
+
+
+def internalization_difference(
+    left: Sequence[float], right: Sequence[float], floor: Sequence[float], seed: int
+) -> Interval:
+    """Internalization of left minus that of right, inputs resampled together."""
+    return _interval(
+        lambda x, y, f: _divide(y.sum(-1) - x.sum(-1), f.sum(-1)), [left, right, floor], seed
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GenPIError
+from .adapters import check_fits
 
 
 def load_config(path: Path, overrides: dict[str, Any]) -> Any:
@@ -35,21 +36,49 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
     """(model with the adapter in `adapter`, tokenizer).
 
     Raises:
-        GenPIError: the folder holds no adapter.
+        GenPIError: the adapter's weights do not fit the model.
     """
-    if not (adapter / "adapter_config.json").is_file():
-        raise GenPIError(
-            f"{adapter} holds no adapter (no adapter_config.json).",
-            "train one with `axolotl train`, or name a checkpoint with `--adapter DIR`.",
-        )
     from axolotl.cli.utils import load_model_and_tokenizer
 
     cfg.lora_model_dir = str(adapter)
     cfg.sample_packing = False
-    with _quiet(logging.INFO):
+    with _quiet(logging.INFO), _fitting(adapter):
         model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
     model.eval()
+    _check(model, model.active_adapters[0], adapter)
     return model, tokenizer
+
+
+def add_adapter(model: Any, name: str, adapter: Path) -> None:
+    """Load a further adapter into the model, to be switched to by its name.
+
+    Raises:
+        GenPIError: its weights do not fit the model.
+    """
+    with _quiet(logging.INFO), _fitting(adapter):
+        model.load_adapter(str(adapter), adapter_name=name)
+    model.eval()
+    _check(model, name, adapter)
+
+
+def _check(model: Any, name: str, adapter: Path) -> None:
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    check_fits(adapter, {key: tuple(tensor.shape) for key, tensor in state.items()})
+
+
+@contextlib.contextmanager
+def _fitting(adapter: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if "size mismatch" not in str(error) and "arget module" not in str(error):
+            raise
+        raise GenPIError(
+            f"the adapter in {adapter} does not fit the base model: {str(error)[:300]}",
+            "it is an adapter of another model: give the config it was trained with.",
+        ) from error
 
 
 @contextlib.contextmanager

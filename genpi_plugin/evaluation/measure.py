@@ -1,17 +1,15 @@
-"""Floor, teacher and student on the same inputs: answers, divergences, recitals."""
+"""Floor, teacher and the systems compared with them on the same inputs: answers and divergences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 
-from ..prompt_generation import answer as recital_answer
-from ..prompt_generation import parse_answer, question
-from ..rows import prompt_text
-from .scores import Score, chrf
+from .reading import divergences, kl, request_and_answer
+from .scores import Score
 from .subject import Generated, Subject
 
 # Called with a label and a total; yields a function that moves the bar on by n.
@@ -33,56 +31,86 @@ class Measured:
     request_tokens: dict[str, list[int]]
 
 
-@dataclass(frozen=True)
-class Recital:
-    """The prompt as the adapter wrote it out when asked as in training, and its chrF (0 to 100)."""
-
-    input: str
-    prompt: str
-    reason: str
-    cut: bool
-    chrf: float
-
-
 def measure(
     inputs: Sequence[str],
     teacher: Subject,
     others: Sequence[Subject],
-    scores: dict[str, Score],
+    scores: Mapping[str, Score],
     max_new_tokens: int,
     progress: Progress,
 ) -> Measured:
     """Let every system answer every input, and follow the teacher's answers with each of them.
 
     Args:
-        others: floor and student(s).
+        others: floor, student(s), and the base model with other prompts.
         max_new_tokens: limit of an answer; answers it cuts are marked so.
     """
     systems = [teacher, *others]
-    answers, requests = {}, {}
-    for system in systems:
-        requests[system.name] = system.requests(inputs)
-        with progress(f"{system.name} answers", len(inputs)) as advance:
-            answers[system.name] = system.generate(requests[system.name], max_new_tokens, advance)
-    given = [generated.ids for generated in answers[teacher.name]]
+    answers = {s.name: answer_all(s, inputs, max_new_tokens, progress) for s in systems}
+    return gather(
+        inputs,
+        answers,
+        follow(inputs, teacher, others, answers[teacher.name], progress),
+        {s.name: [len(request) for request in s.requests(inputs)] for s in systems},
+        scores,
+        teacher.name,
+    )
+
+
+def answer_all(
+    system: Subject, inputs: Sequence[str], max_new_tokens: int, progress: Progress
+) -> list[Generated]:
+    """A system's greedy answers, one an input."""
+    with progress(f"{system.name} answers", len(inputs)) as advance:
+        return system.generate(system.requests(inputs), max_new_tokens, advance)
+
+
+def follow(
+    inputs: Sequence[str],
+    teacher: Subject,
+    others: Sequence[Subject],
+    answers: Sequence[Generated],
+    progress: Progress,
+) -> dict[str, list[float]]:
+    """KL(teacher||other) along the teacher's answers, summed over each answer's tokens, in nats."""
+    sequences = {
+        system.name: [
+            request_and_answer(request, given.ids)
+            for request, given in zip(system.requests(inputs), answers, strict=True)
+        ]
+        for system in (teacher, *others)
+    }
+    with progress("divergence from the teacher", len(inputs)) as advance:
+        found = divergences(teacher, others, sequences, advance)
+    return {name: [float(tokens.sum()) for tokens in by_input] for name, by_input in found.items()}
+
+
+def gather(
+    inputs: Sequence[str],
+    answers: Mapping[str, list[Generated]],
+    kl_sums: Mapping[str, list[float]],
+    request_tokens: Mapping[str, list[int]],
+    scores: Mapping[str, Score],
+    teacher: str,
+) -> Measured:
+    """Put together what was seen, and score it. The teacher's own divergence is 0."""
+    reference = answers[teacher]
     return Measured(
         inputs=list(inputs),
-        answers=answers,
-        kl=_divergences(teacher, others, requests, given, progress),
-        tokens=[len(ids) for ids in given],
+        answers=dict(answers),
+        kl={name: list(kl_sums.get(name, [0.0] * len(inputs))) for name in answers},
+        tokens=[len(given.ids) for given in reference],
         scores={
-            system.name: {
-                name: [
-                    score(mine.text, reference.text)
-                    for mine, reference in zip(
-                        answers[system.name], answers[teacher.name], strict=True
-                    )
+            name: {
+                metric: [
+                    score(mine.text, theirs.text)
+                    for mine, theirs in zip(given, reference, strict=True)
                 ]
-                for name, score in scores.items()
+                for metric, score in scores.items()
             }
-            for system in systems
+            for name, given in answers.items()
         },
-        request_tokens={name: [len(ids) for ids in found] for name, found in requests.items()},
+        request_tokens={name: list(counts) for name, counts in request_tokens.items()},
     )
 
 
@@ -91,56 +119,4 @@ def kl_sum(teacher: torch.Tensor, other: torch.Tensor) -> float:
 
     Args: log-probabilities, [positions, vocabulary] each.
     """
-    return float((teacher.exp() * (teacher - other)).sum())
-
-
-def recite(
-    student: Subject,
-    measured: Measured,
-    floor: str,
-    teacher: Subject,
-    count: int,
-    progress: Progress,
-) -> list[Recital]:
-    """Ask for the prompt as in training, on `count` of the inputs."""
-    if not count:
-        return []
-    prompt = prompt_text(teacher.prompt)
-    asked = [
-        question(
-            measured.inputs[i],
-            measured.answers[floor][i].text,
-            measured.answers[teacher.name][i].text,
-        )
-        for i in range(min(count, len(measured.inputs)))
-    ]
-    # Room for the whole prompt and a long reason; a recital that runs on is cut, and marked so.
-    room = len(student.view.ids(recital_answer(prompt, ""))) + 512
-    requests = [student.request([{"role": "user", "content": text}]) for text in asked]
-    with progress(f"{student.name} recites", len(requests)) as advance:
-        told = student.generate(requests, room, advance)
-    recitals = []
-    for text, generated in zip(measured.inputs, told, strict=False):
-        recited, reason = parse_answer(generated.text)
-        recitals.append(Recital(text, recited, reason, generated.cut, chrf(recited, prompt)))
-    return recitals
-
-
-def _divergences(
-    teacher: Subject,
-    others: Sequence[Subject],
-    requests: dict[str, list[list[int]]],
-    given: list[list[int]],
-    progress: Progress,
-) -> dict[str, list[float]]:
-    found = {system.name: [0.0] * len(given) for system in (teacher, *others)}
-    with progress("divergence from the teacher", len(given)) as advance:
-        for batch, targets in teacher.logprobs(requests[teacher.name], given):
-            answers = [given[i] for i in batch]
-            for system in others:
-                wanted = [requests[system.name][i] for i in batch]
-                for within, logprobs in system.logprobs(wanted, answers):
-                    for place, mine in zip(within, logprobs, strict=True):
-                        found[system.name][batch[place]] = kl_sum(targets[place], mine)
-            advance(len(batch))
-    return found
+    return float(kl(teacher, other).sum())

@@ -9,19 +9,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .measure import Measured, Recital
-from .summary import FLOOR, STUDENT, TEACHER
+from .measure import Measured
+from .names import FLOOR, TEACHER
 
 # Metric -> what a reader calls it, and how its value is shown.
 METRICS = {
+    "internalization": ("internalization", "{:.2f}"),
     "kl_to_teacher": ("KL(teacher‖.), nats/token", "{:.3f}"),
     "valid": ("well-formed actions", "{:.0%}"),
     "agreement": ("action = teacher's", "{:.0%}"),
     "exact": ("answer = teacher's", "{:.0%}"),
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
 }
-
-HEADINGS = {FLOOR: "no prompt", TEACHER: "prompt", STUDENT: "adapter, no prompt"}
+OWN_SCORE = "{:.3f}"
 
 
 def show(console: Console, metrics: dict[str, Any]) -> None:
@@ -29,31 +29,55 @@ def show(console: Console, metrics: dict[str, Any]) -> None:
     table = Table(title=f"{metrics['n']} held-out inputs, 95 % intervals", title_justify="left")
     table.add_column("")
     for name in metrics["systems"]:
-        table.add_column(f"{name}\n{HEADINGS.get(name, '')}", justify="right")
+        table.add_column(f"{name}\n{kind_of(name, metrics)}", justify="right")
     for label, *cells in table_rows(metrics):
         table.add_row(label, *(cell.replace(" [", "\n[") for cell in cells))
     console.print(table)
     for line in headlines(metrics):
-        console.print(line)
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def kind_of(name: str, metrics: dict[str, Any]) -> str:
+    """What a system is, in a word or two."""
+    known = {FLOOR: "no prompt", TEACHER: "prompt"}
+    return known.get(name, "adapter, no prompt" if name in metrics["students"] else "this prompt")
 
 
 def table_rows(metrics: dict[str, Any]) -> list[list[str]]:
     """One row a metric: its name, then a cell for each system."""
     systems = metrics["systems"]
+    named = [name for name in METRICS if name in systems[TEACHER]]
+    own = [name for name in systems[TEACHER] if name not in (*METRICS, "cut_answers")]
     rows = []
-    for metric, (label, form) in METRICS.items():
-        if metric in systems[STUDENT]:
-            rows.append([label, *(_figure(systems[name][metric], form) for name in systems)])
+    for metric in (*named, *own):
+        label, form = METRICS.get(metric, (metric, OWN_SCORE))
+        rows.append([label, *(_figure(systems[name][metric], form) for name in systems)])
     return rows
 
 
 def headlines(metrics: dict[str, Any]) -> list[str]:
     """Internalization, retention, recitation and what a request saves, one line each."""
     cost = metrics["cost"]
-    lines = [f"Internalization: {_figure(metrics['internalization'], '{:.2f}')}"]
-    for metric, retained in metrics["retention"].items():
-        if metric in ("valid", "agreement"):
-            lines.append(f"Retention of {METRICS[metric][0]}: {_figure(retained, '{:.2f}')}")
+    lines = []
+    for name, student in metrics["students"].items():
+        of = f" of {name}" if len(metrics["students"]) > 1 else ""
+        lines.append(f"Internalization{of}: {_figure(student['internalization'], '{:.2f}')}")
+        lines += [
+            f"Retention{of}, {METRICS[metric][0]}: {_figure(retained, '{:.2f}')}"
+            for metric, retained in student["retention"].items()
+            if metric in ("valid", "agreement")
+        ]
+    lines += [_difference(one) for one in told(metrics)]
+    for turn in metrics.get("turns", []):
+        lines.append(
+            f"Turn {turn['turn']} ({turn['n']} conversations), internalization: "
+            f"{_figure(turn['internalization'], '{:.2f}')}"
+        )
+    for point in metrics.get("checkpoints", []):
+        lines.append(
+            f"Step {point['step']}, internalization on {metrics['source']['checkpoints_on']}: "
+            f"{_figure(point['internalization'], '{:.2f}')}"
+        )
     if "recitation" in metrics:
         recited = metrics["recitation"]
         shown = _figure(recited["chrf"], "{:.1f}")
@@ -65,22 +89,39 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def told(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Comparisons worth a line: between students and other prompts, on internalization, and on
+    scores where the difference is significant."""
+    return [
+        one
+        for one in metrics["comparisons"]
+        if one["right"] not in (FLOOR, TEACHER)
+        and (one["significant"] or one["figure"] == "internalization")
+    ]
+
+
 def write(
-    folder: Path, metrics: dict[str, Any], measured: Measured, recitals: list[Recital], prompt: str
+    folder: Path, metrics: dict[str, Any], details: dict[str, Any], measured: Measured
 ) -> None:
-    """Write `metrics.json`, `answers.jsonl`, `recital.md` and `report.md` into `folder`."""
+    """Write the figures, what they are made of, and pages to read, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "metrics.json", metrics)
+    _write_json(folder / "details.json", details)
     with (folder / "answers.jsonl").open("w", encoding="utf-8") as file:
         for index, text in enumerate(measured.inputs):
             file.write(json.dumps(_answer_line(measured, index, text), ensure_ascii=False) + "\n")
-    if recitals:
-        (folder / "recital.md").write_text(_recital_page(recitals[0], prompt), encoding="utf-8")
+    if recitals := details.get("recitals"):
+        page = _recital_page(recitals[0], details["prompt_text"])
+        (folder / "recital.md").write_text(page, encoding="utf-8")
     (folder / "report.md").write_text(_page(metrics, measured), encoding="utf-8")
 
 
-def _heading(name: str) -> str:
-    return f"{name} ({HEADINGS[name]})" if name in HEADINGS else name
+def _difference(one: dict[str, Any]) -> str:
+    label, form = METRICS.get(one["figure"], (one["figure"], OWN_SCORE))
+    signed = form.replace("{:", "{:+")
+    said = "significant" if one["significant"] else "not significant"
+    shown = _figure(one["difference"], signed)
+    return f"{one['left']} against {one['right']}, {label}: {shown}, {said}"
 
 
 def _figure(interval: dict[str, Any], form: str) -> str:
@@ -109,30 +150,34 @@ def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
 
 def _page(metrics: dict[str, Any], measured: Measured) -> str:
     systems = list(metrics["systems"])
-    lines = ["# What was internalized", "", *(f"- {line}" for line in headlines(metrics)), ""]
+    student = next(iter(metrics["students"]))
+    lines = ["# What was internalized", ""]
+    lines += [f"> **Warning:** {line}" for line in metrics["warnings"]]
+    lines += ["", *(f"- {line}" for line in headlines(metrics)), ""]
     lines += [
-        "| | " + " | ".join(_heading(name) for name in systems) + " |",
+        "| | " + " | ".join(f"{name} ({kind_of(name, metrics)})" for name in systems) + " |",
         "|---" * (len(systems) + 1) + "|",
     ]
     lines += ["| " + " | ".join(row) + " |" for row in table_rows(metrics)]
     lines += ["", f"{metrics['n']} held-out inputs; intervals are 95 % percentile bootstrap over "
               "inputs. All answers: `answers.jsonl`; the recited prompt: `recital.md`.",
-              "", "## Where the student is furthest from the teacher", ""]  # fmt: skip
-    divergence = [k / max(n, 1) for k, n in zip(measured.kl[STUDENT], measured.tokens, strict=True)]
+              "", f"## Where {student} is furthest from the teacher", ""]  # fmt: skip
+    divergence = [k / max(n, 1) for k, n in zip(measured.kl[student], measured.tokens, strict=True)]
     for index in sorted(range(len(divergence)), key=lambda i: -divergence[i])[:5]:
         lines += [f"### {divergence[index]:.2f} nats a token", "", _quoted(measured.inputs[index])]
-        for name in (TEACHER, STUDENT, FLOOR):
+        for name in (TEACHER, student, FLOOR):
             lines += ["", f"**{name}**", "", _quoted(measured.answers[name][index].text)]
         lines.append("")
     return "\n".join(lines)
 
 
-def _recital_page(recital: Recital, prompt: str) -> str:
-    cut = " It ran into the length limit." if recital.cut else ""
+def _recital_page(recital: dict[str, Any], prompt: str) -> str:
+    cut = " It ran into the length limit." if recital["cut"] else ""
     return (
-        f"# The prompt, recited (chrF {recital.chrf:.1f})\n\nAsked as in training, on a held-out "
-        f"input.{cut}\n\n## Recited\n\n{_quoted(recital.prompt)}\n\n## The prompt itself\n\n"
-        f"{_quoted(prompt)}\n\n## The reason it gave\n\n{_quoted(recital.reason or '(none)')}\n"
+        f"# The prompt, recited (chrF {recital['chrf']:.1f})\n\nAsked as in training, on a "
+        f"held-out input.{cut}\n\n## Recited\n\n{_quoted(recital['prompt'])}\n\n"
+        f"## The prompt itself\n\n{_quoted(prompt)}\n\n"
+        f"## The reason it gave\n\n{_quoted(recital['reason'] or '(none)')}\n"
     )
 
 

@@ -2,120 +2,183 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..chat import ChatView
-from ..manifest import read_manifest
-from ..prepared import describe_prompt
+from .. import marks
+from ..prepared import DEFAULT_PREPARED_PATH, PREFIX
 from ..rows import prompt_text
-from .data import HeldOut, action_pattern_of, held_out
-from .gate import Requirement, check_names, known_figures
-from .load import load_config, load_model
-from .measure import measure, recite
+from .bars import bars
+from .cache import FOLDER, Cache, code_mark
+from .context import Context, Section, as_json
+from .curve import checkpoint_name, summarize_checkpoints
+from .load import load_config
+from .measure import Measured, Progress
+from .plan import Curve, Plan, list_systems, make_plan
 from .report import show, write
-from .scores import make_scores
-from .subject import Subject
-from .summary import FLOOR, STUDENT, TEACHER, summarize
+from .settings import Settings
+from .summary import summarize
+from .systems import Lab, System, measure_systems
+
+PACKAGES = ("axolotl-genpi", "axolotl", "transformers", "peft", "torch")
 
 
-def evaluate(
-    config: Path,
-    overrides: dict[str, Any],
-    adapter: Path | None,
-    inputs_file: Path | None,
-    limit: int | None,
-    action_pattern: str | None,
-    max_new_tokens: int,
-    recitals: int,
-    batch_size: int,
-    seed: int,
-    output: Path | None,
-    requirements: Sequence[Requirement] = (),
-) -> dict[str, Any]:
-    """Evaluate an adapter and write its report; returns what `metrics.json` holds.
+def evaluate(settings: Settings) -> dict[str, Any]:
+    """Evaluate adapters and write the report; returns what `metrics.json` holds.
 
     Raises:
-        GenPIError: no adapter, no inputs, a dataset that can't be read, or a requirement of a
-            figure that there will not be.
+        GenPIError: no adapter, or one of another model; no inputs; a dataset that can't be read;
+            a requirement of a figure that there will not be.
     """
     console = Console()
     started = time.monotonic()
-    cfg = load_config(config, overrides)
-    pattern = action_pattern or action_pattern_of(cfg)
-    scores = make_scores(pattern)
-    check_names(requirements, known_figures(list(scores), recitals > 0))
-    data = held_out(cfg, inputs_file, limit)
-    adapter = adapter or Path(cfg.output_dir)
-    folder = output or Path(cfg.output_dir) / "report"
-    warnings = _warnings(data, adapter)
-    for line in warnings:
+    overrides = {"base_model": settings.base_model} if settings.base_model else {}
+    cfg = load_config(settings.config, overrides)
+    plan = make_plan(cfg, settings)
+    for line in plan.warnings:
         console.print(f"[bold red]Warning:[/] {line}")
-    model, tokenizer = load_model(cfg, adapter)
-    view = ChatView(tokenizer, cfg.get("chat_template_kwargs"))
-    teacher = Subject(TEACHER, model, view, data.prompt, batch_size=batch_size)
-    floor = Subject(FLOOR, model, view, batch_size=batch_size)
-    student = Subject(STUDENT, model, view, adapter=True, batch_size=batch_size)
-    with _progress(console) as progress:
-        measured = measure(data.inputs, teacher, [floor, student], scores, max_new_tokens, progress)
-        recited = recite(student, measured, FLOOR, teacher, recitals, progress)
-    facts = {
-        "versions": {name: version(name) for name in ("axolotl-genpi", "axolotl", "transformers",
-                                                      "peft", "torch")},
-        "source": {
-            "config": str(config),
-            "base_model": str(cfg.base_model),
-            "adapter": str(adapter),
-            "inputs": data.source,
-            "prompt_id": data.prompt_id,
-            "action_pattern": pattern,
-            "max_new_tokens": max_new_tokens,
-        },
-        "warnings": warnings,
+    lab = Lab(cfg, plan.options.adapter, settings.batch_size)
+    cache = Cache(_cache_folder(cfg))
+    with bars(console) as progress:
+        measured = measure_systems(
+            lab, cache, plan.data.inputs, plan.systems, plan.scores, settings.max_new_tokens,
+            progress,
+        )  # fmt: skip
+        adapters = {name: str(folder) for name, folder in plan.adapters.items()}
+        metrics = summarize(measured, adapters, settings.seed)
+        details = _details(measured, plan)
+        _measure_sections(plan, settings, lab, cache, measured, progress, metrics, details)
+        if plan.curve:
+            metrics["checkpoints"] = _measure_curve(
+                plan.curve, plan, settings, lab, cache, progress
+            )
+    metrics |= {
+        "versions": {name: version(name) for name in PACKAGES},
+        "source": _source(cfg, settings, plan),
+        "warnings": plan.warnings,
         "seconds": round(time.monotonic() - started, 1),
-    }  # fmt: skip
-    metrics = summarize(measured, recited, seed, facts)
-    write(folder, metrics, measured, recited, prompt_text(data.prompt))
+    }
+    folder = settings.output or Path(cfg.output_dir) / "report"
+    write(folder, metrics, details, measured)
     show(console, metrics)
+    if cache.found:
+        console.print(
+            f"{cache.found} of {cache.found + cache.made} parts were measured before "
+            f"({cache.folder}; delete it to measure them anew)."
+        )
     console.print(f"Report: {folder / 'report.md'}, figures: {folder / 'metrics.json'}")
     return metrics
 
 
-def _warnings(data: HeldOut, adapter: Path) -> list[str]:
-    found = []
-    if data.seen:
-        found.append(
-            f"{data.seen} of {len(data.inputs)} inputs stand in the training split too: the "
-            "figures are not of held-out inputs."
-        )
-    manifest = read_manifest(adapter)
-    known = {prompt["sha256"] for prompt in manifest["prompts"]} if manifest else set()
-    if known and describe_prompt(data.prompt_id, data.prompt)["sha256"] not in known:
-        found.append(
-            "the prompt of this evaluation is not the one in the adapter's manifest: you are "
-            "evaluating against a different prompt."
-        )
-    return found
+def _measure_sections(
+    plan: Plan,
+    settings: Settings,
+    lab: Lab,
+    cache: Cache,
+    measured: Measured,
+    progress: Progress,
+    metrics: dict[str, Any],
+    details: dict[str, Any],
+) -> None:
+    """Add each section's figures to `metrics`, and what was seen to `details`."""
+
+    @functools.cache
+    def context() -> Context:
+        teacher, floor = (lab.subject(system) for system in plan.systems[:2])
+        students = [lab.subject(system) for system in plan.students]
+        return Context(plan.data, teacher, floor, students, measured, plan.scores,
+                       settings.max_new_tokens, progress, settings.seed)  # fmt: skip
+
+    facts = {
+        **lab.facts,
+        "code": code_mark(),
+        "prompt": plan.data.prompt,
+        "students": [(system.name, system.facts()) for system in plan.students],
+        "inputs": plan.data.inputs,
+        "conversations": plan.data.conversations,
+        "scores": [plan.action_pattern, plan.scores_mark],
+        "max_new_tokens": settings.max_new_tokens,
+        "seed": settings.seed,
+    }
+    for section in plan.sections:
+        its_facts = {**facts, "depends": _by_content(section.depends(plan.options))}
+        made = functools.partial(_seen, section, context, plan, settings.seed)
+        kept = cache.part(section.name, its_facts, made)
+        if kept is None:
+            continue
+        figures = kept["figures"]
+        if section.name == "cost":  # beside the tokens of a request
+            figures = {**metrics["cost"], **figures}
+        metrics[section.name] = figures
+        details[section.details or section.name] = kept["details"]
 
 
-@contextlib.contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int], Any]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as bars:
+def _seen(section: Section, context: Callable[[], Context], plan: Plan, seed: int) -> Any:
+    """{"figures", "details"} of a section; None where there is nothing to measure."""
+    seen = section.measure(context(), plan.options)
+    if seen is None:
+        return None
+    return {"figures": section.summarize(seen, seed), "details": as_json(seen)}
 
-        @contextlib.contextmanager
-        def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-            task = bars.add_task(label, total=total)
-            yield lambda count: bars.advance(task, count)
-            if total and not console.is_terminal:
-                console.print(f"{label}: {total} done")
 
-        yield bar
+def _by_content(depends: Any) -> Any:
+    """Files as marks of what they hold."""
+    if isinstance(depends, list | tuple):
+        return [_by_content(one) for one in depends]
+    if isinstance(depends, Path) and depends.is_file():
+        return marks.of_files([depends])
+    return depends
+
+
+def _measure_curve(
+    curve: Curve, plan: Plan, settings: Settings, lab: Lab, cache: Cache, progress: Progress
+) -> list[dict[str, Any]]:
+    students = [
+        System(checkpoint_name(step), adapter=folder) for step, folder in curve.checkpoints.items()
+    ]
+    systems = [*list_systems(curve.data.prompt, {}, {}), *students]
+    measured = measure_systems(
+        lab, cache, curve.data.inputs, systems, plan.scores, settings.max_new_tokens, progress
+    )
+    return summarize_checkpoints(measured, curve.checkpoints, settings.seed)
+
+
+def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
+    return {
+        "inputs": measured.inputs,
+        "answers": {
+            name: [{"text": one.text, "cut": one.cut} for one in answers]
+            for name, answers in measured.answers.items()
+        },
+        "scores": measured.scores,
+        "kl_per_input": measured.kl,
+        "tokens": measured.tokens,
+        "prompt_text": prompt_text(plan.data.prompt),
+    }
+
+
+def _source(cfg: Any, settings: Settings, plan: Plan) -> dict[str, Any]:
+    return {
+        "config": str(settings.config),
+        "command": settings.command,
+        "base_model": str(cfg.base_model),
+        "adapter": str(plan.options.adapter),
+        "inputs": plan.data.source,
+        "prompt_id": plan.data.prompt_id,
+        "action_pattern": plan.action_pattern,
+        "scores": plan.named_scores,
+        "max_new_tokens": settings.max_new_tokens,
+        "checkpoints_on": plan.curve.data.source if plan.curve else None,
+    }
+
+
+def _cache_folder(cfg: Any) -> Path:
+    """Beside the prepared data, where the trainer's teacher keeps its targets, too."""
+    folder = Path(cfg.get("dataset_prepared_path") or DEFAULT_PREPARED_PATH)
+    return (folder.parent if folder.name.startswith(PREFIX) else folder) / FOLDER

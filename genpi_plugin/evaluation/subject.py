@@ -12,6 +12,7 @@ import torch
 from ..chat import ChatView
 from ..prefix import PrefixCache
 from ..rows import Message, teacher_messages
+from .reading import Reader, batches, request_and_answer
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,21 @@ class Subject:
         model: Any,
         view: ChatView,
         prompt: Sequence[Message] = (),
-        adapter: bool = False,
+        adapter: bool | str = False,
         batch_size: int = 16,
     ) -> None:
+        """
+        Args:
+            prompt: what stands before every request.
+            adapter: off, on, or the name of the one of several that is on.
+        """
         self.name = name
         self.model = model
         self.view = view
         self.prompt = list(prompt)
         self.adapter = adapter
         self.batch_size = batch_size
+        self._prefix: PrefixCache | None = None
 
     def request(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the request as this system is sent it."""
@@ -61,9 +68,11 @@ class Subject:
             advance: called with the number of requests answered, after each batch.
         """
         answers: dict[int, Generated] = {}
-        with self._switched(), torch.inference_mode():
-            prefix = PrefixCache(self.model, requests)
-            for batch in self._batches(requests):
+        with self.switched(), torch.inference_mode():
+            prefix = self.prefix_of(requests)
+            order = sorted(range(len(requests)), key=lambda i: -len(requests[i]))
+            for start in range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
                 made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
                 answers |= dict(zip(batch, made, strict=True))
                 advance(len(batch))
@@ -77,15 +86,12 @@ class Subject:
         Yields:
             indices of a batch, and for each a float32 tensor [answer tokens, vocabulary].
         """
-        with self._switched():
-            prefix = PrefixCache(self.model, requests)
-        for batch in self._batches([r + a for r, a in zip(requests, answers, strict=True)]):
-            rows = [requests[i] + answers[i] for i in batch]
-            # Not around the yield: the caller may ask another subject of the same model then.
-            with self._switched(), torch.inference_mode():
-                logits = self._before_answers(rows, prefix, [len(answers[i]) for i in batch])
-                found = [row.float().log_softmax(-1) for row in logits]
-            yield batch, found
+        reader = Reader(
+            self, [request_and_answer(r, a) for r, a in zip(requests, answers, strict=True)]
+        )
+        for batch in batches(reader.sequences, self.batch_size):
+            logprobs = reader.logprobs(reader.states(batch))
+            yield batch, list(logprobs.split([len(answers[i]) for i in batch]))
 
     def _generate(
         self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int
@@ -100,19 +106,20 @@ class Subject:
                 ids[row, start : start + len(part)] = torch.tensor(part)
                 mask[row, start : start + len(part)] = 1
         end_ids = self.end_ids
-        output = self.model.generate(
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask.to(self.model.device),
-            past_key_values=prefix.for_batch(len(requests)),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=self._pad_id,
-            eos_token_id=end_ids,
-            use_cache=True,
-        )
+        with prefix.reading():
+            output = self.model.generate(
+                input_ids=ids.to(self.model.device),
+                attention_mask=mask.to(self.model.device),
+                past_key_values=prefix.for_batch(len(requests)),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self._pad_id,
+                eos_token_id=end_ids,
+                use_cache=True,
+            )
         return [self._cut_at_end(row, end_ids) for row in output[:, width:].tolist()]
 
     def _cut_at_end(self, ids: list[int], end_ids: list[int]) -> Generated:
@@ -123,28 +130,21 @@ class Subject:
         ).strip()
         return Generated(kept, text, cut=place is None)
 
-    def _before_answers(
-        self, rows: list[list[int]], prefix: PrefixCache, answer_lengths: list[int]
-    ) -> list[torch.Tensor]:
-        """Logits before each answer token of sequences that end with an answer."""
-        ends = [len(row) - len(prefix) - 1 for row in rows]
-        starts = [end - n for end, n in zip(ends, answer_lengths, strict=True)]
-        first = min(starts)
-        keep = torch.arange(first, max(ends), device=self.model.device)
-        logits = self.model(**prefix.inputs(rows), logits_to_keep=keep).logits
-        return [
-            logits[place, start - first : end - first]
-            for place, (start, end) in enumerate(zip(starts, ends, strict=True))
-        ]
+    def prefix_of(self, requests: Sequence[list[int]]) -> PrefixCache:
+        """The cache of what all requests begin with; read anew only when it is another start.
 
-    def _batches(self, sequences: Sequence[list[int]]) -> list[list[int]]:
-        """Indices in batches of like length, longest first so that memory fails early."""
-        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        Call it inside `switched()`.
+        """
+        found = PrefixCache(self.model, requests, self._prefix)
+        self._prefix = found if found.ids else self._prefix
+        return found
 
     @contextlib.contextmanager
-    def _switched(self) -> Iterator[None]:
+    def switched(self) -> Iterator[None]:
+        """The model as this system: its adapter on, or all adapters off."""
         self.model.eval()
+        if isinstance(self.adapter, str) and self.model.active_adapters != [self.adapter]:
+            self.model.set_adapter(self.adapter)
         if self.adapter or not hasattr(self.model, "disable_adapter"):
             yield
         else:

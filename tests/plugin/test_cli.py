@@ -129,6 +129,8 @@ def test_train_reports_both_losses_and_leaves_adapter_and_manifest(place, traine
         assert manifest["genpi"]["sft_weight"] == 0.6
         assert manifest["prompts"][0]["prompt_id"] == "shop"
         assert len(manifest["data"]["fingerprint"]) == 16
+        assert manifest["spent"]["seconds"] > 0
+        assert manifest["spent"]["flops"] > 0
 
 
 def test_the_teacher_reads_each_row_once_for_all_runs(place):
@@ -168,6 +170,11 @@ def test_resumed_is_uninterrupted(place, trained):
     before = [entry["loss"] for entry in losses(trained) if "loss" in entry]
     after = [entry["loss"] for entry in losses(text) if "loss" in entry]
     assert after == before[2:]
+    first, second = (
+        json.loads((place / "out" / folder / "genpi_manifest.json").read_text())["spent"]["seconds"]
+        for folder in ("plain/checkpoint-2", "resumed")
+    )
+    assert second > first  # the first half is in it
     resumed, whole = adapter(place / "out" / "resumed"), adapter(place / "out" / "plain")
     assert all(resumed[key].equal(whole[key]) for key in whole)
 

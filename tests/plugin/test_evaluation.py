@@ -21,11 +21,11 @@ from genpi_plugin.evaluation.gate import (
     parse_requirement,
     shortfalls,
 )
-from genpi_plugin.evaluation.measure import kl_sum, measure, recite
+from genpi_plugin.evaluation.measure import kl_sum, measure
+from genpi_plugin.evaluation.recital import recite, summarize_recitals
 from genpi_plugin.evaluation.scores import find_action, make_scores
 from genpi_plugin.evaluation.subject import Subject
 from genpi_plugin.evaluation.summary import summarize
-from genpi_plugin.prefix import common_prefix
 from tests.tiny import make_model, make_tokenizer
 
 PROMPT = [{"role": "system", "content": "You are a shop assistant. Answer with one action. " * 4}]
@@ -89,11 +89,11 @@ def test_a_student_that_is_the_floor_has_internalized_nothing(subjects):
     scores = make_scores(r"(?P<action>\w+)")
     measured = measure(INPUTS, teacher, [floor, student], scores, 10, quiet)
     recitals = recite(student, measured, "floor", teacher, 2, quiet)
-    metrics = summarize(measured, recitals, seed=0, facts={})
+    metrics = summarize(measured, {"student": "a/folder"}, seed=0)
     assert metrics["internalization"] == {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
     assert metrics["systems"]["teacher"]["agreement"]["value"] == 1.0
     assert metrics["systems"]["floor"]["kl_to_teacher"]["value"] > 0
-    assert metrics["recitation"]["n"] == 2
+    assert summarize_recitals(recitals, 0)["n"] == 2
     assert recitals[0].input == INPUTS[0]
     json.dumps(metrics, allow_nan=False)
 
@@ -143,6 +143,21 @@ def test_internalization_and_retention_by_hand():
     assert undefined == intervals.Interval(None, None, None)
 
 
+def test_differences_are_paired_and_significant_when_zero_is_left_out():
+    rng = np.random.default_rng(0)
+    noise = rng.random(40) * 10  # common to both: only a paired bootstrap sees through it
+    left, right = (noise + 0.2).tolist(), noise.tolist()
+    found = intervals.mean_difference(left, right, 0)
+    assert found.value == pytest.approx(0.2)
+    assert found.excludes_zero
+    assert not intervals.mean_difference(left, left, 0).excludes_zero
+    shuffled = intervals.mean_difference(left, rng.permutation(right).tolist(), 0)
+    assert not shuffled.excludes_zero
+    kl = intervals.internalization_difference([1.0, 1.0], [2.0, 2.0], [4.0, 4.0], 0)
+    assert kl.value == pytest.approx(0.25)
+    assert not intervals.Interval(1.0, None, None).excludes_zero
+
+
 def test_actions_are_found_and_compared_with_white_space_folded():
     pattern = re.compile(r"Action:\s*(?P<action>search\[[^\]]+\])")
     assert find_action(pattern, "Thought: x\nAction:\n search[red  shirt]") == "search[red shirt]"
@@ -153,12 +168,6 @@ def test_actions_are_found_and_compared_with_white_space_folded():
     assert scores["valid"]("Action: search[x]", "") == 1.0
     assert scores["chrf"]("the same", "the same") == pytest.approx(100.0)
     assert set(make_scores(None)) == {"exact", "chrf"}
-
-
-def test_common_prefix():
-    assert common_prefix([[1, 2, 3], [1, 2], [1, 2, 9]]) == [1, 2]
-    assert common_prefix([[1], [2]]) == []
-    assert common_prefix([]) == []
 
 
 @pytest.mark.parametrize(
@@ -188,6 +197,10 @@ METRICS = {
                   "exact": {"value": None, "ci_low": None, "ci_high": None}},
     "systems": {"student": {"kl_to_teacher": {"value": 0.4, "ci_low": 0.3, "ci_high": 0.5}}},
     "recitation": {"chrf": {"value": 99.0, "ci_low": 98.0, "ci_high": 100.0}, "n": 3},
+    "students": {"student": {"internalization": {"value": 0.84, "ci_low": 0.82, "ci_high": 0.85}}},
+    "turns": [{"turn": 1, "internalization": {"value": 0.9, "ci_low": 0.8, "ci_high": 1.0}},
+              {"turn": 2, "internalization": {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6}}],
+    "drift": {"off_identical": True, "n": 20},
 }  # fmt: skip
 
 
@@ -203,6 +216,13 @@ METRICS = {
         ("exact.retention>=0.1", "not defined"),
         ("kl_to_teacher<=0.5", None),
         ("recitation>=60", None),
+        ("students.student.internalization>=0.83", "0.840 [0.820, 0.850]"),
+        ("turns.1.internalization>=0.8", None),
+        ("turns.2.internalization>=0.8", "0.500 [0.400, 0.600]"),
+        ("turns.3.internalization>=0.8", "no such figure"),
+        ("recitation.n>=3", None),
+        ("drift.off_identical>=1", None),
+        ("drift.n>=21", "20.000"),
     ],
 )
 def test_a_requirement_is_met_by_the_whole_interval(required, says):
@@ -220,8 +240,10 @@ def test_a_requirement_that_cant_be_read_is_refused(text):
 
 
 def test_a_requirement_of_no_figure_is_refused_before_measuring():
-    known = known_figures(["exact", "chrf"], recitals=False)
-    check_names([parse_requirement("exact.retention>=0.5")], known)
-    for name in ("valid", "recitation", "internalisation"):
+    known = known_figures(["exact", "chrf"], ["a-b"], ["floor", "a-b"], ["turns"])
+    for name in ("exact.retention", "students.a-b.internalization", "systems.floor.chrf",
+                 "turns.2.internalization", "cost.request_tokens_with_prompt"):  # fmt: skip
+        check_names([parse_requirement(f"{name}>=0.5")], known)
+    for name in ("valid", "recitation", "internalisation", "students.c.internalization"):
         with pytest.raises(GenPIError, match=f"no figure `{name}`"):
             check_names([parse_requirement(f"{name}>=0.5")], known)

@@ -1,0 +1,143 @@
+"""What an evaluation will be of: read and checked before the model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..manifest import read_manifest
+from ..prepared import describe_prompt
+from ..rows import Message
+from .adapters import check_adapter, checkpoints, name_adapters
+from .context import Options, Section
+from .data import HeldOut, held_out, task_of, validation
+from .gate import check_names, known_figures
+from .names import FLOOR, TEACHER
+from .prompts import read_prompts
+from .scores import Score, make_scores
+from .sections import SECTIONS
+from .settings import Settings
+from .systems import System
+from .task_scores import read_scores, scores_mark, task_scores
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The checkpoints of a run by step, and inputs to choose one on."""
+
+    data: HeldOut
+    checkpoints: dict[int, Path]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One evaluation.
+
+    Attributes:
+        systems: teacher, floor, the students, and the base model with other prompts.
+        adapters: of the students, by name.
+        named_scores: as the task names them.
+        scores_mark: changes when a score does.
+    """
+
+    data: HeldOut
+    systems: list[System]
+    adapters: dict[str, Path]
+    scores: dict[str, Score]
+    action_pattern: str | None
+    named_scores: dict[str, Any]
+    scores_mark: str
+    sections: list[Section]
+    options: Options
+    curve: Curve | None
+    warnings: list[str]
+
+    @property
+    def students(self) -> list[System]:
+        return [system for system in self.systems if system.adapter]
+
+
+def make_plan(cfg: Any, settings: Settings) -> Plan:
+    """Read data, adapters, prompts and scores.
+
+    Raises:
+        GenPIError: one of them can't be used, or a requirement is of a figure that there will not
+            be.
+    """
+    task = task_of(cfg)
+    pattern = settings.action_pattern or task.get("action_pattern")
+    dataset = Path(str(cfg["datasets"][0]["path"]))
+    named, schemas = task.get("scores") or {}, dataset
+    if settings.scores_file:
+        named, schemas = read_scores(settings.scores_file), settings.scores_file.parent
+    scores = {**make_scores(pattern), **task_scores(named, schemas)}
+    data = held_out(cfg, settings.inputs_file, settings.limit)
+    adapters = name_adapters(settings.adapters or (Path(cfg.output_dir),))
+    others = read_prompts(
+        settings.also_prompts, task.get("prompt_role", "system"), [TEACHER, FLOOR, *adapters]
+    )
+    systems = list_systems(data.prompt, adapters, others)
+    sections = [section for section in SECTIONS if section.name not in settings.skip]
+    planned = [section.name for section in sections]
+    planned += ["checkpoints"] if settings.with_checkpoints else []
+    names = [system.name for system in systems]
+    check_names(settings.requirements, known_figures(list(scores), list(adapters), names, planned))
+    return Plan(
+        data=data,
+        systems=systems,
+        adapters=adapters,
+        scores=scores,
+        action_pattern=pattern,
+        named_scores=named,
+        scores_mark=scores_mark(named, schemas),
+        sections=sections,
+        options=replace(
+            settings.options,
+            dataset=dataset,
+            adapter=next(iter(adapters.values())),
+            base_model=str(cfg.base_model),
+        ),
+        warnings=_warnings(data, adapters, str(cfg.base_model)),
+        curve=_curve(cfg, settings, data) if settings.with_checkpoints else None,
+    )
+
+
+def list_systems(
+    prompt: list[Message], adapters: Mapping[str, Path], others: Mapping[str, list[Message]]
+) -> list[System]:
+    """Teacher, floor, the students, and the base model with other prompts."""
+    return [
+        System(TEACHER, prompt),
+        System(FLOOR),
+        *(System(name, adapter=folder) for name, folder in adapters.items()),
+        *(System(name, other) for name, other in others.items()),
+    ]
+
+
+def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> list[str]:
+    found = []
+    if data.seen:
+        found.append(
+            f"{data.seen} of {len(data.inputs)} inputs stand in the training split too: the "
+            "figures are not of held-out inputs."
+        )
+    for folder in adapters.values():
+        found += check_adapter(folder, base_model)
+        manifest = read_manifest(folder)
+        known = {prompt["sha256"] for prompt in manifest["prompts"]} if manifest else set()
+        if known and describe_prompt(data.prompt_id, data.prompt)["sha256"] not in known:
+            found.append(
+                f"the prompt of this evaluation is not the one in the manifest of {folder}: you "
+                "are evaluating against a different prompt."
+            )
+    return found
+
+
+def _curve(cfg: Any, settings: Settings, data: HeldOut) -> Curve:
+    folders = checkpoints(Path(cfg.output_dir))
+    for folder in folders.values():
+        check_adapter(folder, str(cfg.base_model))
+    own_inputs = settings.inputs_file is not None
+    return Curve(validation(cfg, data, own_inputs, settings.limit), folders)

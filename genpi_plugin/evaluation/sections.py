@@ -1,0 +1,26 @@
+"""The report's sections, in the order they are measured. A new one is a line here."""
+
+from __future__ import annotations
+
+from .context import Section
+from .cost import cost_depends, measure_cost, summarize_cost
+from .recital import measure_recitals, summarize_recitals
+from .turns import measure_turns, summarize_turns
+
+SECTIONS = [
+    Section("turns", lambda context, options: measure_turns(context), summarize_turns),
+    Section(
+        "recitation",
+        lambda context, options: measure_recitals(context, options.recitals),
+        summarize_recitals,
+        lambda options: options.recitals,
+        details="recitals",
+    ),
+    # Section("clauses", lambda context, options: measure_clauses(context, options.clauses),
+    #         summarize_clauses, lambda options: options.clauses),
+    # Section("drift", lambda context, options: measure_drift(context, options.general),
+    #         summarize_drift, lambda options: options.general),
+    # Section("disclosure", lambda context, options: measure_disclosure(context, options.attacks),
+    #         summarize_disclosure, lambda options: options.attacks),
+    Section("cost", measure_cost, summarize_cost, cost_depends),
+]

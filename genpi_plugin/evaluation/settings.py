@@ -1,0 +1,32 @@
+"""What the command line says; `docs/evaluation.md` tells what each option does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .context import Options
+from .gate import Requirement
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One evaluation."""
+
+    config: Path
+    base_model: str | None = None
+    adapters: tuple[Path, ...] = ()
+    inputs_file: Path | None = None
+    also_prompts: tuple[Path, ...] = ()
+    with_checkpoints: bool = False
+    limit: int | None = None
+    action_pattern: str | None = None
+    scores_file: Path | None = None
+    max_new_tokens: int = 256
+    batch_size: int = 16
+    seed: int = 0
+    skip: tuple[str, ...] = ()
+    output: Path | None = None
+    options: Options = field(default_factory=Options)
+    requirements: tuple[Requirement, ...] = ()
+    command: str = ""
