@@ -27,8 +27,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from benchmarks.common import new_adapter, quiet, train_adapter
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.chat import ChatView
-from genpi_plugin.evaluation.clause_split import Part, split, text_of, without
 from genpi_plugin.evaluation.clauses import measure_clauses, summarize_clauses
+from genpi_plugin.evaluation.clauses.split import Part, split, text_of, without
 from genpi_plugin.evaluation.context import Context
 from genpi_plugin.evaluation.data import HeldOut
 from genpi_plugin.evaluation.intervals import internalization

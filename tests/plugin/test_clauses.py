@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 
 from genpi_plugin.chat import ChatView
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.evaluation.clause_shares import DEAD_BELOW, effect, is_dead, shares
-from genpi_plugin.evaluation.clause_split import blocks, marked, split, text_of, without
-from genpi_plugin.evaluation.clauses import (
-    measure_clauses,
-    read_clause_file,
-    spread,
-    summarize_clauses,
-)
+from genpi_plugin.evaluation.clauses import measure_clauses, summarize_clauses
+from genpi_plugin.evaluation.clauses.blocks import blocks
+from genpi_plugin.evaluation.clauses.marks import marked, read_clause_file
+from genpi_plugin.evaluation.clauses.measure import spread
+from genpi_plugin.evaluation.clauses.shares import DEAD_BELOW, effect, is_dead, shares
+from genpi_plugin.evaluation.clauses.split import split, text_of, without
 from genpi_plugin.evaluation.context import Context
 from genpi_plugin.evaluation.data import HeldOut
 from genpi_plugin.evaluation.measure import measure
@@ -94,7 +92,9 @@ def test_a_heading_goes_with_the_one_block_it_heads():
 
 def test_a_sentence_a_line_is_a_clause_a_line_and_wrapped_prose_is_not():
     assert len(blocks("You shop.\nYou see a page.\nYou click on it.\nNever ask.")) == 4
-    assert len(blocks("You shop for a customer. You see\na page and click. There is\nno asking.")) == 1
+    assert (
+        len(blocks("You shop for a customer. You see\na page and click. There is\nno asking.")) == 1
+    )
 
 
 def test_instructions_in_a_first_user_turn_are_split_and_their_ok_stays():
@@ -107,7 +107,8 @@ def test_instructions_in_a_first_user_turn_are_split_and_their_ok_stays():
 
 LINES = st.sampled_from([
     "", "", "  ", "# A", "## B", "**C**", "Rules:", "- one", "  - nested", "2. two", "a) three",
-    "    more", "Text of it.", "word", "```", "Ünïcode 文。", "\t- x", "- ", "\r", "x\x0cy", "\u2028",
+    "    more", "Text of it.", "word", "```", "Ünïcode 文。", "\t- x", "- ", "\r", "x\x0cy",
+    "\u2028",
 ])  # fmt: skip
 CONTENT = st.lists(LINES, min_size=1, max_size=12).map("\n".join).filter(str.strip)
 

@@ -1,6 +1,6 @@
 """Which rules went in: each clause of the prompt taken away from the teacher, without a judge.
 
-What is read here are divergences along the teacher's own answers; `clause_shares.py` makes figures
+What is read here are divergences along the teacher's own answers; `shares.py` makes figures
 of them. No answer is made again but those that are shown side by side.
 """
 
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from ..errors import GenPIError
-from .clause_shares import DEAD_BELOW, ByToken, Share, effect, is_dead, shares, shares_by_student
-from .clause_split import marked, split, text_of, without
-from .context import Context
-from .reading import divergences, request_and_answer
-from .subject import Generated, Subject
+from ..context import Context
+from ..reading import divergences, request_and_answer
+from ..subject import Generated, Subject
+from .marks import marked, read_clause_file
+from .shares import ByToken, Share, effect, is_dead, shares
+from .split import split, text_of, without
+from .summary import ClauseSeen, ClausesSeen, WorstInput
 
 # At most so many of an evaluation's inputs, evenly spread: the cost is clauses times inputs.
 MAX_INPUTS = 60
@@ -28,60 +26,6 @@ WORST = 3
 # Prompts without a clause whose KV caches are held at once; the teacher is read once for each lot.
 AT_ONCE = 4
 DECIMALS = 6
-
-
-@dataclass(frozen=True)
-class WorstInput:
-    """An input whose answer misses the clause, as three systems answer it.
-
-    `lost` is what of the clause is missing along the answer, in nats; `kl_teacher_student` is the
-    whole divergence, in nats a token.
-    """
-
-    input: str
-    teacher: str
-    without: str
-    student: str
-    lost: float
-    kl_teacher_student: float
-
-
-@dataclass(frozen=True)
-class ClauseSeen:
-    """One clause: what it says, and KL(T||T without it) for every token of every answer.
-
-    `tokens` is by how much a request gets shorter without it.
-    """
-
-    number: int
-    kind: str
-    name: str
-    text: str
-    tokens: int
-    effect: ByToken
-    worst: list[WorstInput]
-
-
-@dataclass(frozen=True)
-class ClausesSeen:
-    """What was read.
-
-    Attributes:
-        inputs: the inputs that were used.
-        n_available: inputs of the evaluation.
-        answers: the teacher's answers to them, cut into tokens.
-        students: KL(T||S) by token, for each student; `floor` likewise.
-        frame: pieces of the prompt that were never taken away.
-    """
-
-    inputs: list[str]
-    n_available: int
-    answers: list[list[str]]
-    clauses: list[ClauseSeen]
-    students: dict[str, ByToken]
-    floor: ByToken
-    frame: list[str]
-    seconds: float
 
 
 def measure_clauses(
@@ -131,73 +75,6 @@ def measure_clauses(
     )  # fmt: skip
     seen = _with_worst(context, seen, chosen, ablated)
     return replace(seen, seconds=round(time.monotonic() - started, 1))
-
-
-def summarize_clauses(seen: ClausesSeen, seed: int) -> dict[str, Any]:
-    """Clauses by effect, the strongest first, with the internalized share of each.
-
-    `internalized` is None with a `why` where a clause has no measurable effect.
-    """
-    effects = [clause.effect for clause in seen.clauses]
-    by_student = shares_by_student(effects, seen.students, seen.floor)
-    first = next(iter(by_student))
-    intervals = [effect(clause.effect, seed) for clause in seen.clauses]
-    total = sum(interval.value or 0.0 for interval in intervals) or 1.0
-    figures: list[dict[str, Any]] = []
-    for place, (clause, interval) in enumerate(zip(seen.clauses, intervals, strict=True)):
-        dead = is_dead(interval)
-        internalized = {
-            name: None if dead else _figure(found[place], seed)
-            for name, found in by_student.items()
-        }
-        figures.append({
-            "number": clause.number,
-            "kind": clause.kind,
-            "name": clause.name,
-            "text": clause.text,
-            "tokens": clause.tokens,
-            "effect": interval.as_dict(),
-            "effect_share": (interval.value or 0.0) / total,
-            "internalized": internalized[first],
-            "students": internalized,
-            "dead": dead,
-            "why": "no measurable effect on these inputs" if dead else "",
-            "worst": [vars(one) for one in clause.worst],
-        })  # fmt: skip
-    figures.sort(key=lambda figure: -figure["effect"]["value"])
-    return {
-        "n_inputs": len(seen.inputs),
-        "n_available": seen.n_available,
-        "dead_below": DEAD_BELOW,
-        "seconds": seen.seconds,
-        "frame": seen.frame,
-        "clauses": figures,
-    }
-
-
-def read_clause_file(path: Path) -> dict[str, list[str]]:
-    """A YAML mapping from a clause's name to its text in the prompt, or to several pieces of it.
-
-    Raises:
-        GenPIError: not such a mapping.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GenPIError(f"{path}: {error.strerror}.", "give a file of clauses.") from error
-    except yaml.YAMLError as error:
-        raise GenPIError(f"{path} is not YAML: {error}.", "see docs/clauses.md.") from error
-    cure = "write `name: a piece of the prompt, letter for letter`, or a list of pieces."
-    if not isinstance(raw, dict) or not raw:
-        raise GenPIError(f"{path} is not a mapping of clauses.", cure)
-    found = {}
-    for name, pieces in raw.items():
-        listed = [pieces] if isinstance(pieces, str) else pieces
-        is_list = isinstance(listed, list) and bool(listed)
-        if not is_list or not all(isinstance(piece, str) and piece.strip() for piece in listed):
-            raise GenPIError(f"{path}: the clause {name!r} is {pieces!r}.", cure)
-        found[str(name)] = listed
-    return found
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -266,8 +143,3 @@ def _with_worst(
 def _worst_places(share: Share) -> list[int]:
     order = sorted(range(len(share.lost)), key=lambda place: -share.lost[place])
     return [place for place in order[:WORST] if share.lost[place] > 0.0]
-
-
-def _figure(share: Share, seed: int) -> dict[str, float | None] | None:
-    interval = share.internalized(seed)
-    return None if interval.value is None else interval.as_dict()

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import intervals
-from .intervals import Interval
+from .. import intervals
+from ..intervals import Interval
 
 # By token, for each input: nats.
 ByToken = Sequence[Sequence[float]]
