@@ -185,7 +185,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--left-out", nargs="+", metavar="TOOL",
                         default=["weather", "play", "translate", "calculate"],
                         help="left out, an adapter each (default: four of the six)")  # fmt: skip
-    parser.add_argument("--epochs", type=int, default=3, help="default 3")
+    parser.add_argument("--epochs", type=int, default=5, help="default 5")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="few rows and steps")
     parser.add_argument("-o", "--output", type=Path, default=Path("outputs/clauses"))

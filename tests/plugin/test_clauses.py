@@ -195,10 +195,11 @@ def test_shares_by_hand():
     # Two tokens, two clauses. Baselines: 2 and 1 (the floor's, which is nearer) for the first.
     effects = [[[2.0, 3.0]], [[2.0, 0.0]]]
     first, second = shares(effects, [[1.0, 0.25]], [[9.0, 1.0]])
-    assert first.at_stake == [0.5 * 2 + 1.0 * 1]
-    assert first.lost == [0.5 * 1 + 1.0 * 0.25]
-    assert second.at_stake == [0.5 * 2]
-    assert second.lost == [0.5 * 1]
+    # Weights: 2 * 2/4 and 3 * 3/3 for the first, 2 * 2/4 and 0 for the second.
+    assert first.at_stake == [1.0 * 2 + 3.0 * 1]
+    assert first.lost == [1.0 * 1 + 3.0 * 0.25]
+    assert second.at_stake == [1.0 * 2]
+    assert second.lost == [1.0 * 1]
 
 
 @settings(max_examples=100, deadline=None)

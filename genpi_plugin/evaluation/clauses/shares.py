@@ -3,7 +3,7 @@
 For a token t of the teacher's answers, with T the teacher, S the student and F the floor, let
     k_c(t) = KL(T||T without clause c)   what the clause does there: its effect
     b_c(t) = min(k_c(t), KL(T||F)(t))    what there is to lose if the clause is not in the weights
-    w_c(t) = k_c(t) / sum of k_d(t) over all clauses d     to what part it is this clause's doing
+    w_c(t) = k_c(t)^2 / sum of k_d(t) over all clauses d   which tokens it governs, and it alone
 Then
     internalized share of c = 1 - sum w_c min(KL(T||S), b_c) / sum w_c b_c
 
@@ -65,7 +65,7 @@ def shares(effects: Sequence[ByToken], student: ByToken, floor: ByToken) -> list
     at_stake: list[list[float]] = [[] for _ in effects]
     for number in range(len(student)):
         k = _nats([clause[number] for clause in effects])
-        weights = k / np.maximum(k.sum(0), 1e-12)
+        weights = k * k / np.maximum(k.sum(0), 1e-12)
         baseline = np.minimum(k, _nats(floor[number]))
         missing = np.minimum(_nats(student[number]), baseline)
         for clause, (part, whole) in enumerate(
