@@ -11,7 +11,16 @@ import yaml
 
 from ...errors import GenPIError
 from ...rows import Message
-from .split import Part, Span, gaps, without
+from .split import Part, Span, gaps, split, without
+
+
+def parts_of(prompt: Sequence[Message], clause_file: Path | None) -> list[Part]:
+    """Clauses and frame of a prompt: by the user's file, or without one by the prompt's form.
+
+    Raises:
+        GenPIError: a clause file that can't be read or does not fit the prompt.
+    """
+    return marked(prompt, read_clause_file(clause_file)) if clause_file else split(prompt)
 
 
 def read_clause_file(path: Path) -> dict[str, list[str]]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from ..context import Context
 from ..reading import divergences, request_and_answer
 from ..subject import Generated, Subject
-from .marks import marked, read_clause_file
+from .marks import parts_of
 from .shares import ByToken, Share, effect, is_dead, shares
-from .split import split, text_of, without
+from .split import text_of, without
 from .summary import ClauseSeen, ClausesSeen, WorstInput
 
 # At most so many of an evaluation's inputs, evenly spread: the cost is clauses times inputs.
@@ -34,14 +34,15 @@ def measure_clauses(
     """Take each clause away from the teacher and see where its answers change.
 
     Args:
-        clause_file: the user's own clauses, see `read_clause_file`; the prompt's form otherwise.
+        clause_file: the user's own clauses, see `read_clause_file`.
+        max_inputs: how many inputs are used at most.
 
     Raises:
         GenPIError: a clause file that does not fit the prompt.
     """
     started = time.monotonic()
     teacher, prompt = context.teacher, context.teacher.prompt
-    parts = marked(prompt, read_clause_file(clause_file)) if clause_file else split(prompt)
+    parts = parts_of(prompt, clause_file)
     clauses = [part for part in parts if part.kind != "frame"]
     chosen = spread(len(context.measured.inputs), max_inputs)
     inputs = [context.measured.inputs[i] for i in chosen]
@@ -130,7 +131,7 @@ def _with_worst(
                     teacher=answers[context.teacher.name][chosen[place]].text,
                     without=answer.text,
                     student=answers[student][chosen[place]].text,
-                    lost=round(found[number].lost[place], DECIMALS),
+                    lost=round(found[number].lost[place] / sum(found[number].lost), DECIMALS),
                     kl_teacher_student=round(sum(kl[place]) / max(len(kl[place]), 1), DECIMALS),
                 )
                 for place, answer in zip(places, told, strict=True)

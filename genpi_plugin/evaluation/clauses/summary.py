@@ -12,8 +12,8 @@ from .shares import DEAD_BELOW, ByToken, Share, effect, is_dead, shares_by_stude
 class WorstInput:
     """An input whose answer misses the clause, as three systems answer it.
 
-    `lost` is what of the clause is missing along the answer, in nats; `kl_teacher_student` is the
-    whole divergence, in nats a token.
+    `lost` is its part of all that is lost of the clause, 0 to 1; `kl_teacher_student` is the
+    divergence along its answer, whatever the clause, in nats a token.
     """
 
     input: str
@@ -90,7 +90,7 @@ def summarize_clauses(seen: ClausesSeen, seed: int) -> dict[str, Any]:
             "internalized": internalized[first],
             "students": internalized,
             "dead": dead,
-            "why": "no measurable effect on these inputs" if dead else "",
+            "why": _why(dead, internalized[first] is not None),
             "worst": [vars(one) for one in clause.worst],
         })  # fmt: skip
     figures.sort(key=lambda figure: -figure["effect"]["value"])
@@ -102,6 +102,13 @@ def summarize_clauses(seen: ClausesSeen, seed: int) -> dict[str, Any]:
         "frame": seen.frame,
         "clauses": figures,
     }
+
+
+def _why(dead: bool, defined: bool) -> str:
+    """Why a clause has no internalized share; empty where it has one."""
+    if dead:
+        return "no measurable effect on these inputs"
+    return "" if defined else "the model does the same without any prompt"
 
 
 def _figure(share: Share, seed: int) -> dict[str, float | None] | None:
