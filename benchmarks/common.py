@@ -1,8 +1,11 @@
-"""What the benchmarks of training share: their options, their model, their pairs."""
+"""What the benchmarks of training share: their options, their model, their pairs, the training."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,7 @@ def options_parser(doc: str | None, rows: int) -> argparse.ArgumentParser:
 def load_model(name: str) -> Any:
     """The model with a LoRA adapter on all linear layers, in bfloat16."""
     base = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16)
-    torch.manual_seed(0)
-    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
-    return get_peft_model(base, config).train()
+    return new_adapter(base, seed=0).train()
 
 
 def load_pairs(options: argparse.Namespace, settings: GenPISettings) -> list[Pair]:
@@ -44,3 +45,59 @@ def load_pairs(options: argparse.Namespace, settings: GenPISettings) -> list[Pai
     view = ChatView(AutoTokenizer.from_pretrained(options.model))
     rows = [parse(row, f"row {index}") for index, row in enumerate(raw)]
     return [make_pair(row, index, view, settings) for index, row in enumerate(rows)]
+
+
+def train_adapter(
+    model: Any,
+    pairs: Sequence[Pair],
+    settings: GenPISettings,
+    seed: int,
+    epochs: int,
+    callbacks: Sequence[Any] = (),
+) -> int:
+    """Train a new adapter with the plugin's own trainer, four rows a step; returns the steps.
+
+    Args:
+        model: with a fresh adapter, see `new_adapter`.
+        callbacks: the trainer's.
+    """
+    from axolotl.core.training_args import AxolotlTrainingArguments
+
+    from genpi_plugin.collator import GenPICollator
+    from genpi_plugin.targets import TargetStore
+    from genpi_plugin.teacher import Teacher
+    from genpi_plugin.trainer import GenPITrainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = GenPITrainer(
+            model=model,
+            args=AxolotlTrainingArguments(
+                output_dir=folder, seed=seed, num_train_epochs=epochs, learning_rate=1e-3,
+                per_device_train_batch_size=2, gradient_accumulation_steps=2,
+                lr_scheduler_type="cosine", warmup_steps=2, max_grad_norm=0.5, bf16=True,
+                use_cpu=not torch.cuda.is_available(), report_to=[], logging_steps=1000,
+                save_strategy="no", disable_tqdm=True,
+            ),
+            train_dataset=datasets.Dataset.from_list([pair.columns() for pair in pairs]),
+            data_collator=GenPICollator(None),
+            callbacks=list(callbacks),
+        )  # fmt: skip
+        trainer.genpi = settings
+        trainer.layout = "bucketed"
+        if settings.distills:
+            store = TargetStore(Path(folder) / "targets")
+            trainer.learn_from(Teacher(store, settings.distill_top_k, token_budget=8192))
+        trainer.train()
+        return trainer.state.global_step
+
+
+def new_adapter(base: Any, seed: int) -> Any:
+    """The base model with a fresh LoRA adapter; `unload()` gives the base back as it was."""
+    torch.manual_seed(seed)
+    return get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+
+
+@contextlib.contextmanager
+def quiet(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """An evaluation's progress, not shown."""
+    yield lambda count: None

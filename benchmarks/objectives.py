@@ -12,11 +12,9 @@ the table of docs/results.md.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,10 +24,10 @@ from typing import Any
 import datasets
 import torch
 import yaml
-from peft import LoraConfig, get_peft_model
 from scipy.stats import t as student_t
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
+from benchmarks.common import new_adapter, quiet, train_adapter
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.chat import ChatView
 from genpi_plugin.evaluation.measure import Measured, kl_sum, measure
@@ -110,7 +108,7 @@ class HeldOut:
         self.scores = make_scores(pattern)
         self.teacher = Subject(TEACHER, model, view, rows[0].prompt)
         floor = Subject(FLOOR, model, view)
-        self.measured: Measured = measure(inputs, self.teacher, [floor], self.scores, 96, _quiet)
+        self.measured: Measured = measure(inputs, self.teacher, [floor], self.scores, 96, quiet)
         self.requests = floor.requests(inputs)
         self.answers = [generated.ids for generated in self.measured.answers[TEACHER]]
         self.truth: dict[int, torch.Tensor] = {}
@@ -135,7 +133,7 @@ class HeldOut:
 
     def recitation(self, student: Subject) -> float:
         """chrF of the recited prompt."""
-        [recital] = recite(student, self.measured, FLOOR, self.teacher, 1, _quiet)
+        [recital] = recite(student, self.measured, FLOOR, self.teacher, 1, quiet)
         return recital.chrf
 
 
@@ -162,20 +160,11 @@ class Curve(TrainerCallback):
 def run(variant: Variant, seed: int, base: Any, view: ChatView, rows: list[Row],
         held_out: HeldOut, epochs: int) -> Result:  # fmt: skip
     """Train a new adapter and measure it; the base model is given back as it was."""
-    from axolotl.core.training_args import AxolotlTrainingArguments
-
-    from genpi_plugin.collator import GenPICollator
-    from genpi_plugin.targets import TargetStore
-    from genpi_plugin.teacher import Teacher
-    from genpi_plugin.trainer import GenPITrainer
-
     settings = GenPISettings(**{**PAPER, **variant.settings})
     pairs = [
         variant.change(make_pair(row, i, view, settings), row, view) for i, row in enumerate(rows)
     ]
-    torch.manual_seed(seed)
-    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
-    model = get_peft_model(base, config)
+    model = new_adapter(base, seed)
     student = Subject(STUDENT, model, view, adapter=True)
 
     def now() -> float:
@@ -185,27 +174,7 @@ def run(variant: Variant, seed: int, base: Any, view: ChatView, rows: list[Row],
         return found
 
     curve = Curve(now, every=4)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = GenPITrainer(
-            model=model,
-            args=AxolotlTrainingArguments(
-                output_dir=folder, seed=seed, num_train_epochs=epochs, learning_rate=1e-3,
-                per_device_train_batch_size=2, gradient_accumulation_steps=2,
-                lr_scheduler_type="cosine", warmup_steps=2, max_grad_norm=0.5, bf16=True,
-                use_cpu=not torch.cuda.is_available(), report_to=[], logging_steps=1000,
-                save_strategy="no", disable_tqdm=True,
-            ),
-            train_dataset=datasets.Dataset.from_list([pair.columns() for pair in pairs]),
-            data_collator=GenPICollator(None),
-            callbacks=[curve],
-        )  # fmt: skip
-        trainer.genpi = settings
-        trainer.layout = "bucketed"
-        if settings.distills:
-            store = TargetStore(Path(folder) / "targets")
-            trainer.learn_from(Teacher(store, settings.distill_top_k, token_budget=8192))
-        trainer.train()
-        steps = trainer.state.global_step
+    steps = train_adapter(model, pairs, settings, seed, epochs, [curve])
     result = Result(
         variant.name,
         seed,
@@ -280,11 +249,6 @@ def main() -> None:
                 file.write(json.dumps(asdict(result)) + "\n")
             print(f"{len(results):3} {result}", flush=True)
     print(*table(results), sep="\n")
-
-
-@contextlib.contextmanager
-def _quiet(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda count: None
 
 
 def _options() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .clauses import measure_clauses, summarize_clauses
 from .context import Section
 from .cost import cost_depends, measure_cost, summarize_cost
 from .recital import measure_recitals, summarize_recitals
@@ -16,8 +17,12 @@ SECTIONS = [
         lambda options: options.recitals,
         details="recitals",
     ),
-    # Section("clauses", lambda context, options: measure_clauses(context, options.clauses),
-    #         summarize_clauses, lambda options: options.clauses),
+    Section(
+        "clauses",
+        lambda context, options: measure_clauses(context, options.clauses),
+        summarize_clauses,
+        lambda options: options.clauses,
+    ),
     # Section("drift", lambda context, options: measure_drift(context, options.general),
     #         summarize_drift, lambda options: options.general),
     # Section("disclosure", lambda context, options: measure_disclosure(context, options.attacks),
