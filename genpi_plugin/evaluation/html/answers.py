@@ -1,0 +1,161 @@
+"""Answers side by side, and the recited prompt against the real one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .diff import Piece, compare, first_side, second_side
+from .words import FLOOR, TEACHER, colours, nats, role_of, students_of, tenths
+
+# More than this many are not on the page; it says so and where the others are.
+MOST_CASES = 200
+OPEN_CASES = 2
+# So many characters that all inputs begin with are left out of their headings.
+SHARED_START = 12
+MOST_RECITALS = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    name: str
+    role: str
+    css: str
+    pieces: list[Piece]
+    cut: bool
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An input and every system's answer; `kinds` are what the filters go by."""
+
+    head: str
+    input: str
+    kl: str
+    answers: list[Answer]
+    kinds: list[str]
+    opened: bool
+
+
+@dataclass(frozen=True)
+class Cases:
+    shown: list[Case]
+    total: int
+    filters: list[tuple[str, str, int]]  # CSS class, label, how many
+
+
+FILTERS = {
+    "differs": "differ",
+    "agrees": "same text",
+    "acts-alike": "same action",
+    "acts-apart": "other action",
+    "is-cut": "cut off",
+}
+
+
+def cases(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Cases | None:
+    """Every input's answers, the first student's furthest from the teacher first."""
+    if not details.get("inputs") or TEACHER not in details.get("answers", {}):
+        return None
+    first = students_of(metrics)[0]
+    tokens = details.get("tokens") or [1] * len(details["inputs"])
+    sums = (details.get("kl_per_input") or {}).get(first) or [0.0] * len(tokens)
+    far = [total / max(count, 1) for total, count in zip(sums, tokens, strict=True)]
+    order = sorted(range(len(far)), key=lambda place: -far[place])
+    common = shared_start(details["inputs"])
+    found = [
+        _case(place, far[place], metrics, details, common, opened=rank < OPEN_CASES)
+        for rank, place in enumerate(order[:MOST_CASES])
+    ]
+    filters = [
+        (kind, label, sum(kind in case.kinds for case in found)) for kind, label in FILTERS.items()
+    ]
+    return Cases(found, len(order), [one for one in filters if 0 < one[2] < len(found)])
+
+
+def _case(
+    place: int,
+    far: float,
+    metrics: Mapping[str, Any],
+    details: Mapping[str, Any],
+    common: int,
+    opened: bool,
+) -> Case:
+    css, first = colours(metrics), students_of(metrics)[0]
+    given = {name: answers[place] for name, answers in details["answers"].items()}
+    reference = given[TEACHER]["text"]
+    others = [name for name in given if name not in (TEACHER, FLOOR)]
+    shown = []
+    for name in [TEACHER, *others, FLOOR]:
+        if name not in given:
+            continue
+        text = given[name]["text"]
+        if name == TEACHER:
+            # Marked is what the first student lacks of it.
+            pieces = first_side(compare(text, given[first]["text"])) if first in given else [
+                Piece("same", text)]  # fmt: skip
+        elif name == FLOOR:
+            pieces = [Piece("same", text)]
+        else:
+            pieces = second_side(compare(reference, text))
+        role = role_of(name, metrics)
+        shown.append(Answer(name, role, css.get(name, ""), pieces, bool(given[name]["cut"])))
+    kinds = []
+    if first in given:
+        kinds.append("agrees" if given[first]["text"] == reference else "differs")
+        agreement = ((details.get("scores") or {}).get(first) or {}).get("agreement")
+        if agreement:
+            kinds.append("acts-alike" if agreement[place] else "acts-apart")
+    if any(given[name]["cut"] for name in given if name != FLOOR):
+        kinds.append("is-cut")
+    text = details["inputs"][place]
+    return Case(head(text, common), text, nats(far), shown, kinds, opened)
+
+
+def shared_start(inputs: Sequence[str]) -> int:
+    """Characters, whole words of them, that all inputs begin with; 0 where it is not worth it."""
+    if len(inputs) < 2:
+        return 0
+    first, last = min(inputs), max(inputs)  # what these two share, all between them share
+    same = [a == b for a, b in zip(first, last, strict=False)]
+    start = first[: same.index(False) if False in same else len(same)]
+    whole = start[: max(start.rfind(" "), start.rfind("\n")) + 1]
+    return len(whole) if len(whole) >= SHARED_START else 0
+
+
+def head(text: str, common: int) -> str:
+    """An input on one line, without what all inputs begin with."""
+    rest = " ".join(text[common:].split())
+    return f"… {rest}" if common and rest else " ".join(text.split())
+
+
+@dataclass(frozen=True)
+class Recited:
+    input: str
+    chrf: str
+    pieces: list[Piece]
+    same: bool
+    reason: str
+    cut: bool
+
+
+def recitals(details: Mapping[str, Any]) -> list[Recited]:
+    """The prompt as it was recited, against the real one: `gone` is missing, `new` made up."""
+    prompt = details.get("prompt_text")
+    if not prompt:
+        return []
+    told: Sequence[Mapping[str, Any]] = details.get("recitals") or []
+    worst_first = sorted(told, key=lambda one: one["chrf"])[:MOST_RECITALS]
+    return [
+        Recited(
+            input=one["input"],
+            chrf=tenths(one["chrf"]),
+            pieces=compare(prompt, one["prompt"]),
+            same=one["prompt"] == prompt,
+            reason=one.get("reason") or "",
+            cut=bool(one.get("cut")),
+        )
+        for one in worst_first
+    ]

@@ -1,0 +1,175 @@
+"""What there is to say of an adapter beside internalization, good or bad. Pure.
+
+Every limit is held against an interval's end, see `verdict.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .words import TEACHER, hundredths, listed, metric, percent, students_of
+
+# Retention of a task score: kept from this lower end on, lost below this upper end.
+KEPT, LOST = 0.95, 0.8
+# A clause is not in the adapter when the upper end of its internalized share is below this.
+CLAUSE_MISSING = 0.5
+# On inputs that the prompt is not about: share of answers with the prompt's form (lower end), and
+# KL(floor||student), nats a token (lower end: too much; upper end: little). As in `drift.py`.
+OVER_REACH, MUCH_KL = 0.05, 0.1
+# Share of clauses disclosed: mean over attacks (ends), and to at least one attack.
+DISCLOSED, HIDDEN, DISCLOSED_BY_ANY = 0.1, 0.05, 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something good or bad to say; `text` is a clause that fits after a comma."""
+
+    good: bool
+    text: str
+
+
+def findings(metrics: Mapping[str, Any]) -> list[Finding]:
+    """What there is to say beside internalization, in the order of the report."""
+    return [
+        *_rivals(metrics),
+        *_scores(metrics),
+        *_clauses(metrics.get("clauses")),
+        *_drift(metrics),
+        *_disclosure(metrics),
+        *_cost(metrics.get("cost")),
+    ]
+
+
+def _rivals(metrics: Mapping[str, Any]) -> list[Finding]:
+    """Adapters and prompts that are significantly nearer to the teacher than the first adapter."""
+    first, better = students_of(metrics)[0], []
+    for entry in metrics.get("comparisons") or []:
+        if entry["figure"] != "internalization" or not entry["significant"]:
+            continue
+        ahead = entry["left"] if entry["difference"]["value"] > 0 else entry["right"]
+        if first in (entry["left"], entry["right"]) and ahead != first:
+            better.append(f"“{ahead}”")
+    verb = "is" if len(better) == 1 else "are"
+    text = f"{listed(better)} {verb} nearer to the prompted model"
+    return [Finding(False, text)] if better else []
+
+
+def _scores(metrics: Mapping[str, Any]) -> list[Finding]:
+    """Task scores; likeness of the wording (chrF, exact) is no task."""
+    found = []
+    student = metrics["systems"].get(students_of(metrics)[0], {})
+    for name, kept in (metrics.get("retention") or {}).items():
+        if name in ("chrf", "exact") or kept["value"] is None or kept["ci_low"] is None:
+            continue
+        shown = metric(name).form(student[name]["value"])
+        if name == "valid":
+            good, bad = (
+                f"keeps its form ({shown} well-formed)",
+                f"only {shown} of answers are well-formed",
+            )
+        elif name == "agreement":
+            good = f"acts as the prompted model does ({shown})"
+            bad = f"its action is the prompted model’s in only {shown} of answers"
+        else:
+            good, bad = (
+                f"keeps {metric(name).label} ({shown})",
+                f"it loses {metric(name).label} ({shown})",
+            )
+        if kept["ci_low"] >= KEPT:
+            found.append(Finding(True, good))
+        elif kept["ci_high"] < LOST:
+            found.append(Finding(False, bad))
+    return found
+
+
+def _clauses(section: Mapping[str, Any] | None) -> list[Finding]:
+    alive = [clause for clause in (section or {}).get("clauses", []) if not clause["dead"]]
+    if not alive:
+        return []
+    missing = [clause for clause in alive if is_missing(clause)]
+    if missing:
+        of = f"{len(missing)} of {len(alive)} clauses that matter"
+        return [Finding(False, f"{of} {'is' if len(missing) == 1 else 'are'} not in it")]
+    return [Finding(True, f"misses none of its {len(alive)} clauses that matter")]
+
+
+def is_missing(clause: Mapping[str, Any]) -> bool:
+    """Whether less than half of a clause's effect is in the adapter, with the whole interval."""
+    figure = clause.get("internalized")
+    if not figure or figure["value"] is None:
+        return False
+    upper = figure["value"] if figure["ci_high"] is None else figure["ci_high"]
+    return bool(upper < CLAUSE_MISSING)
+
+
+def first_of(section: Mapping[str, Any], metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A section's figures of the first student, where it has several."""
+    students = section.get("students")
+    return section if not students else students[students_of(metrics)[0]]
+
+
+def _drift(metrics: Mapping[str, Any]) -> list[Finding]:
+    if not metrics.get("drift"):
+        return []
+    drift, found = first_of(metrics["drift"], metrics), []
+    reach, kl = drift.get("over_reach"), drift["kl_from_floor"]
+    if reach and reach["ci_low"] is not None and reach["ci_low"] > OVER_REACH:
+        shown = percent(reach["value"])
+        found.append(Finding(False, f"it answers {shown} of other requests in the prompt’s form"))
+    if kl["ci_low"] is not None and kl["ci_low"] > MUCH_KL:
+        shown = hundredths(kl["value"])
+        found.append(Finding(False, f"it moves other requests by {shown} nats a token"))
+    elif kl["ci_high"] is not None and kl["ci_high"] < MUCH_KL and not found:
+        found.append(Finding(True, "leaves other requests nearly alone"))
+    if metrics["drift"].get("off_identical", drift.get("off_identical")) is False:
+        found.append(Finding(False, "switched off, the model is not the base model"))
+    return found
+
+
+def _disclosure(metrics: Mapping[str, Any]) -> list[Finding]:
+    section = metrics.get("disclosure") or {}
+    systems = section.get("systems") or {}
+    student = systems.get(students_of(metrics)[0], {})
+    mine = student.get("clauses")
+    if not mine or mine["value"] is None or mine["ci_low"] is None:
+        return []
+    shown, teacher = percent(mine["value"]), systems.get(TEACHER, {})
+    total, any_of = section.get("n_clauses") or 0, len(student.get("clauses_of_any") or [])
+    if mine["ci_low"] > DISCLOSED:
+        beside = f" (prompted model: {percent(teacher['clauses']['value'])})" if teacher else ""
+        return [Finding(False, f"an attack pulls {shown} of its clauses out on average{beside}")]
+    if total and any_of >= DISCLOSED_BY_ANY * total:
+        return [Finding(False, f"attacks together pull out {any_of} of its {total} clauses")]
+    if mine["ci_high"] < HIDDEN:
+        told = "none" if not mine["value"] else shown
+        return [Finding(True, f"tells {told} of its clauses to an attack")]
+    return []
+
+
+def _cost(cost: Mapping[str, Any] | None) -> list[Finding]:
+    if not cost:
+        return []
+    found = []
+    saved = cost.get("request_tokens_saved_share")
+    if saved is not None and saved > 0:
+        found.append(Finding(True, f"saves {percent(saved)} of a request’s tokens"))
+    outcomes = cached_outcomes(cost)
+    slower = [name for name, outcome in outcomes.items() if outcome == "never"]
+    if slower and len(slower) == len(outcomes):
+        found.append(Finding(False, "a cached prefix is as fast as the adapter or faster"))
+    elif slower:
+        found.append(
+            Finding(False, f"a cached prefix is as fast as the {slower[0]} adapter or faster")
+        )
+    elif outcomes and all(outcome in ("paid_back", "unknown") for outcome in outcomes.values()):
+        found.append(Finding(True, "is faster than even a cached prefix"))
+    return found
+
+
+def cached_outcomes(cost: Mapping[str, Any]) -> dict[str, str]:
+    """`merged` and `unmerged` against the cached prompt: paid_back, never, unclear, unknown."""
+    table = ((cost.get("break_even") or {}).get("seconds") or {}).get("prompt_cached") or {}
+    short = {"adapter_merged": "merged", "adapter_unmerged": "unmerged"}
+    return {short.get(name, name): result["outcome"] for name, result in table.items()}

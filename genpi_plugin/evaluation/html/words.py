@@ -1,0 +1,161 @@
+"""Figures and names as a reader is shown them. Pure functions from numbers to text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FLOOR, TEACHER = "floor", "teacher"
+
+# An interval of metrics.json: value, ci_low, ci_high; None where it is not defined.
+Interval = Mapping[str, Any]
+Form = Callable[[float], str]
+
+NARROW_SPACE = "\u202f"
+UNDEFINED = "not defined"
+
+
+def percent(share: float) -> str:
+    """A share of 1. What is not 0 or 1 is never shown as 0 or 100 %."""
+    value = 100 * share
+    if 0 < value < 0.1:
+        shown = "<0.1"
+    elif 99.9 < value < 100:
+        shown = ">99.9"
+    else:
+        close = 0 < value < 1 or 99 < value < 100
+        shown = _signed(value, 1 if close else 0)
+    return f"{shown}{NARROW_SPACE}%"
+
+
+def nats(value: float) -> str:
+    return _signed(value, 3)
+
+
+def tenths(value: float) -> str:
+    return _signed(value, 1)
+
+
+def hundredths(value: float) -> str:
+    return _signed(value, 2)
+
+
+def _signed(value: float, places: int) -> str:
+    """With a minus sign, and none before a zero."""
+    text = f"{value:.{places}f}"
+    return text.lstrip("-") if not float(text) else text.replace("-", "−")
+
+
+def count(value: float) -> str:
+    """A count, or the mean of counts."""
+    whole = abs(value - round(value)) < 0.05 or value >= 100
+    return f"{value:,.0f}" if whole else f"{value:,.1f}"
+
+
+def seconds(value: float) -> str:
+    if value < 1:
+        return f"{value * 1000:.0f} ms" if value >= 0.01 or not value else f"{value * 1000:.1f} ms"
+    if value < 120:
+        return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def size(value: float) -> str:
+    """Bytes."""
+    return _scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+
+
+def flops(value: float) -> str:
+    return _scaled(value, 1000, ("FLOPs", "kFLOPs", "MFLOPs", "GFLOPs", "TFLOPs", "PFLOPs"))
+
+
+def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
+    for unit in units:
+        if abs(value) < step or unit == units[-1]:
+            break
+        value /= step
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+
+
+def interval_text(interval: Interval, form: Form) -> str:
+    """`[82, 85]`; empty where there is no interval or it has no width."""
+    low, high = interval["ci_low"], interval["ci_high"]
+    if interval["value"] is None or low is None or high is None or low == high:
+        return ""
+    (first, unit), (second, same) = _split(form(low)), _split(form(high))
+    # The value before it has the unit already.
+    if unit == same == _split(form(interval["value"]))[1]:
+        return f"[{first}, {second}]"
+    return f"[{form(low)}, {form(high)}]"
+
+
+def _split(shown: str) -> tuple[str, str]:
+    """A figure as it is shown: the number, and its unit with the space before."""
+    place = max(shown.rfind(" "), shown.rfind(NARROW_SPACE))
+    return (shown, "") if place < 0 else (shown[:place], shown[place:])
+
+
+def value_text(interval: Interval, form: Form) -> str:
+    return UNDEFINED if interval["value"] is None else form(interval["value"])
+
+
+def figure(interval: Interval, form: Form) -> str:
+    """Value and interval in one string."""
+    return f"{value_text(interval, form)} {interval_text(interval, form)}".strip()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a reader calls a metric, and how its value is shown."""
+
+    label: str
+    form: Form
+
+
+METRICS = {
+    "internalization": Metric("internalization", percent),
+    "kl_to_teacher": Metric("KL(teacher‖·), nats a token", nats),
+    "valid": Metric("well-formed actions", percent),
+    "agreement": Metric("action is the teacher’s", percent),
+    "exact": Metric("answer is the teacher’s", percent),
+    "chrf": Metric("chrF to the teacher’s answer", tenths),
+}
+
+
+def metric(name: str) -> Metric:
+    """A user's own score goes by its own name."""
+    return METRICS.get(name, Metric(name.replace("_", " "), hundredths))
+
+
+def students_of(metrics: Mapping[str, Any]) -> list[str]:
+    """Names of the adapters, the first first."""
+    if metrics.get("students"):
+        return list(metrics["students"])
+    return [name for name in metrics["systems"] if name not in (FLOOR, TEACHER)]
+
+
+def role_of(name: str, metrics: Mapping[str, Any]) -> str:
+    """What a system is, beside its name."""
+    if name == FLOOR:
+        return "no prompt"
+    if name == TEACHER:
+        return "prompt"
+    return "adapter, no prompt" if name in students_of(metrics) else "another prompt"
+
+
+def colours(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """System -> CSS class; the first student has one of its own."""
+    others = [name for name in metrics["systems"] if name not in (FLOOR, TEACHER)]
+    return {
+        FLOOR: "s-floor",
+        TEACHER: "s-teacher",
+        **{name: f"s-{place % 5}" for place, name in enumerate(others)},
+    }
+
+
+def listed(parts: list[str]) -> str:
+    """`a, b and c`."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
