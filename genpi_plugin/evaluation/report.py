@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .html import write_html
 from .measure import Measured
 from .names import FLOOR, TEACHER
 
@@ -114,6 +115,7 @@ def write(
         page = _recital_page(recitals[0], details["prompt_text"])
         (folder / "recital.md").write_text(page, encoding="utf-8")
     (folder / "report.md").write_text(_page(metrics, measured), encoding="utf-8")
+    write_html(folder, metrics, details)
 
 
 def _difference(one: dict[str, Any]) -> str:

@@ -72,7 +72,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
             f"{cache.found} of {cache.found + cache.made} parts were measured before "
             f"({cache.folder}; delete it to measure them anew)."
         )
-    console.print(f"Report: {folder / 'report.md'}, figures: {folder / 'metrics.json'}")
+    console.print(f"Report: {folder / 'report.html'}, figures: {folder / 'metrics.json'}")
     return metrics
 
 
