@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
+from datasets import Dataset
 
 from .args import GenPISettings
 from .collator import TOKENS
 from .errors import plain_exit
+from .even import fill_up
 from .examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
 from .head import SupervisedHead
 from .layout import Layout, make_calls
@@ -132,6 +134,14 @@ class GenPITrainer(AxolotlTrainer):
 
     def _sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(tensor, reduction="sum")
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """As the parent's, with as many rows as make whole batches on all processes."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        processes = self.accelerator.num_processes
+        if processes > 1 and isinstance(dataset, Dataset):
+            dataset = fill_up(dataset, processes * self.args.per_device_eval_batch_size)
+        return super().get_eval_dataloader(dataset)
 
     def prediction_step(
         self,

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from synth.errors import SynthError
-from synth.options import MODEL_OPTIONS, PROGRAM, TASK_OPTIONS, examples
+from synth.options import (
+    FAILURE_OPTION,
+    MODEL_OPTIONS,
+    PROGRAM,
+    RAY_OPTIONS,
+    TASK_OPTIONS,
+    examples,
+)
 
 ARGUMENTS = "synth.arguments"
 
@@ -148,6 +156,8 @@ def preview(
         "run my-task/ --model HuggingFaceTB/SmolLM2-135M-Instruct --inputs requests.jsonl",
         "run os --model my-model --base-url http://localhost:8000/v1 "
         "--generator-model gpt-4o --generator-base-url https://api.openai.com/v1",
+        "run webshop --model my-model --base-url http://one:8000/v1 --base-url http://two:8000/v1",
+        "run webshop --model meta-llama/Meta-Llama-3-8B-Instruct --ray",
     )
 )
 @click.argument("task")
@@ -166,6 +176,8 @@ def preview(
     help="How many inputs. [default: inputs.count of the task; with --inputs, all]",
 )
 @click.option("--test-share", type=float, help="Share of rows held out. [default: split.test]")
+@RAY_OPTIONS
+@FAILURE_OPTION
 @click.option("--resume", type=click.Choice(["same", "changed"]), default="same",
               show_default=True,
               help="Whether an earlier run in the folder may have had other settings.")  # fmt: skip
@@ -177,6 +189,9 @@ def run(
     count: int | None,
     test_share: float | None,
     resume: str,
+    max_failure_rate: float,
+    ray: str | None,
+    ray_workers: int | None,
     inputs_file: Path | None,
     seed: int,
     max_turns: int | None,
@@ -189,7 +204,12 @@ def run(
 
     loaded = _load(task, sets, count, max_turns, test_share, inputs_file)
     command = f"{PROGRAM} {shlex.join(context.find_root().meta[ARGUMENTS])}"
-    settings = _settings(models, seed, inputs_file, command)
+    settings = replace(
+        _settings(models, seed, inputs_file, command),
+        max_failure_rate=max_failure_rate,
+        ray=ray,
+        ray_workers=ray_workers,
+    )
     folder = output or Path("data") / loaded.config.name
     _log_to(_stderr())
     try:
@@ -199,6 +219,7 @@ def run(
                      f"  {settings.command}")  # fmt: skip
     console = _stdout()
     print_summary(summary, console)
+    summary.check_whole()
     splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
     console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False)
     console.print(next_step(loaded, folder), markup=False, highlight=False)
@@ -238,17 +259,25 @@ def _load(
 
 
 def _settings(
-    models: dict[str, Any], seed: int = 0, inputs_file: Path | None = None, command: str = ""
+    models: dict[str, Any],
+    seed: int = 0,
+    inputs_file: Path | None = None,
+    command: str = "",
 ) -> Any:
     from synth.models import model_specs, without_login
     from synth.run import RunSettings
 
     target, generator = model_specs(**models)
-    for url in (models["base_url"], models["generator_base_url"]):
-        if url:
-            command = command.replace(url, without_login(url))
+    for url in (*models["base_url"], *models["generator_base_url"]):
+        command = command.replace(url, without_login(url))
     return RunSettings(
-        target, generator, seed, inputs_file, models["concurrency"], models["batch_size"], command
+        target,
+        generator,
+        seed,
+        inputs_file,
+        models["concurrency"],
+        models["batch_size"],
+        command,
     )
 
 

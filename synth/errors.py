@@ -8,7 +8,12 @@ from __future__ import annotations
 
 
 class SynthError(ValueError):
-    """The run can't go on. `cure` is what the user should do."""
+    """The run can't go on. `cure` is what the user should do.
+
+    `stage` is the stage of the row that met it, where one did.
+    """
+
+    stage: str = ""
 
     def __init__(self, cause: str, cure: str = "") -> None:
         super().__init__(f"{cause}\n{cure}".strip())
@@ -22,6 +27,10 @@ class TaskError(SynthError):
 
 class EngineError(SynthError):
     """The model or its server can't answer any request."""
+
+
+class RequestError(EngineError):
+    """One request was not answered, and others may be: its row waits for the next run."""
 
 
 class RowError(SynthError):

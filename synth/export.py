@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synth.folder import replace_text
+from synth.folder import replace_file, replace_text
 from synth.rows import Row, to_record
 from synth.store import Store
 
@@ -68,7 +67,7 @@ def export_rows(store: Store, folder: Path, share: float, seed: int) -> dict[str
             for group in _groups(rows):
                 records = [to_record(row) for row in group]
                 writer.write_table(pa.Table.from_pylist(records, schema=SCHEMA))
-        os.replace(beside, path)
+        replace_file(beside, path)
     return {split: count for split, count in counts.items() if count}
 
 

@@ -2,13 +2,23 @@
 
 What tells one request from another, and what does not:
 
-| changes the key of a stored answer        | does not                                      |
-|-------------------------------------------|-----------------------------------------------|
-| the model (an engine's `identity`)        | the server's address, the API key             |
-| the messages                              | concurrency, batch size, timeouts             |
-| temperature, top_p, max_tokens            | the stage that asks, the row's position       |
-| the seed, unless temperature is 0         | top_p and the seed when temperature is 0      |
-|                                           | how many rows are wanted, the split           |
+| changes the key of a stored answer        | does not, and why                                  |
+|-------------------------------------------|----------------------------------------------------|
+| the model: an engine's `identity` (name;  | the server's address, the number of servers, the   |
+| in process the weights, the chat template | API key: the same model may move                   |
+| and the dtype)                            |                                                    |
+| role and content of every message, to the | concurrency, batch size, time-outs, repetitions,   |
+| last space                                | Ray: how, not what, is asked                       |
+| temperature, top_p, max_tokens            | the stage that asks, the row's position: the same  |
+|                                           | question has the same answer                       |
+| the seed, unless temperature is 0         | top_p and the seed when temperature is 0: greedy   |
+|                                           | decoding draws nothing                             |
+|                                           | how many rows are wanted, the split, the filters:  |
+|                                           | they choose among answers                          |
+|                                           | 1 or 1.0, the order of keys, the escape of an      |
+|                                           | umlaut: the JSON that is hashed is canonical       |
+
+A model's answer is stored; a refusal (too long, filtered) is not. Its cure may lie at the server.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log = (folder / LOG).open("a")
+        sync_folder(folder)
+        sync_folder(folder.absolute().parent)
     except OSError as error:
         raise SynthError(
             f"{folder} can't be written: {error}.", "Give another folder with -o."
@@ -137,7 +139,24 @@ def replace_text(path: Path, text: str) -> None:
     """Write a text file so that a reader finds the old or the new one, never a part."""
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(text, encoding="utf-8")
+    replace_file(beside, path)
+
+
+def replace_file(beside: Path, path: Path) -> None:
+    """Put a written file in another's place; a power cut leaves the old or the new one, whole."""
+    with beside.open("rb") as written:
+        os.fsync(written.fileno())
     os.replace(beside, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

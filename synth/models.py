@@ -17,10 +17,11 @@ class ModelSpec:
 
     model: str
     engine: str
-    base_url: str | None = None
+    base_urls: tuple[str, ...] = ()
     api_key_env: str = "OPENAI_API_KEY"
     dtype: str = "auto"
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    timeout: float = 600.0
 
     def described(self) -> dict[str, Any]:
         """What determines the answers, for synth.yaml."""
@@ -30,13 +31,14 @@ class ModelSpec:
             known["chat_template_kwargs"] = self.chat_template_kwargs
         return known
 
-    def reached(self) -> dict[str, str]:
+    def reached(self) -> dict[str, Any]:
         """How it is reached, for synth.yaml: no secrets, and nothing that changes answers."""
         if self.engine != "openai":
             return {}
         return {
-            "base_url": without_login(self.base_url) if self.base_url else "the client's default",
+            "base_url": [without_login(url) for url in self.base_urls] or "the client's default",
             "api_key_env": self.api_key_env,
+            "timeout": self.timeout,
         }
 
 
@@ -49,7 +51,7 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
     if spec.engine == "openai":
         from synth.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(spec.model, spec.base_url, spec.api_key_env, concurrency)
+        return OpenAIEngine(spec.model, spec.base_urls, spec.api_key_env, concurrency, spec.timeout)
     from synth.engines.transformers import TransformersEngine
 
     return TransformersEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
@@ -64,14 +66,15 @@ def without_login(url: str) -> str:
 def model_specs(
     model: str | None,
     engine: str | None,
-    base_url: str | None,
+    base_url: tuple[str, ...],
     api_key_env: str,
     generator_model: str | None,
     generator_engine: str | None,
-    generator_base_url: str | None,
+    generator_base_url: tuple[str, ...],
     generator_api_key_env: str | None,
     dtype: str,
     chat_template_kwargs: str,
+    timeout: float,
     **_: Any,
 ) -> tuple[ModelSpec, ModelSpec]:
     """Target and generator from the command line's options; see `synth run --help`.
@@ -90,7 +93,7 @@ def model_specs(
         raise SynthError(
             "--base-url goes with --engine openai, not transformers.", "Leave one of them out."
         )
-    target = ModelSpec(model, engine, base_url, api_key_env, dtype, kwargs)
+    target = ModelSpec(model, engine, base_url, api_key_env, dtype, kwargs, timeout)
     if not (generator_model or generator_engine or generator_base_url):
         return target, target
     theirs = generator_engine or ("openai" if generator_base_url else engine)
@@ -102,10 +105,11 @@ def model_specs(
     generator = ModelSpec(
         generator_model or model,
         theirs,
-        generator_base_url or (base_url if theirs == "openai" else None),
+        generator_base_url or (base_url if theirs == "openai" else ()),
         generator_api_key_env or api_key_env,
         dtype,
         kwargs,
+        timeout,
     )
     return target, generator
 

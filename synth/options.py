@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from synth.limits import ENOUGH, FAILURE_RATE
+
 PROGRAM = "python -m synth"
 
 
@@ -33,17 +35,22 @@ MODEL_OPTIONS = options_of(
     click.option("--engine", type=click.Choice(["transformers", "openai"]),
                  help="In process, or any OpenAI-compatible server. "
                  "[default: openai with --base-url, else transformers]"),
-    click.option("--base-url", help="The server, for example http://localhost:8000/v1."),
+    click.option("--base-url", multiple=True,
+                 help="The server, for example http://localhost:8000/v1. May be given several "
+                 "times: work goes to the least loaded."),
     click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True,
                  help="The environment variable that holds the API key."),
     click.option("--generator-model", help="Who writes inputs and reasons and plays the "
                  "environment. [default: the target]"),
     click.option("--generator-engine", type=click.Choice(["transformers", "openai"]),
                  help="[default: openai with --generator-base-url, else the target's]"),
-    click.option("--generator-base-url", help="[default: the target's]"),
+    click.option("--generator-base-url", multiple=True, help="[default: the target's]"),
     click.option("--generator-api-key-env", help="[default: the target's]"),
     click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1),
                  help="Requests under way at once (openai)."),
+    click.option("--timeout", default=600.0, show_default=True, metavar="SECONDS",
+                 type=click.FloatRange(0, min_open=True),
+                 help="How long one answer may take (openai)."),
     click.option("--batch-size", type=click.IntRange(1),
                  help="Requests answered together (transformers). [default: 32]"),
     click.option("--dtype", default="auto", show_default=True,
@@ -63,4 +70,16 @@ TASK_OPTIONS = options_of(
     click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
                  help="Replace a value of task.yml, for example outputs.max_tokens=2048. "
                  "May be given several times."),
+)  # fmt: skip
+FAILURE_OPTION = click.option(
+    "--max-failure-rate", default=FAILURE_RATE, show_default=True, type=click.FloatRange(0, 1),
+    help=f"Stop when a larger share of a stage's rows fails, looked at after {ENOUGH} rows.",
+)  # fmt: skip
+RAY_OPTIONS = options_of(
+    click.option("--ray", is_flag=False, flag_value="auto", metavar="[ADDRESS]",
+                 help="Spread the requests over a Ray cluster. Without an address: RAY_ADDRESS, "
+                 "the cluster on this machine, or a new one."),
+    click.option("--ray-workers", type=click.IntRange(1),
+                 help="How many workers, each with an engine. [default: one for each GPU, or for "
+                 "each node without]"),
 )  # fmt: skip

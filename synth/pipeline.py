@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 
 from synth.engines.base import Engine
-from synth.errors import RowError, SynthError
+from synth.errors import RequestError, RowError, SynthError
 from synth.fingerprint import row_id
 from synth.inputs_file import GivenInputs
+from synth.limits import FAILURE_RATE, alive, check_failures, no_rows
 from synth.progress import Tally
 from synth.rows import Rejection, Row
 from synth.stages.conversations import conversations
@@ -23,9 +25,7 @@ from synth.together import both
 
 # Rows under way at once: enough to fill any batch, few enough to hold in memory.
 IN_FLIGHT = 256
-# After so many rejected rows a run stops when at most this share came through their stage.
-ENOUGH = 20
-ALIVE = 0.05
+log = logging.getLogger("synth")
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,22 @@ class Models:
 class _Run:
     """One run's shared things, so that the functions below stay short."""
 
-    def __init__(self, task: Task, models: Models, store: Store, tally: Tally, seed: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        models: Models,
+        store: Store,
+        tally: Tally,
+        seed: int,
+        max_failure_rate: float,
+    ) -> None:
         self.task = task
         self.store = store
         self.tally = tally
         self.seed = seed
         self._models = models
+        self._max_failure_rate = max_failure_rate
+        self._last_failure: RequestError | None = None
 
     def target(self, stage: str) -> Generate:
         return cached(self._models.target, self.store, stage, self.tally.heard)
@@ -56,6 +66,21 @@ class _Run:
         self.store.add_rejection(rejection)
         self.tally.stages[rejection.stage].rejected[rejection.reason] += 1
 
+    def fail(self, what: str, stage: str, error: RequestError) -> None:
+        """Count what was not answered; it waits for the next run.
+
+        Raises:
+            EngineError: too large a share failed.
+        """
+        counts = self.tally.stages[stage]
+        counts.failed += 1
+        self._last_failure = error
+        log.warning("%s failed in %s and stays pending: %s", what, stage, error.cause)
+        check_failures(stage, counts, self._max_failure_rate, error)
+
+    def no_rows(self) -> SynthError:
+        return no_rows(self.tally, self.store, self._last_failure)
+
 
 async def synthesize(
     task: Task,
@@ -64,6 +89,8 @@ async def synthesize(
     tally: Tally,
     seed: int = 0,
     given: GivenInputs | None = None,
+    max_failure_rate: float = FAILURE_RATE,
+    in_flight: int = IN_FLIGHT,
 ) -> None:
     """Make the dataset's rows in `store`.
 
@@ -78,14 +105,18 @@ async def synthesize(
         tally: counts; shown elsewhere.
         seed: of everything that is drawn.
         given: inputs in place of generated ones.
+        max_failure_rate: share of a stage's rows that may fail (looked at after 20 rows). A row
+            fails when a request of it is not answered; it is neither made nor rejected, and the
+            next run asks again.
+        in_flight: rows under way at once.
 
     Raises:
-        SynthError: no request can be answered, there are too few inputs, or (almost) no row
-            comes through.
+        SynthError: no request can be answered, there are too few inputs, too many rows fail, or
+            (almost) no row comes through.
     """
     store.start_run()
-    run = _Run(task, models, store, tally, seed)
-    slots = asyncio.Semaphore(IN_FLIGHT)
+    run = _Run(task, models, store, tally, seed, max_failure_rate)
+    slots = asyncio.Semaphore(in_flight)
 
     async def finish(row: Row) -> None:
         try:
@@ -103,7 +134,7 @@ async def synthesize(
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
     if not tally.stages["conversations"].done:
-        raise _no_rows(tally)
+        raise run.no_rows()
 
 
 async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, None]:
@@ -115,7 +146,11 @@ async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, No
             stage.done += 1
             yield text
         return
-    made = inputs(run.task, run.generator("inputs"), run.seed, run.reject)
+
+    def fail(number: int, error: RequestError) -> None:
+        run.fail(f"Try {number} for an input", "inputs", error)
+
+    made = inputs(run.task, run.generator("inputs"), run.seed, run.reject, fail)
     async with contextlib.aclosing(made):
         async for text in made:
             stage.done += 1
@@ -128,17 +163,20 @@ def _new_row(task: Task, position: int, text: str) -> Row:
 
 
 async def _make_row(run: _Run, row: Row) -> None:
-    """Bring one row to the store: finished, or rejected with its reason."""
+    """Bring one row to the store: finished, rejected with its reason, or pending."""
     stages = run.tally.stages
-    stage = "outputs"
     try:
-        row = await outputs(row, run.target(stage), run.task, run.seed)
-        stages[stage].done += 1
-        stage = "reasons"  # the only one of the two that rejects
+        with _at("outputs"):
+            row = await outputs(row, run.target("outputs"), run.task, run.seed)
+        stages["outputs"].done += 1
         explained, talked = await both(_explain(run, row), _talk(run, row))
+    except RequestError as error:
+        run.fail(f"Row {row.position + 1}", error.stage, error)
+        return
     except RowError as error:
-        run.reject(Rejection(stage, row.position, error.reason, error.detail, _made(row)))
-        _check_alive(run.tally, stage)
+        run.reject(Rejection(error.stage, row.position, error.reason, error.detail, _made(row)))
+        if not alive(run.tally.stages[error.stage]):
+            raise run.no_rows() from None
         return
     run.store.add_row(replace(talked, reason=explained.reason))
     run.tally.ends[talked.conversation_end] += 1
@@ -146,14 +184,26 @@ async def _make_row(run: _Run, row: Row) -> None:
 
 
 async def _explain(run: _Run, row: Row) -> Row:
-    row = await reasons(row, run.generator("reasons"), run.task, run.seed)
+    with _at("reasons"):
+        row = await reasons(row, run.generator("reasons"), run.task, run.seed)
     run.tally.stages["reasons"].done += 1
     return row
 
 
 async def _talk(run: _Run, row: Row) -> Row:
     stage = "conversations"
-    return await conversations(row, run.target(stage), run.generator(stage), run.task, run.seed)
+    with _at(stage):
+        return await conversations(row, run.target(stage), run.generator(stage), run.task, run.seed)
+
+
+@contextlib.contextmanager
+def _at(stage: str) -> Iterator[None]:
+    """Note the stage on an error that ends one row's way."""
+    try:
+        yield
+    except (RowError, RequestError) as error:
+        error.stage = stage
+        raise
 
 
 def _made(row: Row) -> dict[str, object]:
@@ -163,33 +213,6 @@ def _made(row: Row) -> dict[str, object]:
         if getattr(row, name):
             made[name] = getattr(row, name)
     return made
-
-
-def _check_alive(tally: Tally, stage: str) -> None:
-    """Stop when a stage lets (almost) nothing through; rows it has yet to see count neither way."""
-    passed, rejected = tally.stages[stage].done, tally.stages[stage].rejected.total()
-    if rejected >= ENOUGH and passed <= ALIVE * (passed + rejected):
-        raise _no_rows(tally)
-
-
-def _rejected_rows(tally: Tally) -> int:
-    return sum(t.rejected.total() for stage, t in tally.stages.items() if stage != "inputs")
-
-
-def _no_rows(tally: Tally) -> SynthError:
-    done, rejected = tally.stages["conversations"].done, _rejected_rows(tally)
-    reasons = "\n".join(
-        f"  {stage}: {count} x {reason}"
-        for stage, counts in tally.stages.items()
-        if stage != "inputs"
-        for reason, count in counts.rejected.most_common(5)
-    )
-    return SynthError(
-        f"{done} of {done + rejected} rows came through; the others were rejected:\n{reasons}",
-        "Answers that are empty point to the model or its chat template; answers that were cut, "
-        "to `max_tokens` (for example --set outputs.max_tokens=2048). "
-        "Look at a few with: python -m synth preview TASK --model MODEL -n 3",
-    )
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

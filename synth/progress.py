@@ -27,6 +27,7 @@ class StageTally:
 
     done: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
     asked: int = 0
     found: int = 0
     tokens_in: int = 0
@@ -81,6 +82,7 @@ class Tally:
         parts = [
             f"{stage} {tally.done}/{self.total}"
             + (f" ({tally.rejected.total()} rejected)" if tally.rejected else "")
+            + (f" ({tally.failed} failed)" if tally.failed else "")
             for stage, tally in self.stages.items()
         ]
         return f"{', '.join(parts)}; {self.rate:.0f} tokens/s; {self._time()}"
@@ -89,13 +91,14 @@ class Tally:
         """The state as a table."""
         table = Table(caption=f"{self.rate:.0f} tokens/s, {self._time()}", caption_justify="left")
         table.add_column("stage", no_wrap=True)
-        for title in ("done", "rejected", "asked", "found", "tokens in", "tokens out"):
+        for title in ("done", "rejected", "failed", "asked", "found", "tokens in", "tokens out"):
             table.add_column(title, justify="right", no_wrap=True)
         for stage, tally in self.stages.items():
             table.add_row(
                 stage,
                 f"{tally.done}/{self.total}",
                 str(tally.rejected.total()),
+                str(tally.failed),
                 f"{tally.asked:,}",
                 f"{tally.found:,}",
                 f"{tally.tokens_in:,}",

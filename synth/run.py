@@ -30,8 +30,9 @@ from synth.folder import (
     write_config,
 )
 from synth.inputs_file import GivenInputs, read_inputs
+from synth.limits import FAILURE_RATE
 from synth.models import ModelSpec, open_engine
-from synth.pipeline import Models, synthesize
+from synth.pipeline import IN_FLIGHT, Models, synthesize
 from synth.progress import Tally, duration, shown
 from synth.rows import Rejection, Row
 from synth.store import Store
@@ -53,6 +54,9 @@ class RunSettings:
     concurrency: int = 32
     batch_size: int | None = None
     command: str = ""
+    max_failure_rate: float = FAILURE_RATE
+    ray: str | None = None
+    ray_workers: int | None = None
 
 
 def run(
@@ -76,6 +80,7 @@ def run(
         try:
             asyncio.run(_make(task, settings, store, tally, given, console))
         except SynthError as error:
+            log.info("so far: %s", tally.line())
             log.error("stopped: %s", error)
             raise
         except KeyboardInterrupt:
@@ -84,10 +89,9 @@ def run(
         splits = export_rows(store, folder, task.config.split.test, settings.seed)
         export_rejections(store, folder / "rejected.jsonl")
         summary = summarize(task, store, splits)
+        summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
         replace_text(folder / "README.md", dataset_card(config, summary))
-        log.info(
-            "done in %s: %d rows, %.0f tokens/s", duration(tally.seconds), summary.rows, tally.rate
-        )
+        log.info("done in %s: %s", duration(tally.seconds), tally.line())
         return summary
 
 
@@ -113,7 +117,9 @@ def preview(
                 show_row(row)
             for rejection in store.rejections():
                 show_rejection(rejection)
-        return summarize(task, store, {})
+        summary = summarize(task, store, {})
+        summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
+        return summary
 
 
 def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
@@ -157,6 +163,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
             "generator": settings.generator.reached(),
             "concurrency": settings.concurrency,
             "batch_size": settings.batch_size,
+            "ray": settings.ray,
             "versions": _versions(settings),
         },
     }
@@ -179,7 +186,19 @@ async def _make(
     for note in given.notes if given else ():
         log.warning(note)
     async with _engines(settings) as models, shown(tally, console):
-        await synthesize(task, models, store, tally, settings.seed, given)
+        # Enough for each server, and for each of Ray's workers.
+        workers = len(getattr(models.target, "workers", ()))
+        places = max(len(settings.target.base_urls), workers, 1)
+        await synthesize(
+            task,
+            models,
+            store,
+            tally,
+            settings.seed,
+            given,
+            settings.max_failure_rate,
+            IN_FLIGHT * places,
+        )
 
 
 @contextlib.asynccontextmanager
@@ -187,20 +206,42 @@ async def _engines(settings: RunSettings) -> AsyncIterator[Models]:
     """Both engines, which are one where target and generator are the same model."""
     opened: list[Engine] = []
     try:
-        opened.append(open_engine(settings.target, settings.concurrency, settings.batch_size))
+        specs = [settings.target]
         if settings.generator != settings.target:
-            opened.append(
-                open_engine(settings.generator, settings.concurrency, settings.batch_size)
-            )
+            specs.append(settings.generator)
+        for spec in specs:
+            opened.append(_open(spec, settings, len(specs)))
         yield Models(opened[0], opened[-1])
     finally:
         for engine in opened:
             await engine.close()
 
 
+def _open(spec: ModelSpec, settings: RunSettings, models: int) -> Engine:
+    if settings.ray is None:
+        return open_engine(spec, settings.concurrency, settings.batch_size)
+    try:
+        from synth.engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise SynthError(
+            "--ray needs Ray, which is not installed.", "pip install 'axolotl-genpi[ray]'"
+        ) from None
+    return RayEngine(
+        spec,
+        settings.concurrency,
+        settings.batch_size,
+        settings.ray,
+        settings.ray_workers,
+        models,
+    )
+
+
 def _versions(settings: RunSettings) -> dict[str, str]:
     names = ["axolotl-genpi"]
     engines = {settings.target.engine, settings.generator.engine}
+    names += ["ray"] if settings.ray is not None else []
     names += ["openai"] if "openai" in engines else []
     names += ["torch", "transformers"] if "transformers" in engines else []
     versions = {"python": platform.python_version()}

@@ -149,6 +149,10 @@ class Store:
         """How many answers are stored, by the stage that asked first."""
         return dict(self._run("SELECT stage, count(*) FROM answers GROUP BY stage").fetchall())
 
+    def keys(self) -> list[str]:
+        """The keys of all stored answers."""
+        return [key for (key,) in self._run("SELECT key FROM answers")]
+
     def lock(self, key: str) -> asyncio.Lock:
         """A lock under which `key` is looked up and asked for, so that it is asked once."""
         return self._locks.setdefault(key, asyncio.Lock())

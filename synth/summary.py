@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from synth.errors import SynthError
 from synth.progress import STAGES
 from synth.store import Store
 from synth.taskfile import Task, shipped_tasks
@@ -27,6 +28,7 @@ class Summary:
     splits: dict[str, int] = field(default_factory=dict)
     well_formed: dict[str, float] = field(default_factory=dict)
     floors_cut: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> dict[str, int]:
@@ -34,11 +36,22 @@ class Summary:
         left = self.rows + sum(
             counts.total() for stage, counts in self.rejected.items() if stage != "inputs"
         )
+        left += sum(count for stage, count in self.failed.items() if stage != "inputs")
         passed = {"inputs": left}
         for stage in STAGES[1:]:
-            left -= self.rejected.get(stage, Counter()).total()
+            left -= self.rejected.get(stage, Counter()).total() + self.failed.get(stage, 0)
             passed[stage] = left
         return passed
+
+    def check_whole(self) -> None:
+        """Raise a `SynthError` when rows failed: the dataset is not yet what it will be."""
+        failed = sum(self.failed.values())
+        if failed:
+            raise SynthError(
+                f"{failed} of {self.wanted} rows failed and are not in the dataset; the other "
+                f"{self.rows} are.",
+                "Run the same command again to go on: only what was not answered is asked.",
+            )
 
 
 def summarize(task: Task, store: Store, splits: dict[str, int]) -> Summary:
@@ -70,11 +83,13 @@ def print_summary(summary: Summary, console: Console) -> None:
     table.add_column("stage")
     table.add_column("made", justify="right")
     table.add_column("rejected", justify="right")
-    table.add_column("why")
+    table.add_column("failed", justify="right")
+    table.add_column("why rejected")
     for stage, done in summary.done.items():
         rejected = summary.rejected.get(stage, Counter())
         why = "\n".join(f"{count} x {reason}" for reason, count in rejected.most_common())
-        table.add_row(stage, str(done), str(rejected.total()), why)
+        failed = str(summary.failed.get(stage, 0))
+        table.add_row(stage, str(done), str(rejected.total()), failed, why)
     console.print(table)
     console.print(f"Conversations ended by: {counted(summary.ends)}.")
     if summary.floors_cut:

@@ -64,6 +64,8 @@ class Engine(Protocol):
 
         Raises:
             synth.errors.RowError: this request can't be answered (too long, refused).
+            synth.errors.RequestError: it was not answered this time (a time-out, a server's
+                error that stayed): its row is left pending.
             synth.errors.SynthError: no request can be answered (no server, no such model).
         """
 

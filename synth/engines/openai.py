@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from synth.engines.base import Answer, Request
-from synth.errors import EngineError, RowError
+from synth.engines.endpoints import Endpoint, Endpoints, pause
+from synth.engines.faults import Verdict, judge, not_a_completion, server_words
+from synth.errors import EngineError, RequestError, RowError
 
 if TYPE_CHECKING:
     import openai
 
-# How servers say that a request does not fit the model: OpenAI and vLLM, SGLang, llama.cpp, TGI.
-TOO_LONG = (
-    "context_length_exceeded",
-    "context length",
-    "context size",
-    "context window",
-    "longer than the model",
-    "prompt is too long",
-    "inputs must have less than",
-)
+# Seconds in which a server that is there takes a connection.
+CONNECT = 10.0
+# So often a server is tried that never answered.
+EARLY_STRIKES = 2
 
 
 class OpenAIEngine:
-    """A model behind `base_url` (None: OpenAI's own), asked with `concurrency` requests at once.
+    """A model behind one or several servers, asked with `concurrency` requests at once.
 
-    The client of the `openai` package repeats what is worth repeating (lost connections, 408,
-    409, 429, 5xx, with the server's Retry-After); there is no second loop around it.
+    Work goes to the server with the least under way. What a failure means is in `faults`, which
+    server may be asked in `endpoints`; the client's own repetitions are off, for they know of
+    one server and one request only.
 
     Args:
-        model: the name the server knows the model by.
-        base_url: for example `http://localhost:8000/v1`.
+        model: the name the servers know the model by.
+        base_url: for example `http://localhost:8000/v1`, or several; None: OpenAI's own.
         api_key_env: the environment variable that holds the key. May be unset with a `base_url`.
-        concurrency: how many requests may be under way at once.
+        concurrency: how many requests may be under way at once, at all servers together.
         timeout: seconds one request may take, without its repetitions.
-        max_retries: how often a request is repeated by the client.
+        max_retries: how often a request is repeated, and how often in a row a server is left
+            out for a while, before it is given up.
 
     Raises:
         EngineError: no key where one is needed.
@@ -45,26 +46,27 @@ class OpenAIEngine:
     def __init__(
         self,
         model: str,
-        base_url: str | None = None,
+        base_url: str | Sequence[str] | None = None,
         api_key_env: str = "OPENAI_API_KEY",
         concurrency: int = 32,
         timeout: float = 600.0,
-        max_retries: int = 5,
+        max_retries: int = 6,
     ) -> None:
         self.model = model
-        self.base_url = base_url
+        self.base_urls = (base_url,) if isinstance(base_url, str) else tuple(base_url or ())
         self.api_key_env = api_key_env
         self.timeout = timeout
         self.max_retries = max_retries
-        self._key = os.environ.get(api_key_env) or ("none" if base_url else "")
+        self._key = os.environ.get(api_key_env) or ("none" if self.base_urls else "")
         if not self._key:
             raise EngineError(
                 f"There is no API key: the environment variable {api_key_env} is not set.",
                 f"Set it (export {api_key_env}=...), name another variable with --api-key-env, "
                 "or name your own server with --base-url.",
             )
+        self._concurrency = concurrency
         self._slots = asyncio.Semaphore(concurrency)
-        self._client: openai.AsyncOpenAI | None = None
+        self._endpoints: Endpoints[openai.AsyncOpenAI] | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -73,94 +75,120 @@ class OpenAIEngine:
 
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
-        import openai
-
         async with self._slots:
-            try:
-                reply = await self._connect().chat.completions.create(**self._arguments(request))
-            except openai.APIError as error:
-                raise await self._explain(error) from error
-        return _to_answer(reply)
+            endpoints = self._connect()
+            began, repeated = time.monotonic(), 0
+            while True:
+                async with endpoints.least_loaded() as endpoint:
+                    asked = time.monotonic()
+                    outcome = await self._ask(endpoint, request)
+                    if isinstance(outcome, Answer):
+                        endpoints.answered(endpoint, asked)
+                        return outcome
+                    if outcome.treatment in {"reject", "stop"}:
+                        raise outcome.error
+                    self._leave_out(endpoints, endpoint, asked, outcome)
+                if outcome.treatment == "wait":
+                    if time.monotonic() - began > self.timeout:
+                        raise RequestError(outcome.error.cause, outcome.error.cure)
+                    continue
+                repeated += 1
+                once = outcome.treatment == "repeat once"
+                if repeated > (min(self.max_retries, 1) if once else self.max_retries):
+                    raise outcome.error
+                endpoints.tell(endpoint, f"{outcome.error.cause} The request is sent again.")
+                wait = pause(repeated) if outcome.seconds is None else outcome.seconds
+                # Requests that failed together should not come back together.
+                await asyncio.sleep(wait * random.uniform(1.0, 1.25))
 
     async def close(self) -> None:
         """Close the connections. The engine may be used again; it then connects anew."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        if self._endpoints is not None:
+            for endpoint in self._endpoints.all:
+                await endpoint.place.close()
+            self._endpoints = None
+            self._slots = asyncio.Semaphore(self._concurrency)
 
-    def _connect(self) -> openai.AsyncOpenAI:
-        if self._client is None:
+    async def _ask(
+        self, endpoint: Endpoint[openai.AsyncOpenAI], request: Request
+    ) -> Answer | Verdict:
+        """One server's answer to one request, or what its failure means."""
+        import openai
+        from openai.types.chat import ChatCompletion
+
+        client = endpoint.place
+        url = _url(client)
+        try:
+            # As `chat.completions.create` does, which first walks through every message's types
+            # and takes as long for that as for all the rest.
+            reply = await client.post(
+                "/chat/completions", cast_to=ChatCompletion, body=self._body(request)
+            )
+            return _to_answer(reply, url)
+        except RowError as error:
+            return Verdict("reject", error)
+        except RequestError as error:
+            return Verdict("repeat", error)
+        except (openai.APIError, ValueError) as error:
+            if isinstance(error, openai.APIStatusError) and error.status_code in {404, 405}:
+                return Verdict("stop", await self._explain_not_found(client, server_words(error)))
+            return judge(error, url, self.api_key_env, self.timeout)
+
+    def _connect(self) -> Endpoints[openai.AsyncOpenAI]:
+        if self._endpoints is None:
             import openai
 
-            self._client = openai.AsyncOpenAI(
-                api_key=self._key,
-                base_url=self.base_url,
-                timeout=self.timeout,
-                max_retries=self.max_retries,
-            )
-        return self._client
+            limits = openai.Timeout(self.timeout, connect=CONNECT)
+            clients = [
+                openai.AsyncOpenAI(api_key=self._key, base_url=url, timeout=limits, max_retries=0)
+                for url in self.base_urls or (None,)
+            ]
+            named = [(_url(client), client) for client in clients]
+            self._endpoints = Endpoints(named, self.max_retries)
+        return self._endpoints
 
-    def _arguments(self, request: Request) -> dict[str, Any]:
-        """The request as the client's `create` takes it; `top_p` and `seed` only when sampling."""
+    def _leave_out(
+        self,
+        endpoints: Endpoints[openai.AsyncOpenAI],
+        endpoint: Endpoint[openai.AsyncOpenAI],
+        asked: float,
+        verdict: Verdict,
+    ) -> None:
+        """Ask a server nothing for a while that can't answer now, or may be gone.
+
+        Raises:
+            EngineError: no server is there any more.
+        """
+        why = verdict.error
+        assert isinstance(why, EngineError)
+        waits = verdict.treatment == "wait"
+        if waits or (verdict.away and len(endpoints.all) > 1):
+            endpoints.leave_out(endpoint, asked, why, verdict.seconds)
+        if waits and verdict.away and not endpoints.answers:
+            # Nobody ever answered: a wrong address is likelier than a server that will be back.
+            endpoints.check(why, EARLY_STRIKES)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """The request as servers take it; `top_p` and `seed` only when sampling."""
         sampling = request.sampling
-        arguments: dict[str, Any] = {
+        body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": m.role, "content": m.content} for m in request.messages],
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
         }
         if sampling.temperature > 0:
-            arguments |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
-        return arguments
+            body |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
+        return body
 
-    async def _explain(self, error: openai.APIError) -> EngineError | RowError:
-        """What the client's error means for the row or for the run."""
-        import openai
-
-        url = str(self._connect().base_url)
-        words = _server_words(error)
-        if isinstance(error, openai.APITimeoutError):
-            return EngineError(
-                f"{url} did not answer within {self.timeout:.0f} seconds.",
-                "Lower --concurrency or max_tokens, or look at the server's log. "
-                "Run the same command again to go on.",
-            )
-        if isinstance(error, openai.APIConnectionError):
-            return EngineError(
-                f"There is no server at {url} ({error.__cause__ or error}).",
-                "Start it, or correct --base-url; it usually ends in /v1. "
-                "Run the same command again to go on.",
-            )
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return EngineError(
-                f"{url} refused the API key in {self.api_key_env}: {words}",
-                f"Put a valid key into {self.api_key_env}, or name another variable "
-                "with --api-key-env.",
-            )
-        if isinstance(error, openai.NotFoundError):
-            return await self._explain_not_found(url, words)
-        if isinstance(error, openai.RateLimitError):
-            return EngineError(
-                f"{url} still refuses requests as too many: {words}",
-                "Lower --concurrency, or look at your quota. Run the same command again to go on.",
-            )
-        code = str(getattr(error, "code", None) or "")
-        if "content_filter" in code:
-            return RowError("refused by the server's content filter", words)
-        if any(mark in f"{code} {words}".lower() for mark in TOO_LONG):
-            return RowError("longer than the model's context", words)
-        return EngineError(
-            f"{url} answered with an error: {words}",
-            "Look at the server's log. Run the same command again to go on.",
-        )
-
-    async def _explain_not_found(self, url: str, words: str) -> EngineError:
+    async def _explain_not_found(self, client: openai.AsyncOpenAI, words: str) -> EngineError:
         """A 404 is a wrong model or a wrong path; the list of models tells which."""
         import openai
 
+        url = _url(client)
         try:
-            offered = [model.id for model in (await self._connect().models.list()).data]
-        except openai.APIError:
+            offered = [model.id for model in (await client.models.list()).data]
+        except (openai.APIError, ValueError):
             return EngineError(
                 f"{url} knows no chat completions: {words}",
                 "Correct --base-url; it usually ends in /v1.",
@@ -171,31 +199,31 @@ class OpenAIEngine:
         )
 
 
-def _server_words(error: openai.APIError) -> str:
-    """The server's own message, without the client's wrapping."""
-    body = error.body
-    if isinstance(body, dict):
-        for key in ("message", "detail", "error"):
-            if body.get(key):
-                return str(body[key])
-    return error.message
+def _url(client: openai.AsyncOpenAI) -> str:
+    return str(client.base_url).rstrip("/")
 
 
-def _to_answer(reply: Any) -> Answer:
-    """A chat completion as an `Answer`; an answer without text is an empty one."""
-    choices = getattr(reply, "choices", None)
-    if not choices:
-        raise EngineError(
-            "The server's reply is not a chat completion.", "Correct --base-url; see its log."
-        )
-    choice = choices[0]
-    if choice.finish_reason == "content_filter":
+def _to_answer(reply: Any, url: str) -> Answer:
+    """A chat completion as an `Answer`; an answer without text is an empty one.
+
+    Raises:
+        RowError: the content filter took the answer.
+        RequestError: it is no chat completion.
+    """
+    try:
+        choice = reply.choices[0]
+        finish, text = choice.finish_reason, choice.message.content
+    except (AttributeError, TypeError, IndexError):
+        raise not_a_completion(url, str(reply)) from None
+    if finish == "content_filter":
         raise RowError("refused by the server's content filter")
-    finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
+    if text is not None and not isinstance(text, str):
+        raise not_a_completion(url, str(reply))
+    ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
     usage = reply.usage
     return Answer(
-        text=choice.message.content or "",
-        finish=finish,
-        prompt_tokens=usage.prompt_tokens if usage else 0,
-        completion_tokens=usage.completion_tokens if usage else 0,
+        text=text or "",
+        finish=ended,
+        prompt_tokens=(usage.prompt_tokens or 0) if usage else 0,
+        completion_tokens=(usage.completion_tokens or 0) if usage else 0,
     )

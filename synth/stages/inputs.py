@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
+from synth.config import Inputs
 from synth.engines.base import Answer, Message, Request
-from synth.errors import RowError, SynthError
+from synth.errors import RequestError, RowError, SynthError
 from synth.filters import CUT, EMPTY, folded, input_fault
 from synth.fingerprint import derived_seed
 from synth.rows import Rejection
@@ -21,8 +22,13 @@ from synth.store import Generate
 from synth.taskfile import Task
 from synth.templates import compile_wrap, instructed, prompt_text
 
+# Tries under way at once: enough to fill any batch.
+WINDOW = 256
+AT_LEAST = 32
 # So many tries with nothing but empty answers are enough to know.
 EMPTY_TRIES = 40
+# And so many without a single input, whatever is wrong with them.
+FRUITLESS_TRIES = 100
 NOTHING_CURE = (
     "Look at what it is asked and answers: python -m synth preview TASK --model MODEL. A base "
     "model without chat training, a wrong chat template, or an end token right at the start are "
@@ -71,19 +77,30 @@ def input_request(task: Task, seed: int, number: int) -> Request:
     return Request(messages, settings.sampling, derived_seed(seed, f"input-{number}"))
 
 
+def _stop(number: int, error: RequestError) -> None:
+    raise error
+
+
 async def inputs(
-    task: Task, generate: Generate, seed: int, reject: Callable[[Rejection], None]
+    task: Task,
+    generate: Generate,
+    seed: int,
+    reject: Callable[[Rejection], None],
+    fail: Callable[[int, RequestError], None] = _stop,
 ) -> AsyncGenerator[str, None]:
     """Yield `inputs.count` distinct, well-formed inputs, in order of try.
 
-    Tries run in rounds, each as large as the yield so far calls for; the inputs are the same
-    whatever order the answers come in.
+    As many tries are under way as the yield so far calls for, `WINDOW` at most. They are heard in
+    their order, so the inputs, and the number of tries, are the same whatever order the answers
+    come in.
 
     Args:
         task: the task.
         generate: the generator.
         seed: the run's seed.
         reject: told of every try that gave no new input.
+        fail: told of every try that was not answered. It takes the place of an input, so that
+            the others are what they would be if it had been answered. By default it stops.
 
     Raises:
         SynthError: `count * max_tries` tries gave fewer, or the model answers with nothing.
@@ -93,59 +110,76 @@ async def inputs(
     seen = {folded(wrap(text)): "a seed" for text in settings.seeds}
     tries = _Tries()
     most = settings.count * settings.max_tries
-    while tries.made < settings.count:
-        if tries.tried >= most:
-            raise _gave_up(tries, settings.count)
+    under_way: deque[asyncio.Future[Answer | SynthError]] = deque()
+
+    def go_on() -> None:
         rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
-        size = min(math.ceil((settings.count - tries.made) / rate), most - tries.tried)
-        first = tries.tried
-        round_ = [
-            asyncio.ensure_future(_ask(generate, input_request(task, seed, first + offset)))
-            for offset in range(size)
-        ]
-        try:
-            for number, answered in enumerate(round_, start=first):
-                answer = await answered
-                # The whole round is awaited, so that a second run finds every answer stored.
-                if tries.made == settings.count:
-                    continue
-                tries.tried += 1
-                text = answer.text.strip() if isinstance(answer, Answer) else ""
-                fault = (
-                    input_fault(answer, settings) if isinstance(answer, Answer) else answer.reason
-                )
-                detail = "" if isinstance(answer, Answer) else answer.detail
-                if fault is None:
-                    twin = seen.setdefault(folded(wrap(text)), f"try {number}")
-                    if twin != f"try {number}":
-                        fault, detail = "duplicate", f"the same as {twin}"
-                if fault is not None:
-                    tries.drop(fault, text)
-                    reject(Rejection("inputs", number, fault, detail, {"text": text}))
-                    _check_alive(tries)
-                    continue
+        missing = settings.count - tries.made
+        # A low yield calls for more tries than inputs are missing, but not for all at once.
+        wanted = min(math.ceil(missing / rate), max(missing, AT_LEAST), WINDOW)
+        wanted = min(wanted, most - tries.tried)
+        while len(under_way) < wanted:
+            number = tries.tried + len(under_way)
+            request = input_request(task, seed, number)
+            under_way.append(asyncio.ensure_future(_ask(generate, request)))
+
+    try:
+        while tries.made < settings.count:
+            go_on()
+            if not under_way:
+                raise _gave_up(tries, settings.count)
+            number, answer = tries.tried, await under_way.popleft()
+            tries.tried += 1
+            if isinstance(answer, RequestError):
                 tries.made += 1
-                yield wrap(text)
-        finally:
-            for answered in round_:
-                answered.cancel()
-            # Their errors are those that stopped the run; unheard, asyncio would print each.
-            await asyncio.gather(*round_, return_exceptions=True)
+                fail(number, answer)
+                continue
+            text, fault, detail = _judged(answer, settings)
+            if fault is None:
+                twin = seen.setdefault(folded(wrap(text)), f"try {number}")
+                if twin != f"try {number}":
+                    fault, detail = "duplicate", f"the same as {twin}"
+            if fault is not None:
+                tries.drop(fault, text or detail)
+                reject(Rejection("inputs", number, fault, detail, {"text": text}))
+                _check_alive(tries, settings.count)
+                continue
+            tries.made += 1
+            yield wrap(text)
+        # All tries are awaited, so that a second run finds every answer stored.
+        await asyncio.gather(*under_way)
+    finally:
+        for answered in under_way:
+            answered.cancel()
+        # Their errors are those that stopped the run; unheard, asyncio would print each.
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _ask(generate: Generate, request: Request) -> Answer | RowError:
+def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, str | None, str]:
+    """The text of a try, its fault (None if there is none) and the fault's detail."""
+    if isinstance(answer, RowError):
+        return "", answer.reason, answer.detail
+    assert isinstance(answer, Answer)
+    return answer.text.strip(), input_fault(answer, settings), ""
+
+
+async def _ask(generate: Generate, request: Request) -> Answer | SynthError:
     try:
         return await generate(request)
-    except RowError as error:
+    except (RowError, RequestError) as error:
         return error
 
 
-def _check_alive(tries: _Tries) -> None:
-    if tries.tried >= EMPTY_TRIES and tries.faults[EMPTY] == tries.tried:
+def _check_alive(tries: _Tries, count: int) -> None:
+    if tries.tried < EMPTY_TRIES or tries.made:
+        return
+    if tries.faults[EMPTY] == tries.tried:
         raise SynthError(
             f"The generator answers with nothing: {tries.tried} tries for an input, all empty.",
             NOTHING_CURE,
         )
+    if tries.tried >= FRUITLESS_TRIES:
+        raise _gave_up(tries, count)
 
 
 def _gave_up(tries: _Tries, count: int) -> SynthError:

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 DISTILLED = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
 UNDISTILLED = {**DISTILLED, "distill_weight": 0}
+# Four rows to evaluate on: one process of two has none of them.
+BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
 # Settings, the YAML's addition, and what accelerate must call it: told to use CPUs it leaves
 # DeepSpeed and FSDP out without a word.
 WAYS = {
@@ -37,9 +39,7 @@ def alone(place):
     """
     found = {}
     for name, genpi in (("distilled", DISTILLED), ("undistilled", UNDISTILLED)):
-        one = write_config(
-            place, name, gradient_accumulation_steps=4, micro_batch_size=4, genpi=genpi
-        )
+        one = write_config(place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES)
         text = axolotl(place, "train", one, "--launcher", "python")
         found[genpi["distill_weight"]] = losses(text), adapter(place / "out" / name)
     return found
@@ -51,14 +51,13 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     genpi, changes, kind = WAYS[way]
-    two = write_config(
-        place, way, gradient_accumulation_steps=2, micro_batch_size=4, genpi=genpi, **changes
-    )
+    two = write_config(place, way, gradient_accumulation_steps=2, genpi=genpi, **BATCHES, **changes)
     text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
     assert f"2 processes, {kind}" in text
     expected, weights = alone[genpi["distill_weight"]]
     found = losses(text)
     assert len(found) == len(expected) > 3
+    assert any("eval_loss" in entry for entry in found)
     for left, right in zip(expected, found, strict=True):
         for name in left.keys() & {"loss", "divergence", "prompt_generation_loss",
                                    "behaviour_tokens", "eval_loss"}:  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from synth.engines.base import Answer, Message, Request
+from synth.rows import as_messages
 from synth.taskfile import Task, load_task
 
 PROMPT = "You are a shop agent. Answer with one action: search[words] or click[value]."
@@ -69,6 +70,11 @@ def shop(messages: Sequence[Message], seed: int = 0) -> str:
     if stage == "teacher":
         return f"search[{last[-20:].strip('[]')}]" if len(messages) < 4 else "click[Buy Now]"
     return f"Sure, I can help with {last[:30]}"
+
+
+def answers(messages: Sequence[dict[str, str]]) -> str:
+    """`shop`, as a server is asked."""
+    return shop(as_messages(messages))
 
 
 class Scripted:

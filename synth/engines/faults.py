@@ -1,0 +1,172 @@
+"""What a server's failure means: for the request, for the server, for the run.
+
+docs/faults.md is this file in a table.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from synth.errors import EngineError, RequestError, RowError, SynthError
+
+if TYPE_CHECKING:
+    import openai
+
+# How servers say that a request does not fit the model: OpenAI and vLLM, SGLang, llama.cpp, TGI.
+TOO_LONG = (
+    "context_length_exceeded",
+    "context length",
+    "context size",
+    "context window",
+    "longer than the model",
+    "prompt is too long",
+    "inputs must have less than",
+)
+# A server that wants to be left alone for longer than this has no more to give today.
+LONGEST_WAIT = 600.0
+AGAIN = "Run the same command again to go on."
+
+Treatment = Literal["wait", "repeat", "repeat once", "reject", "stop"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do about a failure.
+
+    `treatment`:
+        wait: the server can't answer now; it is left out for a while, the request goes to
+            another, or waits. `seconds` is how long the server wants; None if it does not say.
+        repeat, repeat once: the request is sent again; in the end `error` leaves its row
+            pending. `away` tells that the server may be gone: another is asked first.
+        reject: the row is rejected.
+        stop: nobody's requests can be answered.
+    """
+
+    treatment: Treatment
+    error: SynthError
+    seconds: float | None = None
+    away: bool = False
+
+
+def judge(error: Exception, url: str, key_name: str, timeout: float) -> Verdict:
+    """What the failure of a request means.
+
+    Args:
+        error: an `openai.APIError`, or a `ValueError` for a reply that is not JSON.
+        url: the server's address.
+        key_name: the environment variable that holds the key.
+        timeout: seconds the request was given.
+    """
+    import openai
+
+    if isinstance(error, openai.APIConnectionError):  # APITimeoutError is one
+        return _no_reply(error, url, timeout)
+    if isinstance(error, openai.APIStatusError):
+        return _refused(error, url, key_name)
+    return Verdict("repeat", not_a_completion(url, str(error)))
+
+
+def not_a_completion(url: str, what: str) -> RequestError:
+    """The error for a reply that can't be read."""
+    brief = " ".join(what.split())[:120]
+    return RequestError(
+        f"{url} sent a reply that is not a chat completion: {brief}",
+        f"Correct --base-url, or look at the server's log. {AGAIN}",
+    )
+
+
+def _no_reply(error: openai.APIConnectionError, url: str, timeout: float) -> Verdict:
+    import openai
+
+    cause = error.__cause__ or error
+    if type(cause).__name__ in {"ConnectError", "ConnectTimeout"}:
+        why = EngineError(
+            f"There is no server at {url} ({str(cause) or 'no connection within a few seconds'}).",
+            f"Start it, or correct --base-url; it usually ends in /v1. {AGAIN}",
+        )
+        return Verdict("wait", why, away=True)
+    if isinstance(error, openai.APITimeoutError):
+        slow = RequestError(
+            f"{url} did not answer within {timeout:g} seconds.",
+            "Raise --timeout, lower --concurrency or max_tokens, or look at the server's log. "
+            + AGAIN,
+        )
+        return Verdict("repeat once", slow)
+    lost = RequestError(
+        f"{url} broke off the connection ({str(cause) or type(cause).__name__}).",
+        f"Look at the server's log. {AGAIN}",
+    )
+    return Verdict("repeat", lost, away=True)
+
+
+def _refused(error: openai.APIStatusError, url: str, key_name: str) -> Verdict:
+    status, words = error.status_code, server_words(error)
+    code = str(error.code or "")
+    if "content_filter" in code:
+        return Verdict("reject", RowError("refused by the server's content filter", words))
+    if any(mark in f"{code} {words}".lower() for mark in TOO_LONG):
+        return Verdict("reject", RowError("longer than the model's context", words))
+    if status in {401, 403}:
+        why = EngineError(
+            f"{url} refused the API key in {key_name}: {words}",
+            f"Put a valid key into {key_name}, or name another variable with --api-key-env.",
+        )
+        return Verdict("stop", why)
+    if status == 402 or "insufficient_quota" in code:
+        why = EngineError(
+            f"{url} answers no more, the account is used up: {words}", f"Top it up. {AGAIN}"
+        )
+        return Verdict("stop", why)
+    if status == 429:
+        return _wait(error, EngineError(
+            f"{url} refuses requests as too many: {words}",
+            f"Lower --concurrency, or look at your quota. {AGAIN}",
+        ))  # fmt: skip
+    if status in {502, 503}:
+        return _wait(error, EngineError(
+            f"{url} is not ready: {words}", f"Look at the server's log. {AGAIN}"
+        ))  # fmt: skip
+    if status >= 500 or status in {408, 409}:
+        why = RequestError(
+            f"{url} answered with an error ({status}): {words}",
+            f"Look at the server's log. {AGAIN}",
+        )
+        return Verdict("repeat", why, retry_after(error.response.headers))
+    return Verdict("reject", RowError(f"refused by the server ({status})", words))
+
+
+def _wait(error: openai.APIStatusError, why: EngineError) -> Verdict:
+    seconds = retry_after(error.response.headers)
+    if seconds is not None and seconds > LONGEST_WAIT:
+        why = EngineError(f"{why.cause} It wants to be asked again in {seconds:.0f} s.", why.cure)
+        return Verdict("stop", why)
+    return Verdict("wait", why, seconds)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that `Retry-After` (a number or a date) asks for; None if it does not."""
+    text = headers.get("retry-after", "")
+    try:
+        seconds = float(text)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
+    except ValueError:
+        pass
+    try:
+        return max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except (TypeError, ValueError):
+        return None
+
+
+def server_words(error: openai.APIError) -> str:
+    """The server's own message, without the client's wrapping."""
+    body = error.body
+    if isinstance(body, dict):
+        for key in ("message", "detail", "error"):
+            if body.get(key):
+                return str(body[key])
+    return error.message

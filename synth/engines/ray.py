@@ -1,0 +1,179 @@
+"""A model on the workers of a Ray cluster, each with an engine of its own.
+
+Rows, store and files stay with the process that runs `synth`: it is the only writer, and what it
+writes is what a run without Ray writes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from synth.engines.base import Answer, Engine, Request
+from synth.engines.endpoints import Endpoints
+from synth.errors import EngineError, RequestError, SynthError
+from synth.models import ModelSpec, open_engine
+
+# The address that stands for RAY_ADDRESS, or the cluster on this machine, or else a new one.
+AUTO = "auto"
+# A request that so many workers died of is not tried on the next.
+MAX_DEATHS = 5
+MAX_STRIKES = 8
+
+
+class Worker:
+    """What runs in the cluster: one engine. Errors come back as values, whole."""
+
+    def __init__(self, spec: ModelSpec, concurrency: int, batch_size: int | None) -> None:
+        self._engine: Engine | SynthError
+        try:
+            self._engine = open_engine(spec, concurrency, batch_size)
+        except SynthError as error:
+            self._engine = error
+
+    def identity(self) -> dict[str, str] | SynthError:
+        """The engine's identity, or why there is no engine."""
+        if isinstance(self._engine, SynthError):
+            return self._engine
+        try:
+            return self._engine.identity
+        except SynthError as error:
+            return error
+
+    async def generate(self, request: Request) -> Answer | SynthError:
+        """The engine's answer, or what it raised for the user."""
+        if isinstance(self._engine, SynthError):
+            return self._engine
+        try:
+            return await self._engine.generate(request)
+        except SynthError as error:
+            return error
+
+
+class RayEngine:
+    """A model on several workers; work goes to the least loaded, a dead one is started again.
+
+    Args:
+        spec: the model, as on the command line.
+        concurrency: requests under way at once, over all workers (openai).
+        batch_size: requests a worker answers together (in process).
+        address: the cluster; `AUTO`: see there.
+        workers: how many; None: one for each GPU of the cluster, or for each node without GPUs.
+        models: how many models share each GPU.
+
+    Raises:
+        EngineError: no such cluster, no such model, or the workers have different models.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        concurrency: int,
+        batch_size: int | None,
+        address: str = AUTO,
+        workers: int | None = None,
+        models: int = 1,
+    ) -> None:
+        _connect(address)
+        gpus = 0 if spec.engine == "openai" else int(ray.cluster_resources().get("GPU", 0))
+        count = workers or gpus or sum(node["Alive"] for node in ray.nodes())
+        actor = ray.remote(
+            max_restarts=-1,
+            max_concurrency=10_000,
+            num_gpus=1 / models if gpus else 0,
+            scheduling_strategy="SPREAD",
+        )(Worker)
+        each = max(concurrency // count, 1)
+        self.workers = [actor.remote(spec, each, batch_size) for _ in range(count)]
+        self.identity = _common_identity(
+            _told(lambda: ray.get([worker.identity.remote() for worker in self.workers]))
+        )
+        self._places = self._new_places()
+
+    async def generate(self, request: Request) -> Answer:
+        """Answer one request; see `Engine.generate` for what is raised."""
+        deaths = 0
+        while True:
+            async with self._places.least_loaded() as place:
+                asked = time.monotonic()
+                try:
+                    outcome = await place.place.generate.remote(request)
+                except ray.exceptions.RayActorError as error:
+                    why = _died(place.name, error)
+                    self._places.leave_out(place, asked, why, None)
+                    deaths += 1
+                    if deaths >= MAX_DEATHS:
+                        raise RequestError(why.cause, why.cure) from None
+                    continue
+                if isinstance(outcome, SynthError):
+                    raise outcome
+                self._places.answered(place, asked)
+                return outcome
+
+    async def close(self) -> None:
+        """End the workers; the cluster stays."""
+        for worker in self.workers:
+            ray.kill(worker)
+
+    def _new_places(self) -> Endpoints[Any]:
+        named = [(f"Worker {number}", worker) for number, worker in enumerate(self.workers, 1)]
+        return Endpoints(named, MAX_STRIKES, "workers")
+
+
+def _connect(address: str) -> None:
+    if ray.is_initialized():
+        return
+    # Ray tells its makers of each use unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        _knock(address)
+        ray.init(None if address == AUTO else address, logging_level="error", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise EngineError(
+            f"There is no Ray cluster at {address}: {error}",
+            "Start one (ray start --head), correct the address, or leave it out: a cluster of "
+            "this machine alone is then started.",
+        ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise an `OSError` when nobody listens at `host:port`; Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _told(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except ray.exceptions.RayError as error:
+        raise EngineError(
+            f"The Ray workers could not be started: {error}",
+            "axolotl-genpi and the model must be installed on every node. See the cluster's logs.",
+        ) from None
+
+
+def _common_identity(told: list[dict[str, str] | SynthError]) -> dict[str, str]:
+    for identity in told:
+        if isinstance(identity, SynthError):
+            raise identity
+        if identity != told[0]:
+            raise EngineError(
+                f"The workers have different models: {told[0]} and {identity}.",
+                "Put the same files on every node.",
+            )
+    return dict(told[0])  # type: ignore[arg-type]
+
+
+def _died(name: str, error: Exception) -> EngineError:
+    brief = " ".join(str(error).split())[:160]
+    return EngineError(
+        f"{name} is gone ({brief}).",
+        "See the cluster's logs; lack of memory is the usual cause (lower --batch-size). "
+        "Run the same command again to go on.",
+    )
