@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -90,16 +91,21 @@ def _interval(
         return Interval(None, None, None)
     if len(arrays[0]) < 2:
         return Interval(value, None, None)
-    result = bootstrap(
-        arrays,
-        lambda *samples, axis=-1: statistic(*samples),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+    with warnings.catch_warnings():
+        # A resample may have teacher = floor; those without a value are left out below.
+        warnings.simplefilter("ignore")
+        result = bootstrap(
+            arrays,
+            lambda *samples, axis=-1: statistic(*samples),
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            confidence_level=LEVEL,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
     drawn = result.bootstrap_distribution[np.isfinite(result.bootstrap_distribution)]
+    if not drawn.size:
+        return Interval(value, None, None)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))

@@ -28,7 +28,7 @@ OWN_SCORE = "{:.3f}"
 def show(console: Console, metrics: dict[str, Any]) -> None:
     """Print the table of systems and, below it, the two figures that matter most."""
     table = Table(title=f"{metrics['n']} held-out inputs, 95 % intervals", title_justify="left")
-    table.add_column("")
+    table.add_column("", min_width=len("internalization"), overflow="fold")
     for name in metrics["systems"]:
         table.add_column(f"{name}\n{kind_of(name, metrics)}", justify="right")
     for label, *cells in table_rows(metrics):
