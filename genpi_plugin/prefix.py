@@ -63,7 +63,7 @@ class PrefixCache:
         if self._cache is None:
             return None
         if self._shared:
-            return share(self._cache)
+            return share(self._cache, self._model)
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(rows)
         return cache

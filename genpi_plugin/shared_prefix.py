@@ -33,16 +33,20 @@ TOLERANCE = 0.2
 class SharedPrefixLayer(DynamicLayer):
     """One layer's cache: `prefix` (one row, not touched) and what the rows of a batch add to it.
 
-    `update` gives back the rows' own keys only, with the prefix as their attribute `prefix`.
+    `update` gives back the rows' own keys only, with the prefix as their attribute `prefix`. Any
+    attention but the one here would leave the prefix out and not say so: that is an error.
     """
 
-    def __init__(self, prefix: DynamicLayer) -> None:
+    def __init__(self, prefix: DynamicLayer, config: Any) -> None:
         super().__init__()
         self.prefix = prefix
+        self.config = config
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.config._attn_implementation != NAME:
+            raise RuntimeError("A shared prefix is read inside `sharing(model)` only.")
         keys, values = super().update(key_states, value_states, *args, **kwargs)
         keys.prefix = self.prefix
         return keys, values
@@ -58,10 +62,11 @@ class UnknownAttentionError(NotImplementedError):
     """The model asks for something in its attention that is not done here."""
 
 
-def share(prefix: DynamicCache) -> DynamicCache:
-    """A cache for a batch of any size whose rows all begin with `prefix`, a cache of one row."""
+def share(prefix: DynamicCache, model: Any) -> DynamicCache:
+    """A cache for a batch of any size whose rows all begin with `prefix`, `model`'s of one row."""
     cache = DynamicCache()
-    cache.layers = [SharedPrefixLayer(layer) for layer in prefix.layers]
+    config = _base(model).config
+    cache.layers = [SharedPrefixLayer(layer, config) for layer in prefix.layers]
     return cache
 
 
@@ -107,7 +112,9 @@ def can_share(model: Any) -> bool:
         with sharing(model):
             if config._attn_implementation != NAME:
                 return False
-            output = model(input_ids=ids[:, 16:], past_key_values=share(prefix), use_cache=True)
+            output = model(
+                input_ids=ids[:, 16:], past_key_values=share(prefix, model), use_cache=True
+            )
     except UnknownAttentionError:
         return False
     error = (output.logits.float() - plain).norm()

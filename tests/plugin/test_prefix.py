@@ -102,3 +102,10 @@ def test_common_prefix():
     assert common_prefix([[1, 2, 3], [1, 2], [1, 2, 9]]) == [1, 2]
     assert common_prefix([[1], [2]]) == []
     assert common_prefix([]) == []
+
+
+def test_a_shared_prefix_outside_of_its_attention_is_an_error():
+    model = make_model()
+    prefix = PrefixCache(model, ROWS)
+    with pytest.raises(RuntimeError, match="inside `sharing"):
+        model(**prefix.inputs(ROWS))
