@@ -27,6 +27,7 @@ class Context:
         max_new_tokens: limit of an answer.
         progress: `progress(label, total)` gives a context manager, which gives `advance(n)`.
         seed: for everything drawn.
+        untouched: loads the base model once more, without any adapter.
     """
 
     data: HeldOut
@@ -38,6 +39,7 @@ class Context:
     max_new_tokens: int
     progress: Progress
     seed: int
+    untouched: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,18 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def load_base(cfg: Any) -> Any:
+    """The base model as `load_model` loads it, but for the adapter."""
+    from axolotl.loaders import ModelLoader, load_tokenizer
+    from axolotl.utils.dict import DictDefault
+
+    without = DictDefault({**cfg, "lora_model_dir": None})
+    with _quiet(logging.INFO):
+        loader = ModelLoader(without, load_tokenizer(without), inference=True, reference_model=True)
+        model, _ = loader.load()
+    return model.eval()
+
+
 def add_adapter(model: Any, name: str, adapter: Path) -> None:
     """Load a further adapter into the model, to be switched to by its name.
 

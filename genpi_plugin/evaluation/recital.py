@@ -11,6 +11,7 @@ from ..rows import prompt_text
 from . import intervals
 from .context import Context
 from .measure import Measured, Progress
+from .runs import longest_run
 from .scores import chrf
 from .subject import Subject
 
@@ -20,13 +21,18 @@ REASON_ROOM = 512
 
 @dataclass(frozen=True)
 class Recital:
-    """The prompt as the adapter wrote it out when asked as in training, and its chrF (0 to 100)."""
+    """The prompt as the adapter wrote it out when asked as in training.
+
+    `chrf` (0 to 100) is against the prompt; `longest_run` counts the words of the longest run that
+    both share.
+    """
 
     input: str
     prompt: str
     reason: str
     cut: bool
     chrf: float
+    longest_run: int
 
 
 def measure_recitals(context: Context, count: int) -> list[Recital] | None:
@@ -38,9 +44,14 @@ def measure_recitals(context: Context, count: int) -> list[Recital] | None:
 
 
 def summarize_recitals(recitals: list[Recital], seed: int) -> dict[str, Any]:
-    """chrF against the prompt, mean over the recitals."""
+    """chrF against the prompt and the longest run, means over the recitals."""
     chrfs = [recital.chrf for recital in recitals]
-    return {"chrf": intervals.mean(chrfs, seed).as_dict(), "n": len(recitals)}
+    runs = [float(recital.longest_run) for recital in recitals]
+    return {
+        "chrf": intervals.mean(chrfs, seed).as_dict(),
+        "longest_run": intervals.mean(runs, seed).as_dict(),
+        "n": len(recitals),
+    }
 
 
 def recite(
@@ -69,5 +80,10 @@ def recite(
     recitals = []
     for text, generated in zip(measured.inputs, told, strict=False):
         recited, reason = parse_answer(generated.text)
-        recitals.append(Recital(text, recited, reason, generated.cut, chrf(recited, prompt)))
+        recitals.append(
+            Recital(
+                text, recited, reason, generated.cut,
+                chrf(recited, prompt), longest_run(recited, prompt),
+            )
+        )  # fmt: skip
     return recitals

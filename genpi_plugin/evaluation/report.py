@@ -83,10 +83,34 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
         recited = metrics["recitation"]
         shown = _figure(recited["chrf"], "{:.1f}")
         lines.append(f"Recited prompt, chrF: {shown} ({recited['n']} recitals)")
+    lines += _elsewhere(metrics)
     lines.append(
         f"Request: {cost['request_tokens_with_prompt']:.0f} tokens with the prompt, "
         f"{cost['request_tokens_without_prompt']:.0f} without"
     )
+    return lines
+
+
+def _elsewhere(metrics: dict[str, Any]) -> list[str]:
+    """Of the first student: what else changed, and what attacks pull out."""
+    lines = []
+    if drift := metrics.get("drift"):
+        kl, changed = _figure(drift["kl_from_floor"], "{:.3f}"), _figure(drift["changed"], "{:.0%}")
+        lines.append(f"Other requests: KL(floor‖.) {kl} nats/token, answers changed: {changed}")
+        if drift["over_reach"]:
+            reach = _figure(drift["over_reach"], "{:.0%}")
+            lines.append(f"Other requests answered in the prompt's format: {reach}")
+        lines.append(drift["advice"])
+        if drift["off_identical"]:
+            lines.append(f"Adapter off: the base model's {drift['off_tokens']} tokens, each one")
+    if disclosure := metrics.get("disclosure"):
+        for name, figures in disclosure["systems"].items():
+            shown = _figure(figures["clauses"], "{:.0%}")
+            lines.append(
+                f"Clauses told to an attack, {name}: {shown}, to any of "
+                f"{disclosure['n_attacks']}: {len(figures['clauses_of_any'])} of "
+                f"{disclosure['n_clauses']}"
+            )
     return lines
 
 

@@ -93,7 +93,7 @@ def _measure_sections(
         teacher, floor = (lab.subject(system) for system in plan.systems[:2])
         students = [lab.subject(system) for system in plan.students]
         return Context(plan.data, teacher, floor, students, measured, plan.scores,
-                       settings.max_new_tokens, progress, settings.seed)  # fmt: skip
+                       settings.max_new_tokens, progress, settings.seed, lab.untouched)  # fmt: skip
 
     facts = {
         **lab.facts,

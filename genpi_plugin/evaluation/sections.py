@@ -5,6 +5,8 @@ from __future__ import annotations
 from .clauses import measure_clauses, summarize_clauses
 from .context import Section
 from .cost import cost_depends, measure_cost, summarize_cost
+from .disclosure import measure_disclosure, summarize_disclosure
+from .drift import measure_drift, summarize_drift
 from .recital import measure_recitals, summarize_recitals
 from .turns import measure_turns, summarize_turns
 
@@ -23,9 +25,17 @@ SECTIONS = [
         summarize_clauses,
         lambda options: options.clauses,
     ),
-    # Section("drift", lambda context, options: measure_drift(context, options.general),
-    #         summarize_drift, lambda options: options.general),
-    # Section("disclosure", lambda context, options: measure_disclosure(context, options.attacks),
-    #         summarize_disclosure, lambda options: options.attacks),
+    Section(
+        "drift",
+        lambda context, options: measure_drift(context, options.general),
+        summarize_drift,
+        lambda options: options.general,
+    ),
+    Section(
+        "disclosure",
+        lambda context, options: measure_disclosure(context, options.attacks, options.clauses),
+        summarize_disclosure,
+        lambda options: [options.attacks, options.clauses],
+    ),
     Section("cost", measure_cost, summarize_cost, cost_depends),
 ]

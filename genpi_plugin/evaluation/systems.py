@@ -15,7 +15,7 @@ from ..rows import Message
 from ..teacher import model_mark
 from .adapters import mark_of
 from .cache import Cache, core_mark
-from .load import add_adapter, load_model
+from .load import add_adapter, load_base, load_model
 from .measure import Measured, Progress, answer_all, follow, gather
 from .scores import Score
 from .subject import Generated, Subject
@@ -60,6 +60,10 @@ class Lab:
         if system.name not in self._subjects:
             self._subjects[system.name] = self._make(system)
         return self._subjects[system.name]
+
+    def untouched(self) -> Any:
+        """The base model loaded once more, without any adapter."""
+        return load_base(self.cfg)
 
     def _make(self, system: System) -> Subject:
         if self._loaded is None:

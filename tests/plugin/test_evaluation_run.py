@@ -402,3 +402,23 @@ def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
         for key in name.split("."):
             found = found[key]
         assert found["value"] == pytest.approx(expected, abs=1e-4), name
+
+
+def test_drift_and_disclosure_of_a_whole_evaluation(place, capsys):
+    """The base model is loaded once more, through axolotl, to hold the switched-off one to it."""
+    Path("general.txt").write_text("Hi\nWhat is the capital?\nTell me a joke\n")
+    others = tuple(s.name for s in SECTIONS if s.name not in ("drift", "disclosure"))
+    options = Options(general=Path("general.txt"))
+    zeros = settings(adapters=["adapters/zeros"], limit=2, skip=others, options=options)
+    metrics = evaluate(zeros)
+    drift = metrics["drift"]
+    assert drift["kl_from_floor"] == drift["changed"] == {"value": 0, "ci_low": 0, "ci_high": 0}
+    assert (drift["off_identical"], drift["off_largest_kl"]) == (True, 0.0)
+    told = metrics["disclosure"]["systems"]
+    assert told["student"] == told["floor"] != told["teacher"]
+    assert "Adapter off: the base model's" in capsys.readouterr().out
+    several = settings(adapters=["adapters/zeros", "adapters/a"], limit=2, skip=others,
+                       options=options)  # fmt: skip
+    students = evaluate(several)["drift"]["students"]
+    assert students["zeros"]["kl_from_floor"]["value"] == 0
+    assert students["a"]["kl_from_floor"]["value"] > 0
