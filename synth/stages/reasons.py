@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synth.engines.base import Message, Request
-from synth.filters import whole_answer
+from synth.errors import RowError
+from synth.filters import REFUSES, refuses, whole_answer
 from synth.rows import Row
 from synth.store import Generate
 from synth.taskfile import Task
@@ -35,7 +36,8 @@ async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
     """Fill in `reason`.
 
     Raises:
-        RowError: it is empty or cut by the token limit.
+        RowError: it is empty, cut by the token limit, shorter than `reasons.min_chars`, or a
+            refusal.
     """
     settings = task.config.reasons
     question = QUESTION.format(
@@ -47,4 +49,9 @@ async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
     turns = [Message("user", question)]
     messages = instructed(task.config.prompt_role, settings.system, turns)
     answer = await generator(Request(messages, settings.sampling, seed))
-    return replace(row, reason=whole_answer(answer, "reason", "reasons.max_tokens"))
+    reason = whole_answer(answer, "reason", "reasons.max_tokens")
+    if len(reason) < settings.min_chars:
+        raise RowError(f"reason shorter than {settings.min_chars} characters", f"It is: {reason!r}")
+    if "reasons" in task.config.reject_refusals and refuses(reason):
+        raise RowError(f"reason {REFUSES}", f"It is: {reason[:200]!r}")
+    return replace(row, reason=reason)
