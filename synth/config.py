@@ -199,7 +199,7 @@ class TaskConfig(Section):
     )
     reject_refusals: tuple[Refusing, ...] = Field(
         default=("inputs", "reasons", "conversations"),
-        description="where a text that refuses (\"As an AI language model, I can't ...\") is "
+        description='where a text that refuses ("As an AI language model, I can\'t ...") is '
         "dropped; add `outputs` for a teacher that must never refuse",
     )
     inputs: Inputs = Inputs()

@@ -24,8 +24,8 @@ REFUSAL = re.compile(
                | 'm \s (?:not \s able|unable) \s to) \s
       (?: assist (?: \s you)? \s with | help (?: \s you)? \s with \s (?:that|this|your \s request)
         | comply | fulfill? | (?:engage|participate) \s in
-        | (?:create|generate|write|provide) \s (?:an?y? \s)? (?:new \s|such \s|explicit \s|that \s|this \s)*
-          (?:content|examples?|requests?|material) )\b
+        | (?:create|generate|write|provide) \s (?:an?y? \s)?
+          (?:new \s|such \s|explicit \s|that \s|this \s)* (?:content|examples?|requests?|material) )\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -93,14 +93,10 @@ def agent_fault(answer: str, config: TaskConfig) -> str:
     return ""
 
 
-def copied_run(text: str, source: Sequence[str], count: int) -> str:
-    """The first `count` words in a row that `text` shares with one of the `source` texts.
-
-    Case, punctuation and white space don't count. "" if there is no such run.
-    """
-    words = _words(text)
-    known = {run for other in source for run in _runs(_words(other), count)}
-    return next((run for run in _runs(words, count) if run in known), "")
+def word_runs(text: str, count: int) -> list[str]:
+    """All `count` words in a row; case, punctuation and white space don't count."""
+    words = re.findall(r"\w+", text.casefold())
+    return [" ".join(words[at : at + count]) for at in range(len(words) - count + 1)]
 
 
 def plays_agent(
@@ -134,11 +130,3 @@ def environment_turns(prompt: Sequence[Message], text: str) -> list[str]:
 def folded(text: str) -> str:
     """The text with case and runs of white space folded: equal for duplicates."""
     return " ".join(text.casefold().split())
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
-
-
-def _runs(words: Sequence[str], count: int) -> list[str]:
-    return [" ".join(words[at : at + count]) for at in range(len(words) - count + 1)]

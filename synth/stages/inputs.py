@@ -16,7 +16,7 @@ from synth.config import Inputs
 from synth.dedup import KnownTexts
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RequestError, RowError, SynthError
-from synth.filters import CUT, EMPTY, LEAKS, REFUSES, copied_run, input_fault, refuses
+from synth.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, refuses, word_runs
 from synth.fingerprint import derived_seed
 from synth.rows import Rejection
 from synth.store import Generate
@@ -71,7 +71,9 @@ class _Known:
         self._wrap = wrap
         self._settings = task.config.inputs
         self._refusals = "inputs" in task.config.reject_refusals
-        self._prompt = [turn.content for turn in task.prompt]
+        count = self._settings.copied_words
+        runs = (word_runs(turn.content, count) for turn in task.prompt) if count else ()
+        self._prompt = frozenset(run for turn in runs for run in turn)
         self._texts = KnownTexts(self._settings.near_duplicate)
         for seed in self._settings.seeds:
             self._texts.add(seed, "a seed", wrap(seed))
@@ -80,10 +82,11 @@ class _Known:
         """Take a try's text in, or say why not: (reason, detail)."""
         if self._refusals and refuses(text):
             return REFUSES, ""
-        if self._settings.copied_words:
-            copied = copied_run(text, self._prompt, self._settings.copied_words)
-            if copied:
-                return LEAKS, f"the prompt has these words, too: {copied!r}"
+        copied = next(
+            (run for run in word_runs(text, self._settings.copied_words) if run in self._prompt), ""
+        )
+        if copied:
+            return LEAKS, f"the prompt has these words, too: {copied!r}"
         return self._texts.add(text, f"try {number}", self._wrap(text)) or (None, "")
 
 
