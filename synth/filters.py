@@ -25,7 +25,8 @@ REFUSAL = re.compile(
       (?: assist (?: \s you)? \s with | help (?: \s you)? \s with \s (?:that|this|your \s request)
         | comply | fulfill? | (?:engage|participate) \s in
         | (?:create|generate|write|provide) \s (?:an?y? \s)?
-          (?:new \s|such \s|explicit \s|that \s|this \s)* (?:content|examples?|requests?|material) )\b
+          (?:new \s|such \s|explicit \s|that \s|this \s)*
+          (?:content|examples?|requests?|material) )\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
