@@ -24,7 +24,7 @@ REFUSAL = re.compile(
                | 'm \s (?:not \s able|unable) \s to) \s
       (?: assist (?: \s you)? \s with | help (?: \s you)? \s with \s (?:that|this|your \s request)
         | comply | fulfill? | (?:engage|participate) \s in
-        | (?:create|generate|write|provide) \s (?:an?y? \s)?
+        | (?:create|generate|write|provide) \s (?:(?:an?|any) \s)?
           (?:new \s|such \s|explicit \s|that \s|this \s)*
           (?:content|examples?|requests?|material) )\b
     """,
