@@ -14,12 +14,14 @@ from typing import Any
 from synth.filters import folded
 
 SHINGLE = 5  # characters
+NEAR = 0.8  # similarity from which on two inputs of a dataset are near duplicates
 PERMUTATIONS = 64
 # Candidates are looked for this much below the threshold: hardly one is then missed.
 SLACK = 0.15
 # For whole inputs: shingles of more than this share of them are the application's form.
 COMMON = 0.2
 FEW = 20
+SAMPLE = 500  # inputs in which that is counted: enough to tell, and little memory
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -127,8 +129,9 @@ def groups(texts: Sequence[str], threshold: float) -> list[int]:
 def _own_pieces(texts: Sequence[str]) -> Callable[[str], frozenset[str]]:
     if len(texts) < FEW:
         return shingles
-    found = Counter(piece for text in texts for piece in shingles(text))
-    common = {piece for piece, count in found.items() if count > COMMON * len(texts)}
+    looked_at = texts[:SAMPLE]
+    found = Counter(piece for text in looked_at for piece in shingles(text))
+    common = {piece for piece, count in found.items() if count > COMMON * len(looked_at)}
     # A text without anything of its own is compared as a whole.
     return lambda text: shingles(text) - common or frozenset([folded(text)])
 
