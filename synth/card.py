@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from synth.summary import Summary, counted
+from synth.summary import Summary, counted, remarks
 
 CARD = """\
 ---
@@ -43,9 +43,10 @@ behaves as if the prompt were in the request (Generative Prompt Internalization,
 |---|---|---|---|
 {stages}
 
-Conversations ended by: {ends}. Floor outputs cut by the token limit, and kept: {floors_cut}.
-{formed}
-Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds every setting.
+{remarks}
+
+Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds every setting,
+`report.html` shows the figures and some rows, `run.json` says what it took.
 
 ## The command
 
@@ -80,7 +81,6 @@ def dataset_card(config: dict[str, Any], summary: Summary) -> str:
         for stage, done in summary.done.items()
         for rejected in [summary.rejected.get(stage) or type(summary.ends)()]
     )
-    formed = ", ".join(f"{name} {share:.1%}" for name, share in summary.well_formed.items())
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         name=task["name"],
@@ -88,9 +88,7 @@ def dataset_card(config: dict[str, Any], summary: Summary) -> str:
         counts=", ".join(f"{count} {split}" for split, count in summary.splits.items()) + ".",
         provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config)),
         stages=stages,
-        ends=counted(summary.ends),
-        floors_cut=summary.floors_cut,
-        formed=f"Answers with a well-formed action: {formed}.\n" if formed else "",
+        remarks="\n".join(f"- {line}" for line in remarks(summary)),
         command=config["run"]["command"],
     )
 

@@ -87,7 +87,8 @@ def test_run_makes_a_folder_that_explains_itself(tmp_path, server):
     assert "11 train, 1 test" in card
     assert not list(out.glob("**/*.tmp"))
     assert {path.name for path in out.iterdir()} == {
-        "README.md", "data", "rejected.jsonl", "run.log", "store.sqlite", "synth.yaml",
+        "README.md", "data", "rejected.jsonl", "report.html", "run.json", "run.log",
+        "store.sqlite", "synth.yaml",
     }  # fmt: skip
 
 
@@ -286,7 +287,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, server):
 
 def test_secrets_are_written_nowhere(tmp_path, server, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
-    url = server.url.replace("http://", "http://user:hidden@")
+    url = server.url.replace("http://", "http://user:hidden-word@")
     out = tmp_path / "out"
     arguments = ("run", write_task(tmp_path / "t"), "-o", out, "--model", "m",
                  "--base-url", url, "--api-key-env", "MY_KEY")  # fmt: skip
@@ -294,7 +295,7 @@ def test_secrets_are_written_nowhere(tmp_path, server, monkeypatch):
     for path in out.rglob("*"):
         if path.is_file():
             assert b"sk-very-secret" not in path.read_bytes()
-            assert b"hidden" not in path.read_bytes()
+            assert b"hidden-word" not in path.read_bytes()
     assert "MY_KEY" in (out / "synth.yaml").read_text()
 
 
