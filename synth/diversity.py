@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -74,12 +74,18 @@ def without_form(texts: Sequence[str]) -> list[str]:
     split = [text.split() for text in texts]
     if len(split) < 2:
         return list(texts)
-    begin = len(os.path.commonprefix(split))
+    begin = _in_common(split)
     rest = [words[begin:] for words in split]
-    end = len(os.path.commonprefix([words[::-1] for words in rest]))
+    end = _in_common([words[::-1] for words in rest])
     return [" ".join(words[: len(words) - end]) for words in rest]
 
 
 def lengths(sizes: Sequence[int]) -> Lengths:
     """The least, the median and the most of one size or more."""
     return Lengths(min(sizes), round(statistics.median(sizes)), max(sizes))
+
+
+def _in_common(texts: Sequence[Sequence[str]]) -> int:
+    """How many words all texts begin with."""
+    columns = zip(*texts, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))

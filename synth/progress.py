@@ -134,9 +134,7 @@ class Tally:
     def eta(self) -> float | None:
         """Seconds to go at the pace of the last while; None as long as a stage is unknown."""
         work = [
-            StageWork(
-                tally.done, tally.rejected.total() + tally.failed, tally.total.tokens_out
-            )
+            StageWork(tally.done, tally.rejected.total() + tally.failed, tally.total.tokens_out)
             for tally in self.stages.values()
         ]
         left, pace = tokens_to_go(self.total, work), self._pace.rate(self.clock())

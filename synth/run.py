@@ -138,7 +138,7 @@ def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
     """
 
     async def ask() -> tuple[int, int]:
-        async with _engines(settings) as models:
+        async with open_engines(settings) as models:
             question = (Message("user", "Hello."),)
             one = Sampling(max_tokens=1)
             teacher = await models.target.generate(
@@ -195,7 +195,7 @@ async def _make(
     for note in given.notes if given else ():
         log.warning(note)
     noted = noted or contextlib.nullcontext()
-    async with noted, _engines(settings) as models, shown(tally, console):
+    async with noted, open_engines(settings) as models, shown(tally, console):
         # Enough for each server, and for each of Ray's workers.
         workers = len(getattr(models.target, "workers", ()))
         places = max(len(settings.target.base_urls), workers, 1)
@@ -212,7 +212,7 @@ async def _make(
 
 
 @contextlib.asynccontextmanager
-async def _engines(settings: RunSettings) -> AsyncIterator[Models]:
+async def open_engines(settings: RunSettings) -> AsyncIterator[Models]:
     """Both engines, which are one where target and generator are the same model."""
     opened: list[Engine] = []
     try:

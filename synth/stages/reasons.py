@@ -40,6 +40,17 @@ async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
             refusal.
     """
     settings = task.config.reasons
+    answer = await generator(Request(reason_messages(row, task), settings.sampling, seed))
+    reason = whole_answer(answer, "reason", "reasons.max_tokens")
+    if len(reason) < settings.min_chars:
+        raise RowError(f"reason shorter than {settings.min_chars} characters", f"It is: {reason!r}")
+    if "reasons" in task.config.reject_refusals and refuses(reason):
+        raise RowError(f"reason {REFUSES}", f"It is: {reason[:200]!r}")
+    return replace(row, reason=reason)
+
+
+def reason_messages(row: Row, task: Task) -> tuple[Message, ...]:
+    """What the generator is asked for a row's reason."""
     question = QUESTION.format(
         prompt=prompt_text(row.prompt),
         input=row.input,
@@ -47,11 +58,4 @@ async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
         teacher=row.teacher_output,
     )
     turns = [Message("user", question)]
-    messages = instructed(task.config.prompt_role, settings.system, turns)
-    answer = await generator(Request(messages, settings.sampling, seed))
-    reason = whole_answer(answer, "reason", "reasons.max_tokens")
-    if len(reason) < settings.min_chars:
-        raise RowError(f"reason shorter than {settings.min_chars} characters", f"It is: {reason!r}")
-    if "reasons" in task.config.reject_refusals and refuses(reason):
-        raise RowError(f"reason {REFUSES}", f"It is: {reason[:200]!r}")
-    return replace(row, reason=reason)
+    return instructed(task.config.prompt_role, task.config.reasons.system, turns)

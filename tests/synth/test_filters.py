@@ -12,7 +12,9 @@ from tests.synth.test_conversations import counting, make_task_txt, talk, told
 from tests.synth.test_pipeline import make, texts
 
 WEB = r"Action:\s*(?P<action>(?:search|click)\[[^\]\n]+\])"
-PAGE = 'Observation:\n"Page 1 [SEP] B07 [SEP] Lamp [SEP] $20"\n\nAvailable Actions:\n{"clickables": []}'
+PAGE = (
+    'Observation:\n"Page 1 [SEP] B07 [SEP] Lamp [SEP] $2"\n\nAvailable Actions:\n{"clickables": 0}'
+)
 
 
 @pytest.mark.parametrize(
