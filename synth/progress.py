@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -153,7 +154,9 @@ class Tally:
 
     def table(self) -> Table:
         """The state as a table."""
-        table = Table(caption=self._below(), caption_justify="left")
+        table = Table(
+            caption=self._below(), caption_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0)
+        )
         table.add_column("stage", no_wrap=True)
         for title in ("done", "in flight", "rejected", "failed", "tokens in", "tokens out"):
             table.add_column(title, justify="right", no_wrap=True)
@@ -177,7 +180,7 @@ class Tally:
             parts.append(f"{found:,} answers from the store")
         if self.money is not None:
             parts.append(f"{self.money:.2f} spent")
-        left = "" if self.eta is None else f", about {duration(self.eta)} to go"
+        left = f", about {duration(self.eta)} to go" if self.eta else ""
         return ", ".join([*parts, f"{duration(self.seconds)} so far{left}"])
 
 
