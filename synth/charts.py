@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 BINS = 24
-WIDTH, HEIGHT, FOOT = 480, 120, 18
+WIDTH, HEIGHT, FOOT = 360, 120, 18
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def test_the_page_holds_the_figures_and_rows_of_the_dataset(made):
     rows = pq.read_table(made / TRAIN).to_pylist() + pq.read_table(made / TEST).to_pylist()
     rejected = [json.loads(line) for line in (made / "rejected.jsonl").read_text().splitlines()]
     assert f"<b>{len(rows)}</b> of 30 rows passed" in text
-    assert f"{len(rejected)} reason shorter than 20 characters" in text
+    assert f"{len(rejected)} × reason shorter than 20 characters" in text
     assert "A shop." in text
     assert text.count('<article class="card row">') == 6
     shown = [row for row in rows if row["id"] in text]
@@ -215,7 +215,8 @@ class Hub(ThreadingHTTPServer):
                         entry = json.loads(line)
                         if entry["key"] == "file":
                             hub.files[entry["value"]["path"]] = entry["value"]
-                    self.reply({"commitOid": "a" * 40, "commitUrl": f"http://{self.headers['Host']}/datasets/me/shop/commit/{'a' * 40}",
+                    url = f"http://{self.headers['Host']}/datasets/me/shop/commit/{'a' * 40}"
+                    self.reply({"commitOid": "a" * 40, "commitUrl": url,
                                 "success": True})  # fmt: skip
                 else:
                     self.reply({"warnings": [], "errors": []})
