@@ -377,7 +377,7 @@ def test_a_mistake_is_told_with_its_cure_and_without_a_traceback(
     assert cure in what_to_do
 
 
-@pytest.mark.parametrize("command", [None, "init", "validate", "preview", "run", "status"])
+@pytest.mark.parametrize("command", [None, *main.commands])
 def test_every_help_ends_with_examples_that_parse(command):
     printed = synth(*([command] if command else []), "--help")[1]
     examples = printed.partition("Examples:")[2].strip().splitlines()
