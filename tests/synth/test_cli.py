@@ -223,6 +223,17 @@ def test_moving_the_server_is_no_change(tmp_path, server):
         assert not other.requests
 
 
+def test_scores_and_description_are_no_change(tmp_path, server):
+    out = tmp_path / "out"
+    synth(*run_command(write_task(tmp_path / "t"), out, server))
+    asked = server.count
+    task = write_task(tmp_path / "t", scores={"a": {"pattern": "x"}}, description="A shop.")
+    code, printed = synth(*run_command(task, out, server))
+    assert code == 0, printed
+    assert server.count == asked
+    assert "pattern: x" in (out / "synth.yaml").read_text()
+
+
 def test_own_inputs_take_the_first_stage_s_place(tmp_path, server):
     path = tmp_path / "mine.jsonl"
     texts = [f"Obs:\n item {number}" for number in range(11)]
