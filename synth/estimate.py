@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 # Rows that a stage must have finished before its tokens per row are believed.
 ENOUGH = 3
+# How much of its conversation a row under way is taken to have had: the first rows to end are those
+# with short conversations, and tokens are counted when an answer is whole.
+UNDER_WAY = 0.25
 # The pace is that of the last minute, or of the last third of the run where that is longer.
 WINDOW = 60.0
 
@@ -25,8 +28,8 @@ def tokens_to_go(total: int, stages: Sequence[StageWork]) -> int | None:
     """Tokens that are yet to be written, before `total` rows have gone through all stages.
 
     The first stage goes on until `total` texts have passed; each later one sees the rows that
-    passed the second (the last two run side by side). A row under way counts as half a row: the
-    first rows to end are the short ones, and counting the ended alone would promise too much.
+    passed the second (the last two run side by side). A row under way counts as a part of a row in
+    the last stage, where it may have had some of its answers, and as none in the others.
 
     Returns:
         None as long as some stage has seen too few rows.
@@ -42,7 +45,8 @@ def tokens_to_go(total: int, stages: Sequence[StageWork]) -> int | None:
             reached = stage.passed
             continue
         under_way = max(reached - seen, 0)
-        per_row = stage.tokens / (seen + under_way / 2)
+        part = UNDER_WAY if place == len(stages) - 1 else 0.0
+        per_row = stage.tokens / (seen + part * under_way)
         left += max(per_row * reach - stage.tokens, 0)
         if place == 1:
             reach *= stage.passed / seen
