@@ -37,7 +37,8 @@ def tokens_to_go(total: int, stages: Sequence[StageWork]) -> int | None:
     left = 0.0
     reach, reached = float(total), total
     for place, stage in enumerate(stages):
-        seen = stage.passed + stage.lost
+        # A row that is lost for its reason has had its conversation by then.
+        seen = stage.passed + stage.lost + (stages[2].lost if place == 3 else 0)
         if stage.passed < min(ENOUGH, total):
             return None
         if place == 0:

@@ -69,6 +69,9 @@ async def conversations(
         if fault:
             end = f"agent turn {fault}"
             break
+        if folded(answer) == folded(turns[-1].content):
+            end = "agent repeats itself"
+            break
         exchange = (folded(turn), folded(answer))
         if exchange in exchanges:
             end = "agent and environment repeat themselves"

@@ -196,6 +196,15 @@ def test_an_environment_out_of_its_part_ends_the_conversation_before_it(tmp_path
     assert row.conversation_end == end
 
 
+def test_an_agent_that_says_the_same_again_ends_the_conversation(tmp_path):
+    task = make_task(tmp_path, conversations={"max_turns": 9})
+    row, _, _ = talk(task, lambda m, s: "Act  3" if len(m) > 4 else "act 3", counting("page"))
+    assert told(row.conversation) == [
+        ("assistant", "act 2"), ("user", "page 1"), ("assistant", "act 3"),
+    ]  # fmt: skip
+    assert row.conversation_end == "agent repeats itself"
+
+
 def test_a_circle_is_left_at_its_second_round(tmp_path):
     """Pages alternate, the agent answers each as before: only the first round is kept."""
     task = make_task(tmp_path, conversations={"max_turns": 9})

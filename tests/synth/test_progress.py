@@ -84,6 +84,9 @@ def test_tokens_to_go_by_hand():
     # reasons 10 a row, conversations 65 for three and a quarter.
     assert tokens_to_go(10, stages) == (50 + 100 + (8 * 10 - 30) + (8 * 20 - 65))
     assert tokens_to_go(3, [StageWork(3, 0, 30)] * 4) == 0
+    # Nothing is to come when the reasons of two rows were rejected and all others are done.
+    ended = [StageWork(9, 1, 90), StageWork(9, 0, 90), StageWork(7, 2, 90), StageWork(7, 0, 90)]
+    assert tokens_to_go(9, ended) == 0
 
 
 def test_a_resumed_run_s_stored_answers_count_for_size_but_not_for_pace():
