@@ -56,12 +56,15 @@ Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds 
 """
 
 
-def dataset_card(config: dict[str, Any], summary: Summary) -> str:
+def dataset_card(
+    config: dict[str, Any], summary: Summary, models: dict[str, dict[str, str]]
+) -> str:
     """The text of README.md; the front matter tells `datasets` which files are the data.
 
     Args:
         config: what is in synth.yaml.
         summary: the run's counts.
+        models: by role ("target", "generator"), what the engine knows its model by.
     """
     task = config["task"]
     front = {
@@ -86,19 +89,22 @@ def dataset_card(config: dict[str, Any], summary: Summary) -> str:
         name=task["name"],
         description=f"{task['description']}\n\n" if task["description"] else "",
         counts=", ".join(f"{count} {split}" for split, count in summary.splits.items()) + ".",
-        provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config)),
+        provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config, models)),
         stages=stages,
         remarks="\n".join(f"- {line}" for line in remarks(summary)),
         command=config["run"]["command"],
     )
 
 
-def _provenance(config: dict[str, Any]) -> list[tuple[str, str]]:
+def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
     task = config["task"]
     lines = [
         ("prompt", f"`{config['prompt']['id']}`, SHA-256 `{config['prompt']['sha256']}`"),
-        ("target (floor and teacher)", _model(config["target"])),
-        ("generator (inputs, reasons, environment)", _model(config["generator"])),
+        ("target (floor and teacher)", _model(config["target"], models["target"])),
+        (
+            "generator (inputs, reasons, environment)",
+            _model(config["generator"], models["generator"]),
+        ),
     ]
     for stage in ("inputs", "outputs", "reasons", "conversations"):
         settings = task[stage]
@@ -118,5 +124,6 @@ def _provenance(config: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _model(described: dict[str, Any]) -> str:
-    return f"`{described['model']}` ({described['engine']})"
+def _model(described: dict[str, Any], identity: dict[str, str]) -> str:
+    known = "".join(f", {name} `{value}`" for name, value in identity.items() if name != "model")
+    return f"`{described['model']}` ({described['engine']}){known}"

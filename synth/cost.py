@@ -33,7 +33,7 @@ def read_cost(folder: Path) -> dict[str, Any]:
         raise SynthError(f"{path} can't be read: {error}", "Delete it.") from None
 
 
-def cost_record(tally: Tally, earlier: dict[str, Any], models: dict[str, str]) -> dict[str, Any]:
+def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     """The content of run.json.
 
     `stages` counts every answer that the dataset is made from, whichever run asked for it, so it
@@ -43,7 +43,6 @@ def cost_record(tally: Tally, earlier: dict[str, Any], models: dict[str, str]) -
     Args:
         tally: this run's counts.
         earlier: run.json as it was before this run.
-        models: the names of target and generator.
     """
     stages = {
         stage: {
@@ -66,7 +65,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any], models: dict[str, str]) -
         "runs": earlier.get("runs", 0) + 1,
         "seconds": round(earlier.get("seconds", 0.0) + tally.seconds, 1),
         "rows": tally.stages["conversations"].done,
-        "models": models,
+        "models": tally.models,
         "tokens_in": sum(both[0] for both in totals.values()),
         "tokens_out": sum(both[1] for both in totals.values()),
         "stages": stages,
@@ -76,12 +75,12 @@ def cost_record(tally: Tally, earlier: dict[str, Any], models: dict[str, str]) -
 
 
 @contextlib.asynccontextmanager
-async def recorded(tally: Tally, folder: Path, models: dict[str, str]) -> AsyncIterator[None]:
+async def recorded(tally: Tally, folder: Path) -> AsyncIterator[None]:
     """Keep run.json up to date while the body runs, and `finished` when it came to its end."""
     earlier = read_cost(folder)
 
     def write(finished: bool) -> None:
-        record = cost_record(tally, earlier, models) | {"finished": finished}
+        record = cost_record(tally, earlier) | {"finished": finished}
         replace_text(folder / COST, json.dumps(record, indent=2) + "\n")
 
     async def keep() -> None:

@@ -81,6 +81,7 @@ class Tally:
         default_factory=lambda: {stage: StageTally() for stage in STAGES}
     )
     ends: Counter[str] = field(default_factory=Counter)
+    models: dict[str, dict[str, str]] = field(default_factory=dict)  # role -> engine's identity
     clock: Callable[[], float] = time.monotonic
     started: float = field(init=False)
 

@@ -81,8 +81,7 @@ def run(
         write_config(folder, config)
         log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
         tally = Tally(task.config.inputs.count, settings.prices)
-        names = {"target": settings.target.model, "generator": settings.generator.model}
-        noted = recorded(tally, folder, names)
+        noted = recorded(tally, folder)
         try:
             asyncio.run(_make(task, settings, store, tally, given, console, noted))
         except SynthError as error:
@@ -96,7 +95,7 @@ def run(
         export_rejections(store, folder / "rejected.jsonl")
         summary = summarize(task, store, splits)
         summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
-        replace_text(folder / "README.md", dataset_card(config, summary))
+        replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
         page = report_page(config, store, splits, read_cost(folder))
         replace_text(folder / REPORT, page)
         log.info("done in %s: %s", duration(tally.seconds), tally.line())
@@ -196,6 +195,10 @@ async def _make(
         log.warning(note)
     noted = noted or contextlib.nullcontext()
     async with noted, open_engines(settings) as models, shown(tally, console):
+        tally.models = {
+            "target": models.target.identity,
+            "generator": models.generator.identity,
+        }
         # Enough for each server, and for each of Ray's workers.
         workers = len(getattr(models.target, "workers", ()))
         places = max(len(settings.target.base_urls), workers, 1)

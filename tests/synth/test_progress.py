@@ -121,7 +121,7 @@ def test_run_json_counts_every_answer_and_adds_up_the_time():
     tally.heard("outputs", Answer("x", "stop", 10, 5), True, role="target")
     tally.heard("reasons", Answer("x", "stop", 20, 7), False, role="generator")
     now[0] = 3.0
-    record = cost_record(tally, {"runs": 2, "seconds": 40.0}, {"target": "a", "generator": "b"})
+    record = cost_record(tally, {"runs": 2, "seconds": 40.0})
     assert record["stages"]["outputs"] == {
         "target": {"answers": 1, "tokens_in": 10, "tokens_out": 5}
     }

@@ -101,6 +101,7 @@ def test_report_writes_the_page_anew(made):
 def test_run_json_holds_what_the_server_counted(made):
     record = json.loads((made / "run.json").read_text())
     assert record["finished"] is True
+    assert record["models"] == {"target": {"model": "m"}, "generator": {"model": "m"}}
     assert record["runs"] == 1
     assert set(record["stages"]["conversations"]) == {"target", "generator"}
     by_stage = [role for stage in record["stages"].values() for role in stage.values()]
