@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from synth.summary import Summary, counted
+from synth.summary import Summary, counted, remarks
 
 CARD = """\
 ---
@@ -43,9 +43,10 @@ behaves as if the prompt were in the request (Generative Prompt Internalization,
 |---|---|---|---|
 {stages}
 
-Conversations ended by: {ends}. Floor outputs cut by the token limit, and kept: {floors_cut}.
-{formed}
-Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds every setting.
+{remarks}
+
+Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds every setting,
+`report.html` shows the figures and some rows, `run.json` says what it took.
 
 ## The command
 
@@ -55,12 +56,15 @@ Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds 
 """
 
 
-def dataset_card(config: dict[str, Any], summary: Summary) -> str:
+def dataset_card(
+    config: dict[str, Any], summary: Summary, models: dict[str, dict[str, str]]
+) -> str:
     """The text of README.md; the front matter tells `datasets` which files are the data.
 
     Args:
         config: what is in synth.yaml.
         summary: the run's counts.
+        models: by role ("target", "generator"), what the engine knows its model by.
     """
     task = config["task"]
     front = {
@@ -80,27 +84,27 @@ def dataset_card(config: dict[str, Any], summary: Summary) -> str:
         for stage, done in summary.done.items()
         for rejected in [summary.rejected.get(stage) or type(summary.ends)()]
     )
-    formed = ", ".join(f"{name} {share:.1%}" for name, share in summary.well_formed.items())
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         name=task["name"],
         description=f"{task['description']}\n\n" if task["description"] else "",
         counts=", ".join(f"{count} {split}" for split, count in summary.splits.items()) + ".",
-        provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config)),
+        provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config, models)),
         stages=stages,
-        ends=counted(summary.ends),
-        floors_cut=summary.floors_cut,
-        formed=f"Answers with a well-formed action: {formed}.\n" if formed else "",
+        remarks="\n".join(f"- {line}" for line in remarks(summary)),
         command=config["run"]["command"],
     )
 
 
-def _provenance(config: dict[str, Any]) -> list[tuple[str, str]]:
+def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
     task = config["task"]
     lines = [
         ("prompt", f"`{config['prompt']['id']}`, SHA-256 `{config['prompt']['sha256']}`"),
-        ("target (floor and teacher)", _model(config["target"])),
-        ("generator (inputs, reasons, environment)", _model(config["generator"])),
+        ("target (floor and teacher)", _model(config["target"], models["target"])),
+        (
+            "generator (inputs, reasons, environment)",
+            _model(config["generator"], models["generator"]),
+        ),
     ]
     for stage in ("inputs", "outputs", "reasons", "conversations"):
         settings = task[stage]
@@ -120,5 +124,6 @@ def _provenance(config: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _model(described: dict[str, Any]) -> str:
-    return f"`{described['model']}` ({described['engine']})"
+def _model(described: dict[str, Any], identity: dict[str, str]) -> str:
+    known = "".join(f", {name} `{value}`" for name, value in identity.items() if name != "model")
+    return f"`{described['model']}` ({described['engine']}){known}"

@@ -14,10 +14,12 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 
+from synth.cli_folder import FOLDER_COMMANDS
 from synth.errors import SynthError
 from synth.options import (
     FAILURE_OPTION,
     MODEL_OPTIONS,
+    PRICE_OPTIONS,
     PROGRAM,
     RAY_OPTIONS,
     TASK_OPTIONS,
@@ -25,6 +27,7 @@ from synth.options import (
 )
 
 ARGUMENTS = "synth.arguments"
+PRICES = ("price_in", "price_out", "generator_price_in", "generator_price_out")
 
 
 class Commands(click.Group):
@@ -65,7 +68,9 @@ def main() -> None:
 main.epilog = examples(
     "init my-task --prompt my_prompt.md",
     "preview webshop --model HuggingFaceTB/SmolLM2-135M-Instruct",
+    "preflight webshop --model HuggingFaceTB/SmolLM2-135M-Instruct",
     "run webshop --model meta-llama/Meta-Llama-3-8B-Instruct -o data/webshop",
+    "push data/webshop --repo my-name/webshop --dry-run",
 )
 
 
@@ -178,6 +183,7 @@ def preview(
 @click.option("--test-share", type=float, help="Share of rows held out. [default: split.test]")
 @RAY_OPTIONS
 @FAILURE_OPTION
+@PRICE_OPTIONS
 @click.option("--resume", type=click.Choice(["same", "changed"]), default="same",
               show_default=True,
               help="Whether an earlier run in the folder may have had other settings.")  # fmt: skip
@@ -225,13 +231,48 @@ def run(
     console.print(next_step(loaded, folder), markup=False, highlight=False)
 
 
-@main.command(epilog=examples("status data/webshop"))
-@click.argument("folder", type=click.Path(path_type=Path))
-def status(folder: Path) -> None:
-    """Tell how far the run in a folder is."""
-    from synth.show import print_status
+@main.command(
+    epilog=examples(
+        "preflight webshop --model HuggingFaceTB/SmolLM2-135M-Instruct",
+        "preflight my-task/ --model my-model --base-url http://localhost:8000/v1 -n 30",
+    )
+)
+@click.argument("task")
+@MODEL_OPTIONS
+@TASK_OPTIONS
+@PRICE_OPTIONS
+@click.option("-n", "--count", default=20, show_default=True, type=click.IntRange(1),
+              help="How many inputs to look at.")  # fmt: skip
+def preflight(
+    task: str,
+    count: int,
+    inputs_file: Path | None,
+    seed: int,
+    max_turns: int | None,
+    sets: tuple[str, ...],
+    **models: Any,
+) -> None:
+    """Look, from a few inputs, whether a long run is worth its money; nothing is kept.
 
-    print_status(folder, _stdout())
+    Does the prompt change the answers, does the chat template give an answer the same tokens
+    with and without the prompt, do prompt and reason fit the model, what will the run cost? Ends
+    with exit code 0 when nothing speaks against the run, and with 3 when something does.
+    """
+    from synth.preflight import look, print_preflight
+
+    loaded = _load(task, sets, None, max_turns, None, None)
+    settings = _settings(models, seed, inputs_file)
+    _log_to(_stderr())
+    try:
+        found = look(loaded, settings, count, _stderr())
+    except KeyboardInterrupt:
+        _interrupted("")
+    print_preflight(found, _stdout())
+    sys.exit(0 if found.go else 3)
+
+
+for _command in FOLDER_COMMANDS:
+    main.add_command(_command)
 
 
 def _load(
@@ -265,6 +306,7 @@ def _settings(
     command: str = "",
 ) -> Any:
     from synth.models import model_specs, without_login
+    from synth.prices import Prices
     from synth.run import RunSettings
 
     target, generator = model_specs(**models)
@@ -278,6 +320,7 @@ def _settings(
         models["concurrency"],
         models["batch_size"],
         command,
+        prices=Prices(*(models.get(name) for name in PRICES)),
     )
 
 

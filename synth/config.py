@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from synth.engines.base import Sampling
 from synth.errors import TaskError
@@ -36,6 +36,7 @@ def _template(template: str) -> str:
 
 Regex = Annotated[str, AfterValidator(_regex)]
 Text = Annotated[str, Field(min_length=1)]
+Refusing = Literal["inputs", "outputs", "reasons", "conversations"]
 
 
 class Section(BaseModel):
@@ -78,6 +79,18 @@ class Inputs(Sampled):
     )
     min_chars: int = Field(default=8, ge=1, description="a shorter text is malformed")
     max_chars: int = Field(default=4000, ge=1, description="a longer text is malformed")
+    near_duplicate: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="a text as similar as this to an earlier one or a seed (Jaccard, runs of 5 "
+        "characters) is a near duplicate; 1 rejects equal ones only",
+    )
+    copied_words: int = Field(
+        default=12,
+        ge=0,
+        description="a text with so many words in a row out of the prompt leaks it; 0 allows it",
+    )
     max_tries: int = Field(default=10, ge=1, description="give up after count * max_tries tries")
     temperature: float = Field(default=1.0, ge=0, le=5, description="high, for variety")
     top_p: float = Field(
@@ -89,6 +102,12 @@ class Inputs(Sampled):
 class Outputs(Sampled):
     """How the floor and the teacher answer, in the first turn and in all later ones."""
 
+    require_action: bool = Field(
+        default=False,
+        description="reject a row whose teacher answer holds no well-formed action, and end a "
+        "conversation before such a turn (needs `action_pattern`)",
+    )
+
 
 class Reasons(Sampled):
     """How the difference between the two answers is explained."""
@@ -96,6 +115,7 @@ class Reasons(Sampled):
     temperature: float = Field(default=0.7, ge=0, le=5, description="the paper's")
     top_p: float = Field(default=0.9, gt=0, le=1, description="the paper's")
     max_tokens: int = Field(default=512, ge=1, description="a reason cut here is rejected")
+    min_chars: int = Field(default=20, ge=1, description="a shorter reason is rejected")
     system: Text = Field(default=REASON_SYSTEM, description="the instruction")
 
 
@@ -120,12 +140,40 @@ class Conversations(Sampled):
     end_pattern: Regex | None = Field(
         default=None, description="an assistant turn in which this is found ends the conversation"
     )
+    pattern: Regex | None = Field(
+        default=None,
+        description="what an environment turn must contain; one without it ends the conversation "
+        "before it",
+    )
+    require_end: bool = Field(
+        default=False,
+        description="reject a row whose conversation comes to no end of its own (end marker or "
+        "end pattern)",
+    )
 
 
 class Split(Section):
     """How the rows are divided."""
 
     test: float = Field(default=0.1, ge=0, lt=1, description="share of rows held out")
+
+
+class Score(Section):
+    """A score of the evaluation, 0 or 1 for an answer: one of three kinds."""
+
+    pattern: Regex | None = Field(default=None, description="found in the answer")
+    json_schema: dict[str, Any] | None = Field(
+        default=None, description="the answer is JSON that this schema takes"
+    )
+    python: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
+        default=None, description="`module:function`, called with answer and teacher's answer"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Score:
+        if sum(kind is not None for kind in (self.pattern, self.json_schema, self.python)) != 1:
+            raise ValueError("give one of pattern, json_schema and python")
+        return self
 
 
 class TaskConfig(Section):
@@ -144,8 +192,26 @@ class TaskConfig(Section):
         description="what a well-formed answer contains; the group `action`, or the whole match, "
         "is the action that is compared",
     )
+    scores: dict[str, Score] = Field(
+        default={},
+        description="scores of your own for the evaluation, by name: `{pattern: ...}`, "
+        "`{json_schema: {...}}` or `{python: module:function}`",
+    )
+    reject_refusals: tuple[Refusing, ...] = Field(
+        default=("inputs", "reasons", "conversations"),
+        description='where a text that refuses ("As an AI language model, I can\'t ...") is '
+        "dropped; add `outputs` for a teacher that must never refuse",
+    )
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
     reasons: Reasons = Reasons()
     conversations: Conversations = Conversations()
     split: Split = Split()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> TaskConfig:
+        if self.outputs.require_action and self.action_pattern is None:
+            raise ValueError("outputs.require_action needs an action_pattern")
+        if self.conversations.require_end and self.conversations.max_turns == 1:
+            raise ValueError("conversations.require_end goes with a max_turns above 1")
+        return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synth.dedup import NEAR, groups
 from synth.folder import replace_file, replace_text
 from synth.rows import Row, to_record
 from synth.store import Store
@@ -29,32 +31,64 @@ SCHEMA = pa.schema(
         ("conversation", TURNS),
     ]
 )
+log = logging.getLogger("synth")
 GROUP = 500  # rows in memory at once
 
 
-def split_ids(ids: Sequence[str], share: float, seed: int) -> set[str]:
+def split_ids(
+    ids: Sequence[str], share: float, seed: int, groups: Sequence[int] | None = None
+) -> set[str]:
     """The ids of the test rows: the first `share` of an order that hashes and `seed` give.
 
-    At least one of ten or more rows when `share` is above 0, and never all of them.
+    At least one of ten or more rows when `share` is above 0, and never all of them. Rows of one
+    group go together: a group that no longer fits among the test rows is left to the others.
+
+    Args:
+        ids: of all rows.
+        share: of the rows that are held out.
+        seed: of the order.
+        groups: a number for each row, the same for rows that must not be parted.
     """
     count = round(len(ids) * share)
     if share > 0 and len(ids) >= 10:
         count = max(count, 1)
     count = min(count, max(len(ids) - 1, 0))
-    ordered = sorted(ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
-    return set(ordered[:count])
+    members: dict[int, list[str]] = {}
+    for name, group in zip(ids, groups or range(len(ids)), strict=True):
+        members.setdefault(group, []).append(name)
+
+    def place(names: list[str]) -> str:
+        return min(hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names)
+
+    test: set[str] = set()
+    for names in sorted(members.values(), key=place):
+        if len(test) + len(names) <= count:
+            test.update(names)
+    return test
 
 
 def export_rows(store: Store, folder: Path, share: float, seed: int) -> dict[str, int]:
     """Write `data/{train,test}-00000-of-00001.parquet`, in order of position.
+
+    Inputs that are near duplicates of each other are never parted by the split.
 
     Returns:
         The number of rows of each split; one without rows has no file.
     """
     data = folder / "data"
     data.mkdir(exist_ok=True)
-    ids = store.row_ids()
-    test = split_ids(ids, share, seed)
+    ids, inputs = [], []
+    for row in store.rows():
+        ids.append(row.id)
+        inputs.append(row.input)
+    together = groups(inputs, NEAR) if share else None
+    test = split_ids(ids, share, seed, together)
+    wanted = len(split_ids(ids, share, seed))
+    if len(test) < wanted:
+        log.warning(
+            "%d of %d test rows: the other inputs have too many near duplicates, which must stay "
+            "on one side of the split.", len(test), wanted
+        )  # fmt: skip
     counts = {"train": len(ids) - len(test), "test": len(test)}
     for split, count in counts.items():
         path = data / f"{split}-00000-of-00001.parquet"

@@ -21,6 +21,8 @@ HEADER = """\
 # What this folder's dataset is made from and with, written by `python -m synth run`.
 # Everything but `run:` determines the rows; a run that differs there is refused.
 """
+# How it was run, what it is called, and what the evaluation alone reads: no row depends on it.
+NO_CHANGE = ("run.", "task.scores", "task.description")
 
 
 @contextlib.contextmanager
@@ -126,12 +128,12 @@ def check_same(folder: Path, config: dict[str, Any]) -> None:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Each key whose value differs, as `key: old -> new`; `run` is not compared."""
+    """Each key whose value differs, as `key: old -> new`, but those of `NO_CHANGE`."""
     before, after = _flat(old), _flat(new)
     return [
         f"{key}: {_brief(before.get(key))} -> {_brief(after.get(key))}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith("run.")
+        if before.get(key) != after.get(key) and not key.startswith(NO_CHANGE)
     ]
 
 

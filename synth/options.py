@@ -83,3 +83,13 @@ RAY_OPTIONS = options_of(
                  help="How many workers, each with an engine. [default: one for each GPU, or for "
                  "each node without]"),
 )  # fmt: skip
+PRICE_OPTIONS = options_of(
+    click.option("--price-in", type=click.FloatRange(0), metavar="PRICE",
+                 help="Of a million tokens that the target reads: the run shows what it costs."),
+    click.option("--price-out", type=click.FloatRange(0), metavar="PRICE",
+                 help="Of a million tokens that it writes."),
+    click.option("--generator-price-in", type=click.FloatRange(0), metavar="PRICE",
+                 help="[default: the target's]"),
+    click.option("--generator-price-out", type=click.FloatRange(0), metavar="PRICE",
+                 help="[default: the target's]"),
+)  # fmt: skip

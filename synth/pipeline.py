@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from synth.engines.base import Engine
 from synth.errors import RequestError, RowError, SynthError
@@ -57,10 +58,15 @@ class _Run:
         self._last_failure: RequestError | None = None
 
     def target(self, stage: str) -> Generate:
-        return cached(self._models.target, self.store, stage, self.tally.heard)
+        return self._asking("target", stage)
 
     def generator(self, stage: str) -> Generate:
-        return cached(self._models.generator, self.store, stage, self.tally.heard)
+        return self._asking("generator", stage)
+
+    def _asking(self, role: str, stage: str) -> Generate:
+        engine = self._models.target if role == "target" else self._models.generator
+        heard = partial(self.tally.heard, role=role)
+        return self.tally.watched(stage, cached(engine, self.store, stage, heard))
 
     def reject(self, rejection: Rejection) -> None:
         self.store.add_rejection(rejection)

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import platform
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from synth.card import dataset_card
+from synth.cost import read_cost, recorded
 from synth.engines.base import Engine, Message, Request, Sampling
 from synth.errors import SynthError
 from synth.export import export_rejections, export_rows
@@ -33,7 +34,9 @@ from synth.inputs_file import GivenInputs, read_inputs
 from synth.limits import FAILURE_RATE
 from synth.models import ModelSpec, open_engine
 from synth.pipeline import IN_FLIGHT, Models, synthesize
+from synth.prices import Prices
 from synth.progress import Tally, duration, shown
+from synth.report import REPORT, report_page
 from synth.rows import Rejection, Row
 from synth.store import Store
 from synth.summary import Summary, summarize
@@ -57,6 +60,7 @@ class RunSettings:
     max_failure_rate: float = FAILURE_RATE
     ray: str | None = None
     ray_workers: int | None = None
+    prices: Prices = field(default_factory=Prices)
 
 
 def run(
@@ -76,9 +80,10 @@ def run(
             check_same(folder, config)
         write_config(folder, config)
         log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
-        tally = Tally(task.config.inputs.count)
+        tally = Tally(task.config.inputs.count, settings.prices)
+        noted = recorded(tally, folder)
         try:
-            asyncio.run(_make(task, settings, store, tally, given, console))
+            asyncio.run(_make(task, settings, store, tally, given, console, noted))
         except SynthError as error:
             log.info("so far: %s", tally.line())
             log.error("stopped: %s", error)
@@ -90,7 +95,9 @@ def run(
         export_rejections(store, folder / "rejected.jsonl")
         summary = summarize(task, store, splits)
         summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
-        replace_text(folder / "README.md", dataset_card(config, summary))
+        replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
+        page = report_page(config, store, splits, read_cost(folder))
+        replace_text(folder / REPORT, page)
         log.info("done in %s: %s", duration(tally.seconds), tally.line())
         return summary
 
@@ -109,7 +116,7 @@ def preview(
     """
     given = _given(task, settings)
     with contextlib.closing(Store(":memory:")) as store:
-        tally = Tally(task.config.inputs.count)
+        tally = Tally(task.config.inputs.count, settings.prices)
         try:
             asyncio.run(_make(task, settings, store, tally, given, console))
         finally:
@@ -130,7 +137,7 @@ def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
     """
 
     async def ask() -> tuple[int, int]:
-        async with _engines(settings) as models:
+        async with open_engines(settings) as models:
             question = (Message("user", "Hello."),)
             one = Sampling(max_tokens=1)
             teacher = await models.target.generate(
@@ -182,10 +189,16 @@ async def _make(
     tally: Tally,
     given: GivenInputs | None,
     console: Console,
+    noted: contextlib.AbstractAsyncContextManager[None] | None = None,
 ) -> None:
     for note in given.notes if given else ():
         log.warning(note)
-    async with _engines(settings) as models, shown(tally, console):
+    noted = noted or contextlib.nullcontext()
+    async with noted, open_engines(settings) as models, shown(tally, console):
+        tally.models = {
+            "target": models.target.identity,
+            "generator": models.generator.identity,
+        }
         # Enough for each server, and for each of Ray's workers.
         workers = len(getattr(models.target, "workers", ()))
         places = max(len(settings.target.base_urls), workers, 1)
@@ -202,7 +215,7 @@ async def _make(
 
 
 @contextlib.asynccontextmanager
-async def _engines(settings: RunSettings) -> AsyncIterator[Models]:
+async def open_engines(settings: RunSettings) -> AsyncIterator[Models]:
     """Both engines, which are one where target and generator are the same model."""
     opened: list[Engine] = []
     try:

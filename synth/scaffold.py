@@ -27,6 +27,17 @@ prompt_role: system
 #   'Action:\\s*(?P<action>\\w+\\[[^\\]]*\\])'
 action_pattern: null
 
+# Scores of your own for the evaluation, by name. Three kinds:
+#   scores:
+#     short: {{pattern: '^.{{1,200}}$'}}
+#     form: {{json_schema: {{type: object, required: [action]}}}}
+#     mine: {{python: my_scores:politeness}}
+scores: {{}}
+
+# Where a text that refuses ("As an AI language model, I can't ...") is dropped. Add `outputs` for
+# an agent that must never refuse.
+reject_refusals: [inputs, reasons, conversations]
+
 # Stage 1: the generator writes new inputs.
 inputs:
   count: 1000                    # how many distinct inputs to make; -n replaces it
@@ -38,6 +49,8 @@ inputs:
   pattern: null                  # regular expression that the whole generated text must match
   min_chars: 8                   # a shorter text is malformed
   max_chars: 4000                # a longer one, too
+  near_duplicate: 0.8            # a text as similar as this to an earlier one is left out; 1: equal
+  copied_words: 12               # a text with so many words in a row out of the prompt leaks it
   max_tries: 10                  # give up after count * max_tries tries
   temperature: 1.0               # high, for variety
   top_p: 0.95                    # draw from the likeliest tokens only
@@ -48,6 +61,7 @@ outputs:
   temperature: 0.0               # 0 takes the likeliest token
   top_p: 1.0                     # without effect at temperature 0
   max_tokens: 1024               # a row whose teacher answer is cut here is rejected
+  require_action: false          # reject a row whose teacher answer holds no well-formed action
 
 # Stage 3: the generator explains why the prompt changes the answer.
 # `system:` replaces the instruction it gets.
@@ -55,6 +69,7 @@ reasons:
   temperature: 0.7
   top_p: 0.9
   max_tokens: 512                # a row whose reason is cut here is rejected
+  min_chars: 20                  # a shorter one, too
 
 # Stage 4: the model goes on with the conversation, as the agent and as its environment.
 conversations:
@@ -64,6 +79,8 @@ conversations:
   end_condition: the user's request is dealt with # CHANGE: when the environment ends it
   end_marker: "[END_CONVERSATION]"                # what it writes then
   end_pattern: null              # an assistant turn in which this is found ends it, too
+  pattern: null                  # what an environment turn must contain
+  require_end: false             # reject a row whose conversation comes to no end of its own
   temperature: 0.0               # of the environment; the agent answers as in `outputs`
   top_p: 1.0                     # without effect at temperature 0
   max_tokens: 1024               # a turn cut here ends the conversation before it

@@ -9,10 +9,12 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+from synth.cost import read_cost
 from synth.engines.base import Answer
 from synth.errors import SynthError
 from synth.filters import input_fault
 from synth.folder import STORE, is_locked, read_config
+from synth.progress import duration
 from synth.rows import Rejection, Row
 from synth.store import Store
 from synth.summary import counted
@@ -78,6 +80,14 @@ def print_status(folder: Path, console: Console) -> None:
         console.print(f"Rejected in {stage}: {counts.total()} ({counted(counts)})")
     stored = ", ".join(f"{stage} {count}" for stage, count in answers.items()) or "none"
     console.print(f"Answers in the store: {stored}")
+    cost = read_cost(folder)
+    if cost:
+        money = "" if cost["money"] is None else f", {cost['money']:.2f} at the prices given"
+        console.print(
+            f"Work so far: {duration(cost['seconds'])} in {cost['runs']} runs, "
+            f"{cost['tokens_in']:,} tokens in, {cost['tokens_out']:,} out{money}",
+            highlight=False,
+        )
     exported = sorted(path.name for path in (folder / "data").glob("*.parquet"))
     console.print(f"Exported: {', '.join(exported) or 'nothing yet'}")
     if is_locked(folder):

@@ -10,7 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from synth.config import TaskConfig
+from synth.diversity import Diversity, diversity
 from synth.errors import SynthError
+from synth.filters import refuses
 from synth.progress import STAGES
 from synth.store import Store
 from synth.taskfile import Task, shipped_tasks
@@ -29,6 +32,8 @@ class Summary:
     well_formed: dict[str, float] = field(default_factory=dict)
     floors_cut: int = 0
     failed: dict[str, int] = field(default_factory=dict)
+    refusals: int = 0
+    diversity: Diversity | None = None
 
     @property
     def done(self) -> dict[str, int]:
@@ -56,13 +61,20 @@ class Summary:
 
 def summarize(task: Task, store: Store, splits: dict[str, int]) -> Summary:
     """Count what is in the store."""
-    summary = Summary(task.config.inputs.count, 0, store.rejected(), splits=splits)
-    pattern = task.config.action_pattern
+    return summarize_rows(task.config, store, splits)
+
+
+def summarize_rows(config: TaskConfig, store: Store, splits: dict[str, int]) -> Summary:
+    """Count what is in the store, by a task's settings."""
+    summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits)
+    summary.diversity = diversity(store.rows())
+    pattern = config.action_pattern
     formed: Counter[str] = Counter()
     for row in store.rows():
         summary.rows += 1
         summary.ends[row.conversation_end] += 1
         summary.floors_cut += row.floor_cut
+        summary.refusals += refuses(row.teacher_output)
         summary.turns[sum(turn.role == "assistant" for turn in row.conversation)] += 1
         if pattern is not None:
             for name, text in (("teacher", row.teacher_output), ("floor", row.floor_output)):
@@ -91,12 +103,29 @@ def print_summary(summary: Summary, console: Console) -> None:
         failed = str(summary.failed.get(stage, 0))
         table.add_row(stage, str(done), str(rejected.total()), failed, why)
     console.print(table)
-    console.print(f"Conversations ended by: {counted(summary.ends)}.")
+    for line in remarks(summary):
+        console.print(line, highlight=False)
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What there is to say of a dataset beside its counts, a sentence a line."""
+    lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
     if summary.floors_cut:
-        console.print(f"Floor outputs cut by the token limit, and kept: {summary.floors_cut}.")
+        lines.append(f"Floor outputs cut by the token limit, and kept: {summary.floors_cut}.")
+    if summary.refusals:
+        lines.append(f"Teacher outputs that refuse, and kept: {summary.refusals}.")
     if summary.well_formed:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.well_formed.items())
-        console.print(f"Answers with a well-formed action: {shares}.")
+        lines.append(f"Answers with a well-formed action: {shares}.")
+    found = summary.diversity
+    if found is not None:
+        lines.append(
+            f"Inputs: distinct words {found.distinct_1:.0%}, distinct word pairs "
+            f"{found.distinct_2:.0%}, near duplicates {found.near_duplicates:.0%}."
+        )
+        sizes = "; ".join(f"{name} {size}" for name, size in found.lengths.items())
+        lines.append(f"Characters, median (least to most): {sizes}.")
+    return lines
 
 
 def next_step(task: Task, folder: Path) -> str:

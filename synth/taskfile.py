@@ -140,7 +140,7 @@ def _explained(error: ValidationError, path: Path, overrides: dict[str, Any]) ->
             shown = repr(problem["input"])
             shown = shown if len(shown) <= 80 else shown[:77] + "..."
             lines.append(f"{place}: {message} (it is {shown})")
-    return TaskError("\n".join(lines), "Every key is described in docs/synth.md.")
+    return TaskError("\n".join(lines), "Every key is described in docs/tasks.md.")
 
 
 def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

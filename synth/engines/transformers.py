@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth.engines.base import Answer, Request
 from synth.engines.grouping import choose_group
@@ -18,6 +19,7 @@ from synth.errors import EngineError, RowError
 if TYPE_CHECKING:
     from synth.engines.local import Batch, LocalModel, Row
 
+Result = TypeVar("Result")
 # How long requests are gathered before the next slice, in seconds.
 GATHER = 0.01
 # Rows decoded at once in one batch. On a CPU, a step of 32 takes half as long again as one of 16.
@@ -98,6 +100,13 @@ class TransformersEngine:
         if self._pump is None or self._pump.done():
             self._pump = loop.create_task(self._answer_all())
         return await future
+
+    async def on_model(self, work: Callable[[LocalModel], Result]) -> Result:
+        """Do something with the model itself, in its thread, between answers."""
+        loop = asyncio.get_running_loop()
+        if self._local is None:
+            await loop.run_in_executor(self._thread, self._load)
+        return await loop.run_in_executor(self._thread, lambda: work(self._model()))
 
     async def close(self) -> None:
         """Stop at the next token, cancel what is not answered, let go of the model."""

@@ -12,7 +12,15 @@ from dataclasses import replace
 from synth.config import Conversations
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
-from synth.filters import folded
+from synth.filters import (
+    PLAYS_AGENT,
+    REFUSES,
+    agent_fault,
+    environment_turns,
+    folded,
+    plays_agent,
+    refuses,
+)
 from synth.rows import Row
 from synth.store import Generate
 from synth.taskfile import Task
@@ -25,6 +33,9 @@ as your turns before, and never write a turn of the agent.
 When this is so: {end_condition}, write {end_marker} and nothing else."""
 # Chat templates want a user turn first, and the conversation starts with the environment's.
 OPENING = "Begin."
+END_PATTERN = "end pattern"
+END_MARKER = "end marker"
+OWN_ENDS = (END_PATTERN, END_MARKER)
 
 
 async def conversations(
@@ -35,27 +46,40 @@ async def conversations(
     The first assistant turn is the teacher output. Then the environment (played by the
     generator) and the agent (the teacher) answer each other until an end. What is not good, an
     empty turn for one, ends the conversation before it; what was good until then is kept.
+
+    Raises:
+        RowError: it came to no end of its own, and `conversations.require_end` asks for one.
     """
     settings = task.config.conversations
     turns = [Message("assistant", row.teacher_output)]
-    spoken = row.input
+    exchanges: set[tuple[str, str]] = set()
     while True:
         end = _agent_end(turns, settings)
         if end:
             break
         request = Request(environment_messages(row, turns, task), settings.sampling, seed)
         turn, fault = await _ask(generator, request)
-        end = f"environment turn {fault}" if fault else _environment_end(turn, spoken, settings)
+        end = f"environment turn {fault}" if fault else _environment_end(row, turns, turn, task)
         if end:
             break
-        spoken = turn
         history = (Message("user", row.input), *turns, Message("user", turn))
         request = Request(teacher_messages(row.prompt, history), task.config.outputs.sampling, seed)
         answer, fault = await _ask(target, request)
-        if fault or not answer:
-            end = f"agent turn {fault or 'empty'}"
+        fault = fault or (agent_fault(answer, task.config) if answer else "empty")
+        if fault:
+            end = f"agent turn {fault}"
             break
+        if folded(answer) == folded(turns[-1].content):
+            end = "agent repeats itself"
+            break
+        exchange = (folded(turn), folded(answer))
+        if exchange in exchanges:
+            end = "agent and environment repeat themselves"
+            break
+        exchanges.add(exchange)
         turns += [Message("user", turn), Message("assistant", answer)]
+    if settings.require_end and end not in OWN_ENDS:
+        raise RowError(f"conversation without an end: {end}", _seen(turns))
     return replace(row, conversation=tuple(turns), conversation_end=end)
 
 
@@ -98,17 +122,31 @@ async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
 
 def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
     if settings.end_pattern and re.search(settings.end_pattern, turns[-1].content):
-        return "end pattern"
+        return END_PATTERN
     if sum(turn.role == "assistant" for turn in turns) >= settings.max_turns:
         return "turn limit"
     return ""
 
 
-def _environment_end(turn: str, spoken: str, settings: Conversations) -> str:
+def _environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) -> str:
+    """Why a turn of the environment's is the end; "" if it is not."""
+    settings = task.config.conversations
     if not turn:
         return "environment turn empty"
     if settings.end_marker in turn:
-        return "end marker"
+        return END_MARKER
+    spoken = turns[-2].content if len(turns) > 1 else row.input
     if folded(turn) == folded(spoken):
         return "environment repeats itself"
+    real = environment_turns(row.prompt, row.input)
+    if plays_agent(turn, turns[-1].content, task.config.action_pattern, real):
+        return f"environment {PLAYS_AGENT}"
+    if "conversations" in task.config.reject_refusals and refuses(turn):
+        return f"environment {REFUSES}"
+    if settings.pattern and not re.search(settings.pattern, turn):
+        return "environment turn does not match conversations.pattern"
     return ""
+
+
+def _seen(turns: Sequence[Message]) -> str:
+    return f"After {len(turns)} turns, the last of them: {turns[-1].content[:200]!r}"

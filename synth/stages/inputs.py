@@ -13,9 +13,10 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from synth.config import Inputs
+from synth.dedup import KnownTexts
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RequestError, RowError, SynthError
-from synth.filters import CUT, EMPTY, folded, input_fault
+from synth.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, refuses, word_runs
 from synth.fingerprint import derived_seed
 from synth.rows import Rejection
 from synth.store import Generate
@@ -63,6 +64,32 @@ class _Tries:
         self.examples.setdefault(reason, text)
 
 
+class _Known:
+    """What a text may not be, beyond its form: a refusal, the prompt's words, one we have."""
+
+    def __init__(self, task: Task, wrap: Callable[[str], str]) -> None:
+        self._wrap = wrap
+        self._settings = task.config.inputs
+        self._refusals = "inputs" in task.config.reject_refusals
+        count = self._settings.copied_words
+        runs = (word_runs(turn.content, count) for turn in task.prompt) if count else ()
+        self._prompt = frozenset(run for turn in runs for run in turn)
+        self._texts = KnownTexts(self._settings.near_duplicate)
+        for seed in self._settings.seeds:
+            self._texts.add(seed, "a seed", wrap(seed))
+
+    def fault(self, text: str, number: int) -> tuple[str | None, str]:
+        """Take a try's text in, or say why not: (reason, detail)."""
+        if self._refusals and refuses(text):
+            return REFUSES, ""
+        copied = next(
+            (run for run in word_runs(text, self._settings.copied_words) if run in self._prompt), ""
+        )
+        if copied:
+            return LEAKS, f"the prompt has these words, too: {copied!r}"
+        return self._texts.add(text, f"try {number}", self._wrap(text)) or (None, "")
+
+
 def input_request(task: Task, seed: int, number: int) -> Request:
     """What try `number` asks the generator: it depends on the task, the seed and the number."""
     settings = task.config.inputs
@@ -107,7 +134,7 @@ async def inputs(
     """
     settings = task.config.inputs
     wrap = compile_wrap(settings.wrap) if settings.wrap else str.strip
-    seen = {folded(wrap(text)): "a seed" for text in settings.seeds}
+    known = _Known(task, wrap)
     tries = _Tries()
     most = settings.count * settings.max_tries
     under_way: deque[asyncio.Future[Answer | SynthError]] = deque()
@@ -136,9 +163,7 @@ async def inputs(
                 continue
             text, fault, detail = _judged(answer, settings)
             if fault is None:
-                twin = seen.setdefault(folded(wrap(text)), f"try {number}")
-                if twin != f"try {number}":
-                    fault, detail = "duplicate", f"the same as {twin}"
+                fault, detail = known.fault(text, number)
             if fault is not None:
                 tries.drop(fault, text or detail)
                 reject(Rejection("inputs", number, fault, detail, {"text": text}))
@@ -184,7 +209,7 @@ def _check_alive(tries: _Tries, count: int) -> None:
 
 def _gave_up(tries: _Tries, count: int) -> SynthError:
     faults = dict(tries.faults)
-    duplicates = faults.pop("duplicate", 0)
+    duplicates = faults.pop("duplicate", 0) + faults.pop("near duplicate", 0)
     malformed = ", ".join(f"{number} {reason}" for reason, number in sorted(
         faults.items(), key=lambda item: -item[1]))  # fmt: skip
     lines = [

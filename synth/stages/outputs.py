@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synth.engines.base import Message, Request
-from synth.filters import some_answer, whole_answer
+from synth.errors import RowError
+from synth.filters import agent_fault, some_answer, whole_answer
 from synth.rows import Row
 from synth.store import Generate
 from synth.taskfile import Task
@@ -23,7 +24,8 @@ async def outputs(row: Row, target: Generate, task: Task, seed: int) -> Row:
     prompt a model often rambles. Such rows are counted.
 
     Raises:
-        RowError: either is empty, or the token limit cut the teacher output.
+        RowError: either is empty, the token limit cut the teacher output, or it is none that the
+            task takes (`outputs.require_action`, `reject_refusals`).
     """
     settings = task.config.outputs
     question = (Message("user", row.input),)
@@ -31,9 +33,13 @@ async def outputs(row: Row, target: Generate, task: Task, seed: int) -> Row:
         target(Request(question, settings.sampling, seed)),
         target(Request(teacher_messages(row.prompt, question), settings.sampling, seed)),
     )
-    return replace(
+    row = replace(
         row,
         floor_output=some_answer(floor, "floor output"),
         floor_cut=floor.finish == "length",
         teacher_output=whole_answer(teacher, "teacher output", "outputs.max_tokens"),
     )
+    fault = agent_fault(row.teacher_output, task.config)
+    if fault:
+        raise RowError(f"teacher output {fault}", f"It is: {row.teacher_output[:200]!r}")
+    return row

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synth.engines.base import Message, Request
-from synth.filters import whole_answer
+from synth.errors import RowError
+from synth.filters import REFUSES, refuses, whole_answer
 from synth.rows import Row
 from synth.store import Generate
 from synth.taskfile import Task
@@ -35,9 +36,21 @@ async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
     """Fill in `reason`.
 
     Raises:
-        RowError: it is empty or cut by the token limit.
+        RowError: it is empty, cut by the token limit, shorter than `reasons.min_chars`, or a
+            refusal.
     """
     settings = task.config.reasons
+    answer = await generator(Request(reason_messages(row, task), settings.sampling, seed))
+    reason = whole_answer(answer, "reason", "reasons.max_tokens")
+    if len(reason) < settings.min_chars:
+        raise RowError(f"reason shorter than {settings.min_chars} characters", f"It is: {reason!r}")
+    if "reasons" in task.config.reject_refusals and refuses(reason):
+        raise RowError(f"reason {REFUSES}", f"It is: {reason[:200]!r}")
+    return replace(row, reason=reason)
+
+
+def reason_messages(row: Row, task: Task) -> tuple[Message, ...]:
+    """What the generator is asked for a row's reason."""
     question = QUESTION.format(
         prompt=prompt_text(row.prompt),
         input=row.input,
@@ -45,6 +58,4 @@ async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
         teacher=row.teacher_output,
     )
     turns = [Message("user", question)]
-    messages = instructed(task.config.prompt_role, settings.system, turns)
-    answer = await generator(Request(messages, settings.sampling, seed))
-    return replace(row, reason=whole_answer(answer, "reason", "reasons.max_tokens"))
+    return instructed(task.config.prompt_role, task.config.reasons.system, turns)

@@ -87,7 +87,8 @@ def test_run_makes_a_folder_that_explains_itself(tmp_path, server):
     assert "11 train, 1 test" in card
     assert not list(out.glob("**/*.tmp"))
     assert {path.name for path in out.iterdir()} == {
-        "README.md", "data", "rejected.jsonl", "run.log", "store.sqlite", "synth.yaml",
+        "README.md", "data", "rejected.jsonl", "report.html", "run.json", "run.log",
+        "store.sqlite", "synth.yaml",
     }  # fmt: skip
 
 
@@ -222,6 +223,17 @@ def test_moving_the_server_is_no_change(tmp_path, server):
         assert not other.requests
 
 
+def test_scores_and_description_are_no_change(tmp_path, server):
+    out = tmp_path / "out"
+    synth(*run_command(write_task(tmp_path / "t"), out, server))
+    asked = server.count
+    task = write_task(tmp_path / "t", scores={"a": {"pattern": "x"}}, description="A shop.")
+    code, printed = synth(*run_command(task, out, server))
+    assert code == 0, printed
+    assert server.count == asked
+    assert "pattern: x" in (out / "synth.yaml").read_text()
+
+
 def test_own_inputs_take_the_first_stage_s_place(tmp_path, server):
     path = tmp_path / "mine.jsonl"
     texts = [f"Obs:\n item {number}" for number in range(11)]
@@ -286,7 +298,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, server):
 
 def test_secrets_are_written_nowhere(tmp_path, server, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
-    url = server.url.replace("http://", "http://user:hidden@")
+    url = server.url.replace("http://", "http://user:hidden-word@")
     out = tmp_path / "out"
     arguments = ("run", write_task(tmp_path / "t"), "-o", out, "--model", "m",
                  "--base-url", url, "--api-key-env", "MY_KEY")  # fmt: skip
@@ -294,7 +306,7 @@ def test_secrets_are_written_nowhere(tmp_path, server, monkeypatch):
     for path in out.rglob("*"):
         if path.is_file():
             assert b"sk-very-secret" not in path.read_bytes()
-            assert b"hidden" not in path.read_bytes()
+            assert b"hidden-word" not in path.read_bytes()
     assert "MY_KEY" in (out / "synth.yaml").read_text()
 
 
@@ -376,7 +388,7 @@ def test_a_mistake_is_told_with_its_cure_and_without_a_traceback(
     assert cure in what_to_do
 
 
-@pytest.mark.parametrize("command", [None, "init", "validate", "preview", "run", "status"])
+@pytest.mark.parametrize("command", [None, *main.commands])
 def test_every_help_ends_with_examples_that_parse(command):
     printed = synth(*([command] if command else []), "--help")[1]
     examples = printed.partition("Examples:")[2].strip().splitlines()

@@ -1,15 +1,17 @@
-"""The reference in docs/synth.md is the code's. Write it anew: python -m tests.synth.test_docs"""
+"""The reference in docs/tasks.md is the code's. Write it anew: python -m tests.synth.test_docs"""
 
 import inspect
 import json
 from pathlib import Path
 
+import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from synth.config import TaskConfig
+from synth.taskfile import load_task
 
-PAGE = Path(__file__).parents[2] / "docs" / "synth.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 START = "<!-- fields: made by `python -m tests.synth.test_docs`, checked by the tests -->\n"
 END = "<!-- end of fields -->"
 
@@ -31,6 +33,19 @@ def rows(model, prefix=""):
 
 def table():
     return "\n".join(["| key | default | what |", "|---|---|---|", *rows(TaskConfig)]) + "\n"
+
+
+def test_the_shortest_task_on_the_page_works(tmp_path):
+    example = PAGE.read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "task.yml").write_text(example)
+    (tmp_path / "prompt.md").write_text("Help.")
+    assert load_task(str(tmp_path)).config.inputs.seeds
+
+
+def test_the_scores_on_the_page_are_taken():
+    example = PAGE.read_text().rpartition("```yaml\n")[2].partition("```")[0]
+    config = TaskConfig(name="t", **yaml.safe_load(example))
+    assert set(config.scores) == {"brief", "form", "polite"}
 
 
 def test_the_page_describes_every_field_as_it_is():

@@ -45,6 +45,13 @@ def test_the_prompt_id_follows_the_prompt(tmp_path):
         ({"inputs": {"min_chars": 9, "max_chars": 8}}, "`inputs.min_chars` (9) is more"),
         ({"inputs": {"seeds": [], "show_prompt": False}}, "knows nothing"),
         ({"prompt_role": "assistant"}, "`prompt_role`"),
+        ({"scores": {"a": {"pattern": "("}}}, "`scores.a.pattern`: not a regular expression"),
+        ({"scores": {"a": {"python": "no colon"}}}, "`scores.a.python`"),
+        ({"scores": {"a": {}}}, "`scores.a`: give one of pattern, json_schema and python"),
+        ({"scores": {"a": {"regex": "x"}}}, "`scores.a.regex`"),
+        ({"reject_refusals": ["floor"]}, "`reject_refusals.0`"),
+        ({"action_pattern": None, "outputs": {"require_action": True}}, "needs an action_pattern"),
+        ({"conversations": {"max_turns": 1, "require_end": True}}, "a max_turns above 1"),
     ],
 )
 def test_a_wrong_value_names_the_file_and_the_key(tmp_path, change, words):
