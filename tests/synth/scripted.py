@@ -68,7 +68,11 @@ def shop(messages: Sequence[Message], seed: int = 0) -> str:
     if stage == "environment":
         return f"Page {len(messages)} with buttons for {last[-12:]}"
     if stage == "teacher":
-        return f"search[{last[-20:].strip('[]')}]" if len(messages) < 4 else "click[Buy Now]"
+        return (
+            f"search[{last[-20:].strip('[]')}]"
+            if len(messages) < 4
+            else f"click[Buy Now {len(messages)}]"
+        )
     return f"Sure, I can help with {last[:30]}"
 
 
