@@ -29,6 +29,7 @@ from genpi_plugin.args import GenPISettings
 from genpi_plugin.chat import ChatView
 from genpi_plugin.evaluation.clauses import measure_clauses, summarize_clauses
 from genpi_plugin.evaluation.clauses.split import Part, split, text_of, without
+from genpi_plugin.evaluation.clauses.summary import ClauseSeen, ClausesSeen, WorstInput
 from genpi_plugin.evaluation.context import Context
 from genpi_plugin.evaluation.data import HeldOut
 from genpi_plugin.evaluation.intervals import internalization
@@ -94,14 +95,16 @@ def evaluate(
     data = HeldOut(inputs, prompt, "clauses", str(TASK / "heldout.txt"), seen=0)
     context = Context(data, teacher, floor, [student], measured, {}, MAX_NEW_TOKENS, quiet, 0)
     seen = measure_clauses(context)
-    (folder / f"{_file(folder, name).stem}.details.json").write_text(json.dumps(asdict(seen)))
-    result = summarize_clauses(seen, seed=0) | {
-        "internalization": internalization(
-            measured.kl["student"], measured.kl["floor"], seed=0
-        ).as_dict()
+    _file(folder, name).write_text(json.dumps(asdict(seen)), encoding="utf-8")
+    return figures(seen)
+
+
+def figures(seen: ClausesSeen) -> dict[str, Any]:
+    """The section of a report, and internalization over all tokens."""
+    kl = [[sum(tokens) for tokens in found] for found in (seen.students["student"], seen.floor)]
+    return summarize_clauses(seen, seed=0) | {
+        "internalization": internalization(*kl, seed=0).as_dict()
     }
-    _file(folder, name).write_text(json.dumps(result, indent=1, ensure_ascii=False))
-    return result
 
 
 def table(results: Mapping[str, dict[str, Any]]) -> Iterator[str]:
@@ -172,11 +175,19 @@ def _lines(name: str) -> list[str]:
 
 
 def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name.replace(' ', '-')}.json"
+    return folder / f"{name.replace(' ', '-')}.details.json"
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """The figures of an adapter that was measured before."""
+    if not path.is_file():
+        return None
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    raw["clauses"] = [
+        ClauseSeen(**{**clause, "worst": [WorstInput(**one) for one in clause["worst"]]})
+        for clause in raw["clauses"]
+    ]
+    return figures(ClausesSeen(**raw))
 
 
 def _options() -> argparse.Namespace:

@@ -15,7 +15,7 @@ from ..context import Context
 from ..reading import divergences, request_and_answer
 from ..subject import Generated, Subject
 from .marks import parts_of
-from .shares import ByToken, Share, effect, is_dead, shares
+from .shares import ByToken, effect, is_dead, losses
 from .split import text_of, without
 from .summary import ClauseSeen, ClausesSeen, WorstInput
 
@@ -113,7 +113,7 @@ def _with_worst(
     """Add the inputs on which the first student misses most of each clause that has an effect."""
     student = context.students[0].name
     kl = seen.students[student]
-    found = shares([clause.effect for clause in seen.clauses], kl, seen.floor)
+    lost = losses([clause.effect for clause in seen.clauses], kl, seen.floor).lost
     lively = [
         number for number, clause in enumerate(seen.clauses)
         if not is_dead(effect(clause.effect, context.seed))
@@ -122,7 +122,7 @@ def _with_worst(
     answers = context.measured.answers
     with context.progress("answers without a clause", len(lively)) as advance:
         for number in lively:
-            subject, places = ablated[number], _worst_places(found[number])
+            subject, places = ablated[number], _worst_places(lost[number].tolist())
             requests = subject.requests([seen.inputs[place] for place in places])
             told = subject.generate(requests, context.max_new_tokens)
             worst = [
@@ -131,7 +131,7 @@ def _with_worst(
                     teacher=answers[context.teacher.name][chosen[place]].text,
                     without=answer.text,
                     student=answers[student][chosen[place]].text,
-                    lost=round(found[number].lost[place] / sum(found[number].lost), DECIMALS),
+                    lost=round(float(lost[number, place] / lost[number].sum()), DECIMALS),
                     kl_teacher_student=round(sum(kl[place]) / max(len(kl[place]), 1), DECIMALS),
                 )
                 for place, answer in zip(places, told, strict=True)
@@ -141,6 +141,6 @@ def _with_worst(
     return replace(seen, clauses=clauses)
 
 
-def _worst_places(share: Share) -> list[int]:
-    order = sorted(range(len(share.lost)), key=lambda place: -share.lost[place])
-    return [place for place in order[:WORST] if share.lost[place] > 0.0]
+def _worst_places(lost: Sequence[float]) -> list[int]:
+    order = sorted(range(len(lost)), key=lambda place: -lost[place])
+    return [place for place in order[:WORST] if lost[place] > 0.0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .shares import DEAD_BELOW, ByToken, Share, effect, is_dead, shares_by_student
+from .shares import DEAD_BELOW, ByToken, effect, internalized, is_dead, losses
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,19 @@ def summarize_clauses(seen: ClausesSeen, seed: int) -> dict[str, Any]:
 
     `internalized` is None with a `why` where a clause has no measurable effect.
     """
-    effects = [clause.effect for clause in seen.clauses]
-    by_student = shares_by_student(effects, seen.students, seen.floor)
-    first = next(iter(by_student))
-    intervals = [effect(clause.effect, seed) for clause in seen.clauses]
-    total = sum(interval.value or 0.0 for interval in intervals) or 1.0
+    effects = [effect(clause.effect, seed) for clause in seen.clauses]
+    dead = [is_dead(interval) for interval in effects]
+    # Clauses without an effect have no share, and no part in what the others lost.
+    lively = [clause for clause, is_gone in zip(seen.clauses, dead, strict=True) if not is_gone]
+    shares = {
+        name: _by_number(lively, student, seen.floor, seed)
+        for name, student in seen.students.items()
+    }
+    first = next(iter(shares))
+    total = sum(interval.value or 0.0 for interval in effects) or 1.0
     figures: list[dict[str, Any]] = []
-    for place, (clause, interval) in enumerate(zip(seen.clauses, intervals, strict=True)):
-        dead = is_dead(interval)
-        internalized = {
-            name: None if dead else _figure(found[place], seed)
-            for name, found in by_student.items()
-        }
+    for clause, interval, is_gone in zip(seen.clauses, effects, dead, strict=True):
+        of_students = {name: found.get(clause.number) for name, found in shares.items()}
         figures.append({
             "number": clause.number,
             "kind": clause.kind,
@@ -87,10 +89,10 @@ def summarize_clauses(seen: ClausesSeen, seed: int) -> dict[str, Any]:
             "tokens": clause.tokens,
             "effect": interval.as_dict(),
             "effect_share": (interval.value or 0.0) / total,
-            "internalized": internalized[first],
-            "students": internalized,
-            "dead": dead,
-            "why": _why(dead, internalized[first] is not None),
+            "internalized": of_students[first],
+            "students": of_students,
+            "dead": is_gone,
+            "why": _why(is_gone, of_students[first] is not None),
             "worst": [vars(one) for one in clause.worst],
         })  # fmt: skip
     figures.sort(key=lambda figure: -figure["effect"]["value"])
@@ -111,6 +113,13 @@ def _why(dead: bool, defined: bool) -> str:
     return "" if defined else "the model does the same without any prompt"
 
 
-def _figure(share: Share, seed: int) -> dict[str, float | None] | None:
-    interval = share.internalized(seed)
-    return None if interval.value is None else interval.as_dict()
+def _by_number(
+    clauses: Sequence[ClauseSeen], student: ByToken, floor: ByToken, seed: int
+) -> dict[int, dict[str, float | None]]:
+    """Internalized shares by the clauses' numbers, of those that have one."""
+    found = internalized(losses([clause.effect for clause in clauses], student, floor), seed)
+    return {
+        clause.number: interval.as_dict()
+        for clause, interval in zip(clauses, found, strict=True)
+        if interval.value is not None
+    }
