@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .cost import table_rows as cost_rows
 from .html import write_html
 from .measure import Measured
 from .names import FLOOR, TEACHER
@@ -36,6 +37,20 @@ def show(console: Console, metrics: dict[str, Any]) -> None:
     console.print(table)
     for line in headlines(metrics):
         console.print(line, highlight=False, soft_wrap=True)
+    if "settings" in metrics["cost"]:
+        show_cost(console, metrics["cost"])
+
+
+def show_cost(console: Console, cost: dict[str, Any]) -> None:
+    """Print what one request costs in each setting, and what that comes to."""
+    first, *rows = cost_rows(cost)
+    table = Table(title=f"One request, {cost['where']}", title_justify="left")
+    for place, heading in enumerate(first):
+        table.add_column(heading, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(cost["verdict"], highlight=False, soft_wrap=True)
 
 
 def kind_of(name: str, metrics: dict[str, Any]) -> str:

@@ -278,13 +278,7 @@ def test_the_verdict_says_when_a_cached_prefix_wins(unmerged, merged, says):
 
 
 def test_what_synthesis_took_is_read_from_its_folder(tmp_path):
-    (tmp_path / "run.log").write_text(
-        "2026-01-31 08:00:00,000 INFO demo: 9 rows wanted in data/demo\n"
-        "2026-01-31 08:00:10,500 INFO inputs 1/9\n"
-        "2026-01-31 09:00:00,000 INFO demo: 9 rows wanted in data/demo\n"
-        "a line of a longer message\n"
-        "2026-01-31 09:01:00,000 INFO done in 1 min 00 s: 9 rows, 20 tokens/s\n"
-    )
+    (tmp_path / "run.json").write_text(json.dumps({"seconds": 70.5, "runs": 2}))
     (tmp_path / "synth.yaml").write_text("target: {model: base}\ngenerator: {model: base}\n")
     with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as db:
         db.execute("CREATE TABLE answers (key, answer)")
@@ -295,7 +289,7 @@ def test_what_synthesis_took_is_read_from_its_folder(tmp_path):
     shape = shape_of(make_model())
     spent = synthesis_spent(tmp_path, "base", shape)
     assert spent.seconds == 70.5
-    assert "1 of them without an end" in spent.note
+    assert "2 run(s)" in spent.note
     by_hand = shape.flops(100) + shape.flops(1, 100) + shape.flops(1, 101) + shape.flops(50)
     assert spent.flops == by_hand
 
@@ -304,7 +298,11 @@ def test_what_synthesis_took_is_read_from_its_folder(tmp_path):
     assert "base is not the model evaluated" in other.note
     nothing = synthesis_spent(tmp_path / "gone", "base", shape)
     assert (nothing.seconds, nothing.flops) == (None, None)
-    assert "run.log" in nothing.note
+    assert "run.json" in nothing.note
+    (tmp_path / "run.json").write_text("torn")
+    torn = synthesis_spent(tmp_path, "base", shape)
+    assert torn.seconds is None
+    assert "can't be read" in torn.note
 
 
 def test_what_training_took_is_read_from_the_manifest(tmp_path):

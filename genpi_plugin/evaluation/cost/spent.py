@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -16,10 +14,8 @@ import yaml
 from ...manifest import read_manifest
 from .flops import ModelShape
 
-# Lines of the synthesizer's run.log: `2026-01-31 08:13:57,275 INFO demo: 120 rows wanted in ...`.
-_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) [A-Z]+ (.*)")
-_BEGINS = re.compile(r".*: \d+ rows wanted in ")
-_ENDS = ("done in ", "stopped: ", "interrupted: ")
+# What the synthesizer keeps up to date beside the data.
+RECORD = "run.json"
 
 
 @dataclass(frozen=True)
@@ -37,16 +33,16 @@ class Spent:
 def synthesis_spent(folder: Path, base_model: str, shape: ModelShape | None) -> Spent:
     """What making the dataset in `folder` took, all runs in it together.
 
-    Seconds are those of its run.log. FLOPs follow from the tokens of every answer in its store,
+    Seconds are those of its run.json. FLOPs follow from the tokens of every answer in its store,
     each request read in full; a prefix that the engine reused makes it less.
 
     Args:
         base_model: FLOPs are known of this model alone.
         shape: its shape.
     """
-    seconds, notes = _logged_seconds(folder / "run.log")
+    seconds, note = _recorded_seconds(folder / RECORD)
     flops, why = _stored_flops(folder, base_model, shape)
-    return Spent(seconds, flops, "; ".join([*notes, why]))
+    return Spent(seconds, flops, f"{note}; {why}")
 
 
 def training_spent(adapter: Path) -> Spent:
@@ -65,26 +61,14 @@ def training_spent(adapter: Path) -> Spent:
     )  # fmt: skip
 
 
-def _logged_seconds(log: Path) -> tuple[float | None, list[str]]:
-    if not log.is_file():
-        return None, [f"seconds unknown: no {log}"]
-    runs: list[list[tuple[datetime, str]]] = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        if not (match := _LINE.match(line)):
-            continue  # a message's further lines
-        when = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S,%f")
-        if _BEGINS.match(match[2]):
-            runs.append([])
-        if runs:
-            runs[-1].append((when, match[2]))
-    if not runs:
-        return None, [f"seconds unknown: {log} tells of no run"]
-    seconds = sum((run[-1][0] - run[0][0]).total_seconds() for run in runs)
-    killed = sum(not run[-1][1].startswith(_ENDS) for run in runs)
-    notes = [f"{len(runs)} run(s) in {log}"]
-    if killed:
-        notes.append(f"{killed} of them without an end: it took longer than that")
-    return seconds, notes
+def _recorded_seconds(record: Path) -> tuple[float | None, str]:
+    try:
+        run = json.loads(record.read_text(encoding="utf-8"))
+        return float(run["seconds"]), f"{run['runs']} run(s) in {record}"
+    except FileNotFoundError:
+        return None, f"seconds unknown: no {record}"
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return None, f"seconds unknown: {record} can't be read ({error!r})"
 
 
 def _stored_flops(
