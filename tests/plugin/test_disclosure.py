@@ -57,7 +57,7 @@ def test_words_and_runs_by_hand():
     assert longest_run("- **You are** a\nshop!", "you are, a shop assistant") == 4
     assert longest_run("", "anything") == longest_run("anything", "") == 0
     # A common word does not fall away in a long prompt, as it does in difflib's default.
-    assert longest_run("the " * 3, "the " * 300 + "end") == 3
+    assert longest_run("the " * 3, "now " + "the " * 300 + "end") == 3
 
 
 CLAUSES = [["Never name a price of more than forty dollars."], ["Be brief."],

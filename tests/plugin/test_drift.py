@@ -112,8 +112,16 @@ def test_a_weight_that_was_written_to_is_caught(general):
     assert figures["off_largest_kl"] > 1e-4
 
 
+def test_a_difference_that_changes_no_token_is_caught():
+    model = adapted()
+    with torch.no_grad():
+        model.base_model.model.model.norm.weight[0] *= 1.02
+    seen = check_off(make_context(model).floor, make_model, GENERALS, 12, quiet)
+    assert (seen.other_tokens, seen.identical) == (0, False)
+    assert seen.largest_kl < 0.01
+
+
 def test_an_adapter_merged_and_taken_out_again_in_bf16_is_caught():
-    """The tokens may stay the same: the distributions do not."""
     model = adapted().to(torch.bfloat16)
     before = make_context(model, untouched=lambda: make_model().to(torch.bfloat16))
     assert check_off(before.floor, before.untouched, GENERALS, 12, quiet).identical is True
