@@ -284,24 +284,26 @@ def test_the_prompt_is_read_once(tiny, monkeypatch):
     from synth.engines import local
 
     read = []
-    real = local.LocalModel._prefix_cache
+    real = local.LocalModel._prefix
 
     def watched(self, ids):
         read.append(tuple(ids) in self._prefixes)
         return real(self, ids)
 
-    monkeypatch.setattr(local.LocalModel, "_prefix_cache", watched)
-    answers(engine(tiny, batch_size=4), [ask(text, prompt=PROMPT) for text in "abcdefghijkl"])
+    model = engine(tiny, batch_size=4)
+    model._load()
+    monkeypatch.setattr(local.LocalModel, "_prefix", watched)
+    answers(model, [ask(text, prompt=PROMPT) for text in "abcdefghijkl"])
     assert read.count(False) == 1
     assert read.count(True) >= 2
 
 
 def test_without_sharing_answers_are_the_same(tiny, monkeypatch):
-    from synth.engines import shared_prefix
+    from synth.engines import local
 
     requests = mixed_requests()
     shared = answers(engine(tiny), requests)
-    monkeypatch.setattr(shared_prefix, "enable", lambda model: False)
+    monkeypatch.setattr(local.LocalModel, "_enable_sharing", lambda self: False)
     assert answers(engine(tiny), requests) == shared
 
 
@@ -322,54 +324,64 @@ def test_seeds_draw_anew_and_repeat(tiny):
 def test_draws_follow_the_distribution():
     import torch
 
-    from synth.engines.sampling import SeededSampler
+    from synth.engines.sampling import next_tokens
 
     probs = torch.tensor([0.05, 0.5, 0.15, 0.3])
     rows = 4000
-    sampler = SeededSampler(
-        [Sampling(2.0, 0.9)] * rows, [random.Random(seed) for seed in range(rows)]
+    scores = (2 * probs.log()).expand(rows, 4)
+    tokens = next_tokens(
+        scores, [Sampling(2.0, 0.9)] * rows, [random.Random(seed) for seed in range(rows)]
     )
-    scores = sampler(torch.zeros(rows, 1), (2 * probs.log()).expand(rows, 4))
-    share = torch.bincount(scores.argmax(-1), minlength=4) / rows
+    share = torch.bincount(tokens, minlength=4) / rows
     assert share[0] == 0  # the others reach top_p without it
     torch.testing.assert_close(share[1:], probs[1:] / 0.95, atol=0.03, rtol=0)
 
 
-def test_sampler_leaves_greedy_rows_alone():
+def test_greedy_rows_take_the_likeliest_beside_sampled_ones():
     import torch
 
-    from synth.engines.sampling import SeededSampler
+    from synth.engines.sampling import next_tokens
 
-    sampler = SeededSampler([Sampling(), Sampling(1.0)], [random.Random(0), random.Random(0)])
-    scores = torch.randn(2, 8)
-    out = sampler(torch.zeros(2, 1), scores)
-    torch.testing.assert_close(out[0], scores[0])
-    assert out[1].isfinite().sum() == 1
+    scores = torch.zeros(2, 50).index_fill(1, torch.tensor([7]), 0.1)
+    drawn = {
+        tuple(next_tokens(scores, [Sampling(), Sampling(1.0)], [random.Random(seed)] * 2).tolist())
+        for seed in range(20)
+    }
+    assert {greedy for greedy, _ in drawn} == {7}
+    assert len({sampled for _, sampled in drawn}) > 5
 
 
-def test_attention_over_a_shared_prefix_is_the_ordinary_one():
+def test_attention_over_shared_prefixes_is_the_ordinary_one():
+    """Three rows share one prefix, one has none, two share another; the values are wider."""
     import torch
 
-    from synth.engines.shared_prefix import attend
+    from synth.engines.shared_prefix import Share, attend
 
     torch.manual_seed(0)
-    rows, heads, kv_heads, new, own, prefix, dim = 3, 6, 2, 4, 7, 11, 8
+    rows, heads, kv_heads, new, own, dim, value_dim = 6, 6, 2, 4, 7, 8, 10
     query = torch.randn(rows, heads, new, dim)
-    key, value = torch.randn(2, rows, kv_heads, own, dim)
-    prefix_key, prefix_value = torch.randn(2, kv_heads, prefix, dim)
+    key = torch.randn(rows, kv_heads, own, dim)
+    value = torch.randn(rows, kv_heads, own, value_dim)
+    shares = [
+        Share(first, end, torch.randn(kv_heads, n, dim), torch.randn(kv_heads, n, value_dim))
+        for first, end, n in ((0, 3, 11), (4, 6, 5))
+    ]
     mask = torch.ones(new, own, dtype=torch.bool).tril(own - new).expand(rows, 1, new, own).clone()
     mask[1, :, :, :3] = False
-
-    def whole(part: torch.Tensor, tail: torch.Tensor) -> torch.Tensor:
-        joined = torch.cat([part.expand(rows, -1, -1, -1), tail], dim=2)
-        return joined.repeat_interleave(heads // kv_heads, dim=1)
-
-    seen = torch.cat([torch.ones(rows, 1, new, prefix, dtype=torch.bool), mask], dim=-1)
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, whole(prefix_key, key), whole(prefix_value, value), attn_mask=seen, scale=1.0
-    )
-    got = attend(query, key, value, mask, prefix_key, prefix_value)
-    torch.testing.assert_close(got, expected)
+    got = attend(query, key, value, mask, shares)
+    for row in range(rows):
+        prefix = next((share for share in shares if share.first <= row < share.end), None)
+        keys, values, seen = key[row], value[row], mask[row]
+        if prefix:
+            keys = torch.cat([prefix.keys, keys], dim=1)
+            values = torch.cat([prefix.values, values], dim=1)
+            ones = torch.ones(1, new, prefix.keys.shape[1], dtype=torch.bool)
+            seen = torch.cat([ones, seen], dim=-1)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[row], *(part.repeat_interleave(heads // kv_heads, 0) for part in (keys, values)),
+            attn_mask=seen, scale=1.0,
+        )  # fmt: skip
+        torch.testing.assert_close(got[row], expected)
 
 
 @pytest.mark.parametrize("template", ["llama3", "gemma", "thinking"])
@@ -503,7 +515,7 @@ def test_a_caller_that_gives_up_does_not_hold_up_the_others(tiny):
         answer = await stays
         await asyncio.sleep(0.2)
         assert not model._futures
-        assert not model._batches
+        assert model._batch is None
         await model.close()
         return answer
 
