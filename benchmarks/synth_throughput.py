@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import json
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -145,7 +144,8 @@ async def against_plain_load(options: argparse.Namespace, task: Task, inputs: An
         rates["ours"].append(ours.tokens / (time.perf_counter() - started))
         await ours.close()
     print(f"{options.base_url}: {len(inputs)} rows, {len(first.answers)} requests, "
-          f"{first.tokens} tokens, {width} requests in flight, median of {options.rounds}")  # fmt: skip
+          f"{first.tokens} tokens, {width} requests in flight, "
+          f"median of {options.rounds}")  # fmt: skip
     medians = {name: statistics.median(found) for name, found in rates.items()}
     for name, median in medians.items():
         print(f"  {name:15} {median:6.1f} tokens/s")
@@ -181,7 +181,11 @@ async def _run(task: Task, engine: Watched, inputs: Any) -> None:
     store = Store(":memory:")
     try:
         await synthesize(
-            task, Models(engine, engine), store, Tally(len(inputs)), given=GivenInputs(tuple(inputs))
+            task,
+            Models(engine, engine),
+            store,
+            Tally(len(inputs)),
+            given=GivenInputs(tuple(inputs)),
         )
     except SynthError as error:
         if len(inputs) > 1:  # a lone row may be rejected; its requests were answered all the same
@@ -190,7 +194,9 @@ async def _run(task: Task, engine: Watched, inputs: Any) -> None:
         store.close()
 
 
-def _plain_generate(options: argparse.Namespace, requests: list[Request]) -> tuple[list[str], float]:
+def _plain_generate(
+    options: argparse.Namespace, requests: list[Request]
+) -> tuple[list[str], float]:
     """What transformers does by itself: left-padded batches, the prompt in every row."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -239,7 +245,7 @@ def _teacher_request(task: Task, text: str, tokens: int) -> Request:
 
 
 def _task(options: argparse.Namespace) -> Task:
-    """The web shop task with the prompt of the command line, and answers short enough to wait for."""
+    """The web shop task with the prompt of the command line, and answers that end soon."""
     limits = {
         f"{stage}.max_tokens": options.answer_tokens
         for stage in ("outputs", "reasons", "conversations")

@@ -63,10 +63,14 @@ class RowsLayer(DynamicLayer):
     `shares` of the keys.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, shares: Sequence[Share]) -> None:
         super().__init__()
         self.shares = list(shares)
         self.used = 0
+        self.is_initialized = False
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
@@ -80,7 +84,7 @@ class RowsLayer(DynamicLayer):
         self.keys[:, :, start : self.used] = key_states
         self.values[:, :, start : self.used] = value_states
         keys = self.keys[:, :, : self.used]
-        keys.shares = self.shares  # type: ignore[attr-defined]
+        keys.shares = self.shares
         return keys, self.values[:, :, : self.used]
 
     def get_seq_length(self) -> int:
@@ -133,10 +137,7 @@ def merged(batches: Sequence[Batch]) -> Batch | None:
         None when there are no such rows.
     """
     picked = [
-        (batch, place)
-        for batch in batches
-        for place, row in enumerate(batch.rows)
-        if not row.over
+        (batch, place) for batch in batches for place, row in enumerate(batch.rows) if not row.over
     ]
     if not picked:
         return None

@@ -25,6 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 from synth.engines import shared_prefix
 from synth.engines.base import Answer, Request, Sampling
 from synth.engines.batch import Batch, Prefix, Row
+from synth.engines.chat import answer_text, check_template, end_ids, request_ids
 from synth.engines.sampling import next_tokens
 from synth.engines.weights import cannot_load
 from synth.errors import EngineError
@@ -51,6 +52,7 @@ class LocalModel:
     """
 
     def __init__(self, name: str, dtype: str, template_kwargs: dict[str, Any]) -> None:
+        self.name = name
         self.template_kwargs = template_kwargs
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = resolve_dtype(dtype)
@@ -62,14 +64,11 @@ class LocalModel:
             self.model = AutoModelForCausalLM.from_pretrained(path, dtype=self.dtype)
         except (OSError, ValueError) as error:
             raise cannot_load(name, error) from error
-        if not self.tokenizer.chat_template:
-            raise EngineError(
-                f"The tokenizer of {name} has no chat template.",
-                "Use an instruction-tuned model, or put its template into the model's folder "
-                "as chat_template.jinja.",
-            )
+        check_template(self.tokenizer, name)
         self.model.to(self.device).eval()
-        self.end_ids = self._find_end_ids()
+        self.end_ids = end_ids(
+            self.tokenizer, template_kwargs, self.model.generation_config.eos_token_id
+        )
         # Only the request shapes an answer, nothing that the model's folder recommends.
         self.model.generation_config = GenerationConfig()
         pad = self.tokenizer.pad_token_id
@@ -86,16 +85,8 @@ class LocalModel:
             )  # fmt: skip
 
     def render(self, request: Request) -> list[int]:
-        """The request's token ids, up to where the answer begins.
-
-        Raises:
-            jinja2.TemplateError: the chat template does not take these messages.
-        """
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        rendered = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, **self.template_kwargs
-        )
-        return list(rendered["input_ids"])
+        """The request's token ids; see `request_ids`."""
+        return request_ids(self.tokenizer, self.template_kwargs, request, self.name)
 
     def known_prefixes(self, ids: list[int]) -> list[int]:
         """Lengths of the kept prefixes that `ids` begins with."""
@@ -150,9 +141,7 @@ class LocalModel:
 
     def answer_of(self, row: Row) -> Answer:
         """The answer that a row holds."""
-        text = self.tokenizer.decode(
-            row.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        text = answer_text(self.tokenizer, row.tokens)
         finish = "stop" if row.ended else "length"
         return Answer(text, finish, len(row.ids), len(row.tokens))  # type: ignore[arg-type]
 
@@ -246,22 +235,6 @@ class LocalModel:
         if not same:
             self.model.set_attn_implementation("sdpa")
         return same
-
-    def _find_end_ids(self) -> list[int]:
-        """Every token that ends an answer: the folder's, the tokenizer's, the template's."""
-        configured = self.model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        ends = [*ends, self.tokenizer.eos_token_id, self._turn_end_id()]
-        return list(dict.fromkeys(end for end in ends if end is not None))
-
-    def _turn_end_id(self) -> int | None:
-        """The special token that the chat template puts right after an assistant turn."""
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "marker"}]
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False, **self.template_kwargs)
-        after = text.rpartition("marker")[2].lstrip()
-        ids = self.tokenizer.encode(after, add_special_tokens=False)
-        known = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
-        return ids[0] if ids and ids[0] in known else None
 
 
 class _OwnDraws(LogitsProcessor):

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth.engines.base import Answer, Request
+from synth.engines.chat import answer_limit
 from synth.engines.grouping import choose_group
 from synth.engines.weights import check_model_name, describe
-from synth.errors import EngineError, RowError
+from synth.errors import RowError
 
 if TYPE_CHECKING:
     from synth.engines.batch import Batch, Row
@@ -133,26 +134,11 @@ class TransformersEngine:
         return self._local
 
     def _to_row(self, request: Request) -> Row:
-        from jinja2 import TemplateError
-
         from synth.engines.batch import Row
 
         local = self._model()
-        try:
-            ids = local.render(request)
-        except TemplateError as error:
-            roles = ", ".join(message.role for message in request.messages)
-            raise EngineError(
-                f"The chat template of {self.model} does not take these roles: {roles} ({error}).",
-                "If it takes no system message, set `prompt_role: user` in task.yml.",
-            ) from error
-        room = local.context - len(ids)
-        if room < 1:
-            raise RowError(
-                "longer than the model's context",
-                f"The request has {len(ids)} tokens, the model takes {local.context}.",
-            )
-        return Row(request, ids, min(request.sampling.max_tokens, room))
+        ids = local.render(request)
+        return Row(request, ids, answer_limit(ids, request, local.context))
 
     async def _answer_all(self) -> None:
         """Take in, decode a slice, hand out, until nothing is left to do."""
