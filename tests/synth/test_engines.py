@@ -298,6 +298,63 @@ def test_the_prompt_is_read_once(tiny, monkeypatch):
     assert read.count(True) >= 2
 
 
+def test_rows_with_unlike_prefixes_are_decoded_in_one_batch(tiny, monkeypatch):
+    from synth.engines import local
+
+    other = (Message("system", "Another prompt. " + " ".join(CORPUS[::-1])),)
+    requests = [
+        ask(text, Sampling(max_tokens=40), prompt=prompt)
+        for text in CORPUS
+        for prompt in (PROMPT, other, ())
+    ]
+    beside = []
+    real = local.LocalModel.advance
+
+    def watched(self, batch, most, stop):
+        beside.append(len({row.prefix and row.prefix.tokens for row in batch.rows}))
+        return real(self, batch, most, stop)
+
+    monkeypatch.setattr(local.LocalModel, "advance", watched)
+    got = answers(engine(tiny), requests)
+    assert beside[0] == 3
+    assert [answer.text for answer in got] == [plain_text(tiny, request) for request in requests]
+
+
+def test_memory_is_let_go_of(tiny):
+    """Of rows that are over, of prefixes long not used, and in the end of all."""
+    import gc
+    import weakref
+
+    from synth.engines.batch import Row, merged
+    from synth.engines.local import KEPT_PREFIXES, LocalModel
+
+    local = LocalModel(str(tiny), "float32", {})
+    texts = ["a", "b" * 300, "c"]
+    rows = [Row(ask(text), local.render(ask(text)), 9) for text in texts]
+    batch = local.start(rows, 0)
+    before = batch.layers[0].keys
+    rows[1].ended = True
+    batch = merged([batch])
+    assert batch.rows == [rows[0], rows[2]]
+    assert batch.used == len(rows[0].ids)
+    assert batch.layers[0].keys.numel() < before.numel() / 3
+    gone = weakref.ref(batch.layers[0].keys)
+    rows[0].ended = rows[2].ended = True
+    assert merged([batch]) is None
+    del batch
+    assert gone() is None
+    caches = [weakref.ref(local._prefix([i] * 70).cache) for i in range(KEPT_PREFIXES + 2)]
+    assert [cache() is None for cache in caches] == [True] * 2 + [False] * KEPT_PREFIXES
+    model = engine(tiny)
+    model._local = local
+    weights = weakref.ref(local.model)
+    del local
+    answers(model, [ask("x", prompt=PROMPT), ask("y", prompt=PROMPT)])
+    assert (model._batch, model._running, model._futures) == (None, [], {})
+    gc.collect()
+    assert weights() is None
+
+
 def test_without_sharing_answers_are_the_same(tiny, monkeypatch):
     from synth.engines import local
 
@@ -571,23 +628,83 @@ def test_an_answer_ends_at_the_models_context(tiny):
     assert answer.prompt_tokens + answer.completion_tokens == 2048
 
 
-def test_models_with_a_sliding_window_are_answered_as_by_plain_generate(tmp_path):
-    """Their cache can't be cut into rows or shared, so their batches run to the end."""
+SIZES = {
+    "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.2,
+    "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "shares"),
+    [
+        ("Qwen3", {}, True),  # normalizes queries and keys
+        ("Llama", {"num_key_value_heads": 1}, True),
+        ("Phi3", {}, True),
+        ("GPT2", {"n_embd": 32, "n_head": 4, "n_layer": 2}, True),  # positions are learned
+        ("DeepseekV3", {  # latent attention: what is cached is yet to become keys and values
+            "num_key_value_heads": 4, "head_dim": 4, "kv_lora_rank": 8, "q_lora_rank": 16,
+            "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_routed_experts": 4,
+            "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+            "first_k_dense_replace": 1,
+        }, False),
+        ("Mistral", {"sliding_window": 16}, False),
+        ("Gemma2", {"sliding_window": 16}, False),  # every other layer, and capped scores
+        ("Gemma2", {"layer_types": ["full_attention"] * 2}, False),  # capped scores alone
+    ],
+)  # fmt: skip
+def test_other_models_are_answered_as_by_plain_generate(name, changes, shares, tmp_path):
+    """Where rows can't share a prefix, whole batches go through `generate`, padded."""
     import torch
-    from transformers import MistralConfig, MistralForCausalLM
+    import transformers
 
     folder = save_tiny(tmp_path)
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, sliding_window=16, initializer_range=0.2,
-        bos_token_id=0, eos_token_id=2, pad_token_id=0,
-    )  # fmt: skip
-    MistralForCausalLM(config).save_pretrained(folder)
-    requests = mixed_requests()
-    got = answers(engine(folder, batch_size=4), requests)
+    config = getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
+    getattr(transformers, f"{name}{'LMHeadModel' if name == 'GPT2' else 'ForCausalLM'}")(
+        config
+    ).save_pretrained(folder)
+    requests = mixed_requests()[::2]
+    model = engine(folder, batch_size=4)
+    model._load()
+    assert model._local.shares == shares
+    got = answers(model, requests)
     assert [answer.text for answer in got] == [plain_text(folder, r) for r in requests]
-    assert [a.completion_tokens for a in got] == [r.sampling.max_tokens for r in requests]
+
+
+def test_a_model_that_cannot_share_is_named_once(tmp_path, caplog):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    folder = save_tiny(tmp_path)
+    MistralForCausalLM(MistralConfig(**SIZES, sliding_window=16)).save_pretrained(folder)
+    caplog.set_level("INFO", logger="synth")
+    answers(engine(folder), [ask("one", GREEDY), ask("two", GREEDY)])
+    told = [record.message for record in caplog.records if "plain `generate`" in record.message]
+    assert len(told) == 1
+    assert "mistral" in told[0]
+
+
+def test_in_bfloat16_scores_differ_by_rounding_alone(tiny):
+    """The shared prefix is as far from float32 as bfloat16 is by itself."""
+    import torch
+
+    from synth.engines.batch import Row
+    from synth.engines.local import LocalModel
+
+    requests = [ask(text, prompt=PROMPT) for text in CORPUS]
+
+    @torch.inference_mode()
+    def scores(dtype: str, shared: bool) -> torch.Tensor:
+        local = LocalModel(str(tiny), dtype, {})
+        rows = [Row(request, local.render(request), 1) for request in requests]
+        if shared:
+            return local._read(rows, 60)[1]
+        return torch.cat([local.model(torch.tensor([row.ids])).logits[:, -1] for row in rows])
+
+    exact = scores("float32", shared=False)
+    torch.testing.assert_close(scores("float32", shared=True), exact, atol=1e-4, rtol=1e-4)
+    plain = (scores("bfloat16", shared=False) - exact).norm()
+    assert 0 < (scores("bfloat16", shared=True) - exact).norm() < 1.5 * plain
 
 
 def test_importing_the_engines_imports_nothing_heavy():
