@@ -10,6 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 from synth.engines.base import Engine
 from synth.errors import SynthError
 
+IN_PROCESS = ("transformers", "vllm")
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -26,7 +28,7 @@ class ModelSpec:
     def described(self) -> dict[str, Any]:
         """What determines the answers, for synth.yaml."""
         known: dict[str, Any] = {"model": self.model, "engine": self.engine}
-        if self.engine == "transformers":
+        if self.engine in IN_PROCESS:
             known["dtype"] = self.dtype
             known["chat_template_kwargs"] = self.chat_template_kwargs
         return known
@@ -52,6 +54,10 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
         from synth.engines.openai import OpenAIEngine
 
         return OpenAIEngine(spec.model, spec.base_urls, spec.api_key_env, concurrency, spec.timeout)
+    if spec.engine == "vllm":
+        from synth.engines.vllm import VLLMEngine
+
+        return VLLMEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
     from synth.engines.transformers import TransformersEngine
 
     return TransformersEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
@@ -89,17 +95,17 @@ def model_specs(
         )
     kwargs = _json_object(chat_template_kwargs)
     engine = engine or ("openai" if base_url else "transformers")
-    if engine == "transformers" and base_url:
+    if engine in IN_PROCESS and base_url:
         raise SynthError(
-            "--base-url goes with --engine openai, not transformers.", "Leave one of them out."
+            f"--base-url goes with --engine openai, not {engine}.", "Leave one of them out."
         )
     target = ModelSpec(model, engine, base_url, api_key_env, dtype, kwargs, timeout)
     if not (generator_model or generator_engine or generator_base_url):
         return target, target
     theirs = generator_engine or ("openai" if generator_base_url else engine)
-    if theirs == "transformers" and generator_base_url:
+    if theirs in IN_PROCESS and generator_base_url:
         raise SynthError(
-            "--generator-base-url goes with --generator-engine openai, not transformers.",
+            f"--generator-base-url goes with --generator-engine openai, not {theirs}.",
             "Leave one of them out.",
         )
     generator = ModelSpec(

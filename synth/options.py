@@ -32,7 +32,7 @@ def options_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 MODEL_OPTIONS = options_of(
     click.option("--model", help="The target: the model that learns. A folder, a hub name, or "
                  "the name a server knows it by."),
-    click.option("--engine", type=click.Choice(["transformers", "openai"]),
+    click.option("--engine", type=click.Choice(["transformers", "vllm", "openai"]),
                  help="In process, or any OpenAI-compatible server. "
                  "[default: openai with --base-url, else transformers]"),
     click.option("--base-url", multiple=True,
@@ -42,7 +42,7 @@ MODEL_OPTIONS = options_of(
                  help="The environment variable that holds the API key."),
     click.option("--generator-model", help="Who writes inputs and reasons and plays the "
                  "environment. [default: the target]"),
-    click.option("--generator-engine", type=click.Choice(["transformers", "openai"]),
+    click.option("--generator-engine", type=click.Choice(["transformers", "vllm", "openai"]),
                  help="[default: openai with --generator-base-url, else the target's]"),
     click.option("--generator-base-url", multiple=True, help="[default: the target's]"),
     click.option("--generator-api-key-env", help="[default: the target's]"),
@@ -52,11 +52,12 @@ MODEL_OPTIONS = options_of(
                  type=click.FloatRange(0, min_open=True),
                  help="How long one answer may take (openai)."),
     click.option("--batch-size", type=click.IntRange(1),
-                 help="Requests answered together (transformers). [default: 32]"),
+                 help="Requests answered together (transformers, vllm). "
+                 "[default: 32; vLLM's own]"),
     click.option("--dtype", default="auto", show_default=True,
-                 help="bfloat16, float16 or float32 (transformers)."),
+                 help="bfloat16, float16 or float32 (transformers, vllm)."),
     click.option("--chat-template-kwargs", metavar="JSON", default="{}",
-                 help="Passed to the chat template (transformers), for example "
+                 help="Passed to the chat template (transformers, vllm), for example "
                  "'{\"enable_thinking\": false}'."),
 )  # fmt: skip
 TASK_OPTIONS = options_of(

@@ -256,7 +256,8 @@ def _versions(settings: RunSettings) -> dict[str, str]:
     engines = {settings.target.engine, settings.generator.engine}
     names += ["ray"] if settings.ray is not None else []
     names += ["openai"] if "openai" in engines else []
-    names += ["torch", "transformers"] if "transformers" in engines else []
+    names += ["torch", "transformers"] if engines & {"transformers", "vllm"} else []
+    names += ["vllm"] if "vllm" in engines else []
     versions = {"python": platform.python_version()}
     for name in names:
         try:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CONNECT = 10.0
 # So often a server is tried that never answered.
 EARLY_STRIKES = 2
+# What `transformers serve MODEL` says, as a 400, to any other model's name.
+PINNED = "Server is pinned to"
 
 
 class OpenAIEngine:
@@ -130,7 +132,9 @@ class OpenAIEngine:
         except RequestError as error:
             return Verdict("repeat", error)
         except (openai.APIError, ValueError) as error:
-            if isinstance(error, openai.APIStatusError) and error.status_code in {404, 405}:
+            if isinstance(error, openai.APIStatusError) and (
+                error.status_code in {404, 405} or PINNED in server_words(error)
+            ):
                 return Verdict("stop", await self._explain_not_found(client, server_words(error)))
             return judge(error, url, self.api_key_env, self.timeout)
 

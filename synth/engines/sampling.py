@@ -8,7 +8,6 @@ import random
 from collections.abc import Sequence
 
 import torch
-from transformers import LogitsProcessor
 
 from synth.engines.base import Request, Sampling
 
@@ -20,39 +19,39 @@ def row_random(request: Request) -> random.Random:
     return random.Random(hashlib.sha256(told.encode()).digest())
 
 
-class SeededSampler(LogitsProcessor):
-    """Draws each row's next token with one random number of the row's own.
+def next_tokens(
+    scores: torch.Tensor, sampling: Sequence[Sampling], randoms: Sequence[random.Random]
+) -> torch.Tensor:
+    """Each row's next token: the likeliest, or drawn with one random number of the row's own.
 
-    The drawn token is the only one left possible, so `generate` is used with greedy decoding.
-    Rows with temperature 0 pass as they are. The draw goes through the vocabulary in its own
-    order, not by rank: two tokens that change ranks by rounding do not change it.
+    The draw goes through the vocabulary in its own order, not by rank: two tokens that change
+    ranks by rounding do not change it.
 
     Args:
+        scores: (rows, vocabulary), float32.
         sampling: one entry a row; `max_tokens` is not looked at.
         randoms: one generator a row.
+
+    Returns:
+        (rows,), token ids.
     """
+    chosen = scores.argmax(-1)
+    drawn = [row for row, how in enumerate(sampling) if how.temperature > 0]
+    if not drawn:
+        return chosen
 
-    def __init__(self, sampling: Sequence[Sampling], randoms: Sequence[random.Random]) -> None:
-        self.rows = [row for row, how in enumerate(sampling) if how.temperature > 0]
-        self.randoms = [randoms[row] for row in self.rows]
-        self.temperature = torch.tensor([sampling[row].temperature for row in self.rows])
-        self.top_p = torch.tensor([sampling[row].top_p for row in self.rows])
+    def column(values: list[float], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=scores.device)[:, None]
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary), float32, with one finite entry in each sampled row."""
-        if not self.rows:
-            return scores
-        temperature = self.temperature.to(scores.device)[:, None]
-        probs = (scores[self.rows] / temperature).softmax(-1)
-        ranked, order = probs.sort(dim=-1, descending=True)
-        # A token stays when those before it do not reach top_p yet; the first always does.
-        out = ranked.cumsum(-1) - ranked >= self.top_p.to(scores.device)[:, None]
-        out[:, 0] = False
-        probs = probs.masked_fill(out.scatter(-1, order, out), 0.0)
-        summed = probs.double().cumsum(-1)
-        draws = torch.tensor([own.random() for own in self.randoms], dtype=torch.float64)
-        aims = draws.to(scores.device)[:, None] * summed[:, -1:]
-        chosen = torch.searchsorted(summed, aims, right=True)
-        scores = scores.clone()
-        scores[self.rows] = torch.full_like(probs, -torch.inf).scatter(-1, chosen, 0.0)
-        return scores
+    temperature = column([sampling[row].temperature for row in drawn])
+    top_p = column([sampling[row].top_p for row in drawn])
+    probs = (scores[drawn] / temperature).softmax(-1)
+    ranked, order = probs.sort(dim=-1, descending=True)
+    # A token stays when those before it do not reach top_p yet; the first always does.
+    out = ranked.cumsum(-1) - ranked >= top_p
+    out[:, 0] = False
+    probs = probs.masked_fill(out.scatter(-1, order, out), 0.0)
+    summed = probs.double().cumsum(-1)
+    draws = column([randoms[row].random() for row in drawn], torch.float64)
+    chosen[drawn] = torch.searchsorted(summed, draws * summed[:, -1:], right=True)[:, 0]
+    return chosen

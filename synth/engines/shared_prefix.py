@@ -1,26 +1,21 @@
-"""Attention over a beginning that all rows of a batch share, kept once instead of once per row.
+"""Attention over beginnings that rows of a batch share, each kept once instead of once per row.
 
 A long prompt in front of short requests makes decoding slow not by its arithmetic but by its
-key-value cache: every step would move one copy of it per row. Here the rows' queries meet the
-one copy together, and the two softmaxes (over the prefix, over the row's own tokens) are merged.
-The result is the ordinary attention's. The idea is Hydragen's (Juravsky et al. 2024,
-arXiv 2402.05099); it goes in through the attention and cache interfaces of transformers.
+key-value cache: every step would move one copy of it per row. Here the queries of all rows with
+the same prefix meet its one copy together, and the two softmaxes (over the prefix, over the row's
+own tokens) are merged. The result is the ordinary attention's. The idea is Hydragen's (Juravsky
+et al. 2024, arXiv 2402.05099); it goes in through the attention interface of transformers.
 """
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
-    DynamicCache,
-    PreTrainedModel,
-)
-from transformers.cache_utils import DynamicLayer
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -32,74 +27,14 @@ MAX_SCORES = 2**23
 ELSE = ("softcap", "s_aux", "sliding_window", "position_bias")
 
 
-class SharedPrefixLayer(DynamicLayer):
-    """One layer's cache: `prefix` (one row, not touched) and what the rows of a batch add to it.
+@dataclass(frozen=True)
+class Share:
+    """Rows `first` to `end` of a batch begin with `keys` and `values`, (kv_heads, tokens, dim)."""
 
-    `update` gives back the rows' own keys only, with the prefix as their attribute `prefix`.
-    """
-
-    def __init__(self, prefix: DynamicLayer) -> None:
-        super().__init__()
-        self.prefix = prefix
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = super().update(key_states, value_states, *args, **kwargs)
-        keys.prefix = self.prefix
-        return keys, values
-
-    def get_seq_length(self) -> int:
-        return self.prefix.get_seq_length() + super().get_seq_length()
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return super().get_seq_length() + query_length, self.prefix.get_seq_length()
-
-
-def share(prefix: DynamicCache) -> DynamicCache:
-    """A cache for a batch of any size whose rows all begin with `prefix`, a cache of one row."""
-    cache = DynamicCache()
-    cache.layers = [SharedPrefixLayer(layer) for layer in prefix.layers]
-    return cache
-
-
-def copied(cache: DynamicCache) -> DynamicCache:
-    """A cache that goes its own way from here. Layers replace their tensors, so none is copied."""
-    branch = copy.copy(cache)
-    branch.layers = [copy.copy(layer) for layer in cache.layers]
-    return branch
-
-
-@torch.inference_mode()
-def enable(model: PreTrainedModel) -> bool:
-    """Let `model` read shared prefixes, if its answers stay what they are.
-
-    Two rows are read both ways and compared; a model that transforms its keys after caching
-    them, or has another attention than the one here, goes on without.
-    """
-    before = model.config._attn_implementation
-    if before != "sdpa":
-        return False
-    size = model.config.get_text_config().vocab_size
-    ids = (torch.arange(2 * 24, device=model.device).view(2, 24) * 97 + 11) % size
-    ids[1, :16] = ids[0, :16]
-    plain = model(input_ids=ids, use_cache=False).logits[:, 16:].float()
-    model.set_attn_implementation(NAME)
-    if model.config._attn_implementation != NAME:
-        return False
-    prefix = DynamicCache(config=model.config)
-    try:
-        model(input_ids=ids[:1, :16], past_key_values=prefix, use_cache=True)
-        cache = share(prefix)
-        shared = model(input_ids=ids[:, 16:], past_key_values=cache, use_cache=True).logits.float()
-    except UnknownAttentionError:
-        same = False
-    else:
-        error = (shared - plain).norm() / (plain - plain.mean(-1, keepdim=True)).norm()
-        same = bool(error < 0.2)  # rounding in bfloat16 comes to 0.06, a prefix left out to 1
-    if not same:
-        model.set_attn_implementation(before)
-    return same
+    first: int
+    end: int
+    keys: torch.Tensor
+    values: torch.Tensor
 
 
 class UnknownAttentionError(NotImplementedError):
@@ -115,33 +50,24 @@ def attention_forward(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention function for transformers: SDPA unless `key` comes with a prefix."""
-    prefix = getattr(key, "prefix", None)
-    if prefix is None:
+    """The attention function for transformers: SDPA unless `key` comes with `shares`."""
+    shares: list[Share] = getattr(key, "shares", [])
+    if not shares:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
     unknown = [name for name in ELSE if kwargs.get(name) is not None]
     if unknown:
         raise UnknownAttentionError(", ".join(unknown))
-    new = query.shape[2]
-    if attention_mask is None and new > 1:
-        ones = torch.ones(new, key.shape[2], dtype=torch.bool, device=key.device)
-        attention_mask = ones.tril(key.shape[2] - new)[None, None]
-    if scaling is None:
-        scaling = 1 / math.sqrt(query.shape[-1])
-    scores_per_token = query.shape[0] * query.shape[1] * (key.shape[2] + prefix.keys.shape[2])
-    part = max(1, MAX_SCORES // scores_per_token)
+    assert attention_mask is not None
+    query = query * (1 / math.sqrt(query.shape[-1]) if scaling is None else scaling)
+    keys = key.shape[2] + max(share.keys.shape[1] for share in shares)
+    part = max(1, MAX_SCORES // (query.shape[0] * query.shape[1] * keys))
     out = [
-        attend(
-            query[:, :, at : at + part] * scaling,
-            key,
-            value,
-            None if attention_mask is None else attention_mask[:, :, at : at + part],
-            prefix.keys[0],
-            prefix.values[0],
+        attend(new, key, value, mask, shares)
+        for new, mask in zip(
+            query.split(part, dim=2), attention_mask.split(part, dim=2), strict=True
         )
-        for at in range(0, new, part)
     ]
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
 
@@ -150,46 +76,55 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor | None,
-    prefix_key: torch.Tensor,
-    prefix_value: torch.Tensor,
+    mask: torch.Tensor,
+    shares: Sequence[Share],
 ) -> torch.Tensor:
-    """softmax(query [prefix_key, key]^T) [prefix_value, value], with grouped heads.
+    """softmax(query [prefix, key]^T) [prefix, value], with grouped heads.
 
     Args:
         query: (rows, heads, new, dim), scaled.
         key, value: (rows, kv_heads, own, dim).
-        mask: (rows or 1, 1, new, own), True where a query sees a key; None: everywhere.
-        prefix_key, prefix_value: (kv_heads, prefix, dim), seen by every query.
+        mask: (rows, 1, new, own), True where a query sees a key, and it sees one at least.
+        shares: the prefixes, seen by every query of their rows.
 
     Returns:
-        (rows, heads, new, dim).
+        (rows, heads, new, dim of the values).
     """
     rows, heads, new, dim = query.shape
     kv_heads, own = key.shape[1], key.shape[2]
     group = heads // kv_heads
     query = query.reshape(rows, kv_heads, group * new, dim)
+    seen = mask[:, :, None].expand(-1, -1, group, -1, -1).reshape(rows, 1, group * new, own)
+    scores = (query @ key.transpose(-1, -2)).float().masked_fill_(~seen, -torch.inf)
+    mixed, total, top = _softmax_parts(scores, value)
+    for share in shares:
+        here = slice(share.first, share.end)
+        # All queries of a head side by side, as if they were one row's.
+        together = query[here].transpose(0, 1).reshape(kv_heads, -1, dim)
+        scores = (together @ share.keys.transpose(-1, -2)).float()
+        theirs = [
+            part.view(kv_heads, share.end - share.first, group * new, -1).transpose(0, 1)
+            for part in _softmax_parts(scores, share.values)
+        ]
+        both = torch.maximum(top[here], theirs[2])
+        mine_weight, their_weight = (top[here] - both).exp_(), (theirs[2] - both).exp_()
+        mixed[here] = mixed[here] * mine_weight + theirs[0] * their_weight
+        total[here] = total[here] * mine_weight + theirs[1] * their_weight
+    return (mixed / total).to(value.dtype).view(rows, heads, new, -1)
 
-    scores = (query @ key.transpose(-1, -2)).float()
-    if mask is not None:
-        seen = mask[:, :, None].expand(-1, -1, group, -1, -1).reshape(-1, 1, group * new, own)
-        scores = scores.masked_fill(~seen, -torch.inf)
-    together = query.transpose(0, 1).reshape(kv_heads, rows * group * new, dim)
-    prefix_scores = (together @ prefix_key.transpose(-1, -2)).float()
 
-    def apart(x: torch.Tensor) -> torch.Tensor:
-        """(kv_heads, rows * group * new, any) -> (rows, kv_heads, group * new, any)"""
-        return x.view(kv_heads, rows, group * new, -1).transpose(0, 1)
+def _softmax_parts(
+    scores: torch.Tensor, value: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a softmax over more than these scores needs of them; they are used up.
 
-    top = torch.maximum(scores.amax(-1, keepdim=True), apart(prefix_scores.amax(-1, keepdim=True)))
-    weights = (scores - top).exp_()
-    together_top = top.transpose(0, 1).reshape(kv_heads, rows * group * new, 1)
-    prefix_weights = prefix_scores.sub_(together_top).exp_()
-
-    total = weights.sum(-1, keepdim=True) + apart(prefix_weights.sum(-1, keepdim=True))
-    mixed = (weights.to(value.dtype) @ value).float()
-    mixed = mixed + apart((prefix_weights.to(value.dtype) @ prefix_value).float())
-    return (mixed / total).to(value.dtype).view(rows, heads, new, dim)
+    Returns:
+        The mix of the values, not yet divided, the sum of the weights to divide by, and the
+        highest score, which is already taken out of both.
+    """
+    top = scores.amax(-1, keepdim=True)
+    weights = scores.sub_(top).exp_()
+    return (weights.to(value.dtype) @ value).float(), weights.sum(-1, keepdim=True), top
 
 
 AttentionInterface.register(NAME, attention_forward)

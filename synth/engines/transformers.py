@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth.engines.base import Answer, Request
+from synth.engines.chat import answer_limit
 from synth.engines.grouping import choose_group
 from synth.engines.weights import check_model_name, describe
-from synth.errors import EngineError, RowError
+from synth.errors import RowError
 
 if TYPE_CHECKING:
-    from synth.engines.local import Batch, LocalModel, Row
+    from synth.engines.batch import Batch, Row
+    from synth.engines.local import LocalModel
 
 Result = TypeVar("Result")
 # How long requests are gathered before the next slice, in seconds.
@@ -29,10 +31,10 @@ BATCH_SIZE = 32
 class TransformersEngine:
     """A Hugging Face model, loaded at the first request and asked by one thread.
 
-    Requests are decoded in batches, a slice of tokens at a time. Between slices, rows that have
-    ended leave and waiting requests come in (`choose_group` says which), so neither a long
-    answer nor a long prompt holds up the others. What requests share at their beginning is read
-    once and kept once (`shared_prefix`).
+    There is one batch, decoded a slice of tokens at a time. Between slices, rows that have ended
+    leave it and waiting requests come in, so neither a long answer nor a long prompt holds up the
+    others. What requests share at their beginning is read once and kept once, and rows with
+    different beginnings are decoded side by side (`choose_group`, `shared_prefix`).
 
     A request's answer does not depend on the requests beside it but for rounding: in float32 it
     practically never changes, in bfloat16 a near tie between two tokens may fall either way.
@@ -67,7 +69,8 @@ class TransformersEngine:
         self._local: LocalModel | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-model")
         self._waiting: list[Row] = []
-        self._batches: list[Batch] = []
+        self._running: list[Row] = []
+        self._batch: Batch | None = None  # of the running rows; the model's thread's own
         self._futures: dict[Row, asyncio.Future[Answer]] = {}
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
@@ -117,7 +120,7 @@ class TransformersEngine:
             future.cancel()
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
         self._local = None
-        self._waiting, self._batches, self._futures = [], [], {}
+        self._waiting, self._running, self._batch, self._futures = [], [], None, {}
 
     def _load(self) -> None:
         if self._local is None:
@@ -131,26 +134,11 @@ class TransformersEngine:
         return self._local
 
     def _to_row(self, request: Request) -> Row:
-        from jinja2 import TemplateError
-
-        from synth.engines.local import Row
+        from synth.engines.batch import Row
 
         local = self._model()
-        try:
-            ids = local.render(request)
-        except TemplateError as error:
-            roles = ", ".join(message.role for message in request.messages)
-            raise EngineError(
-                f"The chat template of {self.model} does not take these roles: {roles} ({error}).",
-                "If it takes no system message, set `prompt_role: user` in task.yml.",
-            ) from error
-        room = local.context - len(ids)
-        if room < 1:
-            raise RowError(
-                "longer than the model's context",
-                f"The request has {len(ids)} tokens, the model takes {local.context}.",
-            )
-        return Row(request, ids, min(request.sampling.max_tokens, room))
+        ids = local.render(request)
+        return Row(request, ids, answer_limit(ids, request, local.context))
 
     async def _answer_all(self) -> None:
         """Take in, decode a slice, hand out, until nothing is left to do."""
@@ -160,18 +148,21 @@ class TransformersEngine:
         while True:
             await asyncio.sleep(GATHER)
             self._drop_unwanted()
-            if not self._waiting and not self._batches:
+            if not self._waiting and not self._running:
+                self._batch = None
                 return
-            new, prefix = self._next_rows()
-            work = loop.run_in_executor(self._thread, self._round, new, prefix)
+            groups = self._next_groups()
+            rows = [*(row for group, _ in groups for row in group), *self._running]
+            work = loop.run_in_executor(self._thread, self._round, groups)
             await asyncio.wait([work])
             error = work.exception()
             if error is None:
-                for row in work.result():
-                    self._settle(row, self._model().answer_of(row))
+                self._running = [row for row in rows if not row.over]
+                for row in rows:
+                    if row.over:
+                        self._settle(row, self._model().answer_of(row))
                 continue
-            rows = [*new, *(row for batch in self._batches for row in batch.rows)]
-            self._batches = []
+            self._running, self._batch = [], None
             if isinstance(error, torch.OutOfMemoryError):
                 self._start_over(rows)
                 continue
@@ -179,90 +170,66 @@ class TransformersEngine:
                 self._settle(row, error)
 
     def _drop_unwanted(self) -> None:
-        """Forget the rows whose caller has given up."""
+        """Forget the rows whose caller has given up; the running ones leave their batch soon."""
         for row, future in list(self._futures.items()):
             if future.done():
+                row.ended = True
                 del self._futures[row]
         self._waiting = [row for row in self._waiting if row in self._futures]
-        for batch in list(self._batches):
-            keep = [at for at, row in enumerate(batch.rows) if row in self._futures]
-            if not keep:
-                self._batches.remove(batch)
-            elif len(keep) < len(batch.rows) and self._model().sliceable:
-                batch.keep(keep)
+        self._running = [row for row in self._running if row in self._futures]
 
-    def _next_rows(self) -> tuple[list[Row], int]:
-        """The waiting rows that come in now, and the length of the prefix they share.
+    def _next_groups(self) -> list[tuple[list[Row], int]]:
+        """The waiting rows that come in now: rows that are read together, and their prefix.
 
-        A step takes about as long for one row as for a full batch, so there is one batch at a
-        time: rows of its kind join it as others leave, and another kind begins when it has run
-        low. The oldest of a kind goes first.
+        The oldest come first. A step takes about as long for one row as for a full batch, and
+        reading a few rows as long as reading one: rows come in when a quarter of the batch is
+        free, several at a time.
         """
         local = self._model()
-        queue = self._waiting
-        busy = sum(len(batch.rows) for batch in self._batches)
-        enough = max(1, self._size() // 4)
-        while queue:
-            known = local.known_prefixes(queue[0].ids)
-            group = choose_group([row.ids for row in queue], known, self._size(), local.shares)
-            rows, prefix = [queue[place] for place in group.rows], group.prefix
-            mate = self._mate(rows, prefix)
-            free = self._size() - (len(mate.rows) if mate else 0)
-            if busy < enough or (mate and free >= enough):
-                return self._taken(rows[:free], prefix, alone=not busy), prefix
-            head = queue[0].ids[:prefix]
-            queue = [
-                row
-                for row in queue
-                if (row.ids[:prefix] != head if prefix else local.known_prefixes(row.ids))
-            ]
-        return [], 0
-
-    def _taken(self, rows: list[Row], prefix: int, alone: bool) -> list[Row]:
-        """Take from the queue as many of `rows` as memory allows, one at least when `alone`."""
-        local = self._model()
+        free = self._size() - len(self._running)
+        groups: list[tuple[list[Row], int]] = []
+        if free < max(1, self._size() // 4) or (self._running and not local.shares):
+            return groups
         room = _free_bytes(local) // 2 // local.bytes_per_token()
-        while len(rows) > alone and _tokens(rows, prefix) > room:
-            rows = rows[:-1]
-        taken = set(rows)
+        while self._waiting and free:
+            ids = [row.ids for row in self._waiting]
+            group = choose_group(ids, local.known_prefixes(ids[0]), free, local.shares)
+            rows = [self._waiting[place] for place in group.rows]
+            alone = not groups and not self._running
+            while len(rows) > alone and _tokens(rows, group.prefix) > room:
+                rows = rows[:-1]
+            if rows:
+                groups.append((rows, group.prefix))
+            if len(rows) < len(group.rows) or not local.shares:
+                break
+            free -= len(rows)
+            room -= _tokens(rows, group.prefix)
+            taken = set(rows)
+            self._waiting = [row for row in self._waiting if row not in taken]
+        taken = {row for rows, _ in groups for row in rows}
         self._waiting = [row for row in self._waiting if row not in taken]
-        return rows
-
-    def _mate(self, rows: list[Row], prefix: int) -> Batch | None:
-        """The running batch that these rows can join."""
-        if not self._model().sliceable:
-            return None
-        width = max(len(row.ids) for row in rows) - prefix
-        head = rows[0].ids[:prefix]
-        return next((b for b in self._batches if b.begins_like(head, width)), None)
+        return groups
 
     def _size(self) -> int:
         return self.batch_size or BATCH_SIZE
 
-    def _round(self, new: list[Row], prefix: int) -> list[Row]:
-        """In the model's thread: begin with the new rows, decode a slice of every batch.
-
-        Returns:
-            The rows that have ended.
-        """
+    def _round(self, groups: list[tuple[list[Row], int]]) -> None:
+        """In the model's thread: begin with the new rows, decode a slice of the batch."""
+        from synth.engines.batch import merged
         from synth.engines.local import SLICE
 
         local = self._model()
-        over: list[Row] = []
-        if new:
-            mate = self._mate(new, prefix)
-            batch = local.start(new, prefix)
-            if mate:
-                over += local.advance(batch, 1, self._stopped)
-                if batch.rows:
-                    mate.join(batch, local.pad_id)
-            else:
-                self._batches.append(batch)
-        for batch in list(self._batches):
-            over += local.advance(batch, SLICE, self._stopped)
-            if not batch.rows:
-                self._batches.remove(batch)
-        return over
+        if not local.shares:
+            for rows, _ in groups:
+                local.answer_plainly(rows, self._stopped)
+            return
+        for rows, prefix in groups:
+            new = local.start(rows, prefix)
+            self._batch = merged([self._batch, new] if self._batch else [new])
+        if self._batch:
+            local.advance(self._batch, SLICE, self._stopped)
+            if self._batch.over():
+                self._batch = merged([self._batch])
 
     def _stopped(self) -> bool:
         return self._closed or all(f.cancelled() for f in list(self._futures.values()))

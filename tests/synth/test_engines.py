@@ -280,28 +280,84 @@ def test_answers_are_those_of_plain_generate(tiny):
     assert len({a.text for a in got}) > 10
 
 
-def test_the_prompt_is_read_once(tiny, monkeypatch):
+def test_the_prompt_is_read_once(tiny):
+    """Every token that goes through the model is counted."""
+    requests = [ask(text, Sampling(max_tokens=1), prompt=PROMPT) for text in "abcdefghijkl"]
+    model = engine(tiny, batch_size=4)
+    model._load()
+    lengths = [len(model._local.render(request)) for request in requests]
+    read = []
+    model._local.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, inputs: read.append(inputs[0].numel())
+    )
+    answers(model, requests)
+    assert min(lengths) > 150
+    assert sum(read) < max(lengths) + 12 * 20
+
+
+def test_rows_with_unlike_prefixes_are_decoded_in_one_batch(tiny, monkeypatch):
     from synth.engines import local
 
-    read = []
-    real = local.LocalModel._prefix_cache
+    other = (Message("system", "Another prompt. " + " ".join(CORPUS[::-1])),)
+    requests = [
+        ask(text, Sampling(max_tokens=40), prompt=prompt)
+        for text in CORPUS
+        for prompt in (PROMPT, other, ())
+    ]
+    beside = []
+    real = local.LocalModel.advance
 
-    def watched(self, ids):
-        read.append(tuple(ids) in self._prefixes)
-        return real(self, ids)
+    def watched(self, batch, most, stop):
+        beside.append(len({row.prefix and row.prefix.tokens for row in batch.rows}))
+        return real(self, batch, most, stop)
 
-    monkeypatch.setattr(local.LocalModel, "_prefix_cache", watched)
-    answers(engine(tiny, batch_size=4), [ask(text, prompt=PROMPT) for text in "abcdefghijkl"])
-    assert read.count(False) == 1
-    assert read.count(True) >= 2
+    monkeypatch.setattr(local.LocalModel, "advance", watched)
+    got = answers(engine(tiny), requests)
+    assert beside[0] == 3
+    assert [answer.text for answer in got] == [plain_text(tiny, request) for request in requests]
+
+
+def test_memory_is_let_go_of(tiny):
+    """Of rows that are over, of prefixes long not used, and in the end of all."""
+    import gc
+    import weakref
+
+    from synth.engines.batch import Row, merged
+    from synth.engines.local import KEPT_PREFIXES, LocalModel
+
+    local = LocalModel(str(tiny), "float32", {})
+    texts = ["a", "b" * 300, "c"]
+    rows = [Row(ask(text), local.render(ask(text)), 9) for text in texts]
+    batch = local.start(rows, 0)
+    before = batch.layers[0].keys
+    rows[1].ended = True
+    batch = merged([batch])
+    assert batch.rows == [rows[0], rows[2]]
+    assert batch.used == len(rows[0].ids)
+    assert batch.layers[0].keys.numel() < before.numel() / 3
+    gone = weakref.ref(batch.layers[0].keys)
+    rows[0].ended = rows[2].ended = True
+    assert merged([batch]) is None
+    del batch
+    assert gone() is None
+    caches = [weakref.ref(local._prefix([i] * 70).cache) for i in range(KEPT_PREFIXES + 2)]
+    assert [cache() is None for cache in caches] == [True] * 2 + [False] * KEPT_PREFIXES
+    model = engine(tiny)
+    model._local = local
+    weights = weakref.ref(local.model)
+    del local
+    answers(model, [ask("x", prompt=PROMPT), ask("y", prompt=PROMPT)])
+    assert (model._batch, model._running, model._futures) == (None, [], {})
+    gc.collect()
+    assert weights() is None
 
 
 def test_without_sharing_answers_are_the_same(tiny, monkeypatch):
-    from synth.engines import shared_prefix
+    from synth.engines import local
 
     requests = mixed_requests()
     shared = answers(engine(tiny), requests)
-    monkeypatch.setattr(shared_prefix, "enable", lambda model: False)
+    monkeypatch.setattr(local.LocalModel, "_enable_sharing", lambda self: False)
     assert answers(engine(tiny), requests) == shared
 
 
@@ -322,54 +378,64 @@ def test_seeds_draw_anew_and_repeat(tiny):
 def test_draws_follow_the_distribution():
     import torch
 
-    from synth.engines.sampling import SeededSampler
+    from synth.engines.sampling import next_tokens
 
     probs = torch.tensor([0.05, 0.5, 0.15, 0.3])
     rows = 4000
-    sampler = SeededSampler(
-        [Sampling(2.0, 0.9)] * rows, [random.Random(seed) for seed in range(rows)]
+    scores = (2 * probs.log()).expand(rows, 4)
+    tokens = next_tokens(
+        scores, [Sampling(2.0, 0.9)] * rows, [random.Random(seed) for seed in range(rows)]
     )
-    scores = sampler(torch.zeros(rows, 1), (2 * probs.log()).expand(rows, 4))
-    share = torch.bincount(scores.argmax(-1), minlength=4) / rows
+    share = torch.bincount(tokens, minlength=4) / rows
     assert share[0] == 0  # the others reach top_p without it
     torch.testing.assert_close(share[1:], probs[1:] / 0.95, atol=0.03, rtol=0)
 
 
-def test_sampler_leaves_greedy_rows_alone():
+def test_greedy_rows_take_the_likeliest_beside_sampled_ones():
     import torch
 
-    from synth.engines.sampling import SeededSampler
+    from synth.engines.sampling import next_tokens
 
-    sampler = SeededSampler([Sampling(), Sampling(1.0)], [random.Random(0), random.Random(0)])
-    scores = torch.randn(2, 8)
-    out = sampler(torch.zeros(2, 1), scores)
-    torch.testing.assert_close(out[0], scores[0])
-    assert out[1].isfinite().sum() == 1
+    scores = torch.zeros(2, 50).index_fill(1, torch.tensor([7]), 0.1)
+    drawn = {
+        tuple(next_tokens(scores, [Sampling(), Sampling(1.0)], [random.Random(seed)] * 2).tolist())
+        for seed in range(20)
+    }
+    assert {greedy for greedy, _ in drawn} == {7}
+    assert len({sampled for _, sampled in drawn}) > 5
 
 
-def test_attention_over_a_shared_prefix_is_the_ordinary_one():
+def test_attention_over_shared_prefixes_is_the_ordinary_one():
+    """Three rows share one prefix, one has none, two share another; the values are wider."""
     import torch
 
-    from synth.engines.shared_prefix import attend
+    from synth.engines.shared_prefix import Share, attend
 
     torch.manual_seed(0)
-    rows, heads, kv_heads, new, own, prefix, dim = 3, 6, 2, 4, 7, 11, 8
+    rows, heads, kv_heads, new, own, dim, value_dim = 6, 6, 2, 4, 7, 8, 10
     query = torch.randn(rows, heads, new, dim)
-    key, value = torch.randn(2, rows, kv_heads, own, dim)
-    prefix_key, prefix_value = torch.randn(2, kv_heads, prefix, dim)
+    key = torch.randn(rows, kv_heads, own, dim)
+    value = torch.randn(rows, kv_heads, own, value_dim)
+    shares = [
+        Share(first, end, torch.randn(kv_heads, n, dim), torch.randn(kv_heads, n, value_dim))
+        for first, end, n in ((0, 3, 11), (4, 6, 5))
+    ]
     mask = torch.ones(new, own, dtype=torch.bool).tril(own - new).expand(rows, 1, new, own).clone()
     mask[1, :, :, :3] = False
-
-    def whole(part: torch.Tensor, tail: torch.Tensor) -> torch.Tensor:
-        joined = torch.cat([part.expand(rows, -1, -1, -1), tail], dim=2)
-        return joined.repeat_interleave(heads // kv_heads, dim=1)
-
-    seen = torch.cat([torch.ones(rows, 1, new, prefix, dtype=torch.bool), mask], dim=-1)
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, whole(prefix_key, key), whole(prefix_value, value), attn_mask=seen, scale=1.0
-    )
-    got = attend(query, key, value, mask, prefix_key, prefix_value)
-    torch.testing.assert_close(got, expected)
+    got = attend(query, key, value, mask, shares)
+    for row in range(rows):
+        prefix = next((share for share in shares if share.first <= row < share.end), None)
+        keys, values, seen = key[row], value[row], mask[row]
+        if prefix:
+            keys = torch.cat([prefix.keys, keys], dim=1)
+            values = torch.cat([prefix.values, values], dim=1)
+            ones = torch.ones(1, new, prefix.keys.shape[1], dtype=torch.bool)
+            seen = torch.cat([ones, seen], dim=-1)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[row], *(part.repeat_interleave(heads // kv_heads, 0) for part in (keys, values)),
+            attn_mask=seen, scale=1.0,
+        )  # fmt: skip
+        torch.testing.assert_close(got[row], expected)
 
 
 @pytest.mark.parametrize("template", ["llama3", "gemma", "thinking"])
@@ -503,7 +569,7 @@ def test_a_caller_that_gives_up_does_not_hold_up_the_others(tiny):
         answer = await stays
         await asyncio.sleep(0.2)
         assert not model._futures
-        assert not model._batches
+        assert model._batch is None
         await model.close()
         return answer
 
@@ -559,23 +625,83 @@ def test_an_answer_ends_at_the_models_context(tiny):
     assert answer.prompt_tokens + answer.completion_tokens == 2048
 
 
-def test_models_with_a_sliding_window_are_answered_as_by_plain_generate(tmp_path):
-    """Their cache can't be cut into rows or shared, so their batches run to the end."""
+SIZES = {
+    "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.2,
+    "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "shares"),
+    [
+        ("Qwen3", {}, True),  # normalizes queries and keys
+        ("Llama", {"num_key_value_heads": 1}, True),
+        ("Phi3", {}, True),
+        ("GPT2", {"n_embd": 32, "n_head": 4, "n_layer": 2}, True),  # positions are learned
+        ("DeepseekV3", {  # latent attention: what is cached is yet to become keys and values
+            "num_key_value_heads": 4, "head_dim": 4, "kv_lora_rank": 8, "q_lora_rank": 16,
+            "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_routed_experts": 4,
+            "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+            "first_k_dense_replace": 1,
+        }, False),
+        ("Mistral", {"sliding_window": 16}, False),
+        ("Gemma2", {"sliding_window": 16}, False),  # every other layer, and capped scores
+        ("Gemma2", {"layer_types": ["full_attention"] * 2}, False),  # capped scores alone
+    ],
+)  # fmt: skip
+def test_other_models_are_answered_as_by_plain_generate(name, changes, shares, tmp_path):
+    """Where rows can't share a prefix, whole batches go through `generate`, padded."""
     import torch
-    from transformers import MistralConfig, MistralForCausalLM
+    import transformers
 
     folder = save_tiny(tmp_path)
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, sliding_window=16, initializer_range=0.2,
-        bos_token_id=0, eos_token_id=2, pad_token_id=0,
-    )  # fmt: skip
-    MistralForCausalLM(config).save_pretrained(folder)
-    requests = mixed_requests()
-    got = answers(engine(folder, batch_size=4), requests)
+    config = getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
+    getattr(transformers, f"{name}{'LMHeadModel' if name == 'GPT2' else 'ForCausalLM'}")(
+        config
+    ).save_pretrained(folder)
+    requests = mixed_requests()[::2]
+    model = engine(folder, batch_size=4)
+    model._load()
+    assert model._local.shares == shares
+    got = answers(model, requests)
     assert [answer.text for answer in got] == [plain_text(folder, r) for r in requests]
-    assert [a.completion_tokens for a in got] == [r.sampling.max_tokens for r in requests]
+
+
+def test_a_model_that_cannot_share_is_named_once(tmp_path, caplog):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    folder = save_tiny(tmp_path)
+    MistralForCausalLM(MistralConfig(**SIZES, sliding_window=16)).save_pretrained(folder)
+    caplog.set_level("INFO", logger="synth")
+    answers(engine(folder), [ask("one", GREEDY), ask("two", GREEDY)])
+    told = [record.message for record in caplog.records if "plain `generate`" in record.message]
+    assert len(told) == 1
+    assert "mistral" in told[0]
+
+
+def test_in_bfloat16_scores_differ_by_rounding_alone(tiny):
+    """The shared prefix is as far from float32 as bfloat16 is by itself."""
+    import torch
+
+    from synth.engines.batch import Row
+    from synth.engines.local import LocalModel
+
+    requests = [ask(text, prompt=PROMPT) for text in CORPUS]
+
+    @torch.inference_mode()
+    def scores(dtype: str, shared: bool) -> torch.Tensor:
+        local = LocalModel(str(tiny), dtype, {})
+        rows = [Row(request, local.render(request), 1) for request in requests]
+        if shared:
+            return local._read(rows, 60)[1]
+        return torch.cat([local.model(torch.tensor([row.ids])).logits[:, -1] for row in rows])
+
+    exact = scores("float32", shared=False)
+    torch.testing.assert_close(scores("float32", shared=True), exact, atol=1e-4, rtol=1e-4)
+    plain = (scores("bfloat16", shared=False) - exact).norm()
+    assert 0 < (scores("bfloat16", shared=True) - exact).norm() < 1.5 * plain
 
 
 def test_importing_the_engines_imports_nothing_heavy():

@@ -1,0 +1,125 @@
+"""vLLM in this process: `pip install vllm` where there is a GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import Any
+
+from synth.engines.base import Answer, Request
+from synth.engines.chat import answer_limit, answer_text, check_template, end_ids, request_ids
+from synth.engines.weights import cannot_load, check_model_name, describe
+from synth.errors import EngineError
+
+
+class VLLMEngine:
+    """A Hugging Face model, loaded by vLLM at the first request, with prefix caching.
+
+    vLLM groups the requests that are under way by itself. It is given token ids, so that a
+    request reads the same as with the `transformers` engine.
+
+    Args:
+        model: a folder or a name on the hub.
+        dtype: "auto" (the model's own), "bfloat16", ...
+        batch_size: requests decoded at once, at most; None leaves it to vLLM.
+        chat_template_kwargs: passed to the chat template.
+
+    Raises:
+        EngineError: there is no such model folder, or no vLLM.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        dtype: str = "auto",
+        batch_size: int | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        check_model_name(model)
+        try:
+            import vllm  # noqa: F401
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM can't be imported: {error}.",
+                "pip install vllm, or leave --engine vllm out. A vLLM server needs neither: "
+                "name it with --base-url.",
+            ) from error
+        self.model = model
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        self._identity: dict[str, str] | None = None
+        self._engine: Any = None
+        self._tokenizer: Any = None
+        self._end_ids: list[int] = []
+        self._numbers = itertools.count()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name, revision, dtype, template arguments; as of the `transformers` engine."""
+        if self._identity is None:
+            self._identity = {**describe(self.model), "dtype": self.dtype}
+            if self.chat_template_kwargs:
+                told = json.dumps(self.chat_template_kwargs, sort_keys=True)
+                self._identity["chat_template_kwargs"] = told
+        return self._identity
+
+    async def generate(self, request: Request) -> Answer:
+        """Answer one request; see `Engine.generate` for what is raised."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if self._engine is None:
+            self._load()
+        ids = request_ids(self._tokenizer, self.chat_template_kwargs, request, self.model)
+        limit = answer_limit(ids, request, self._engine.model_config.max_model_len)
+        how = request.sampling
+        params = SamplingParams(
+            temperature=how.temperature,
+            top_p=how.top_p if how.temperature else 1.0,
+            seed=request.seed if how.temperature else None,
+            max_tokens=limit,
+            stop_token_ids=self._end_ids,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        stream = self._engine.generate({"prompt_token_ids": ids}, params, f"{next(self._numbers)}")
+        try:
+            [done] = [result.outputs[0] async for result in stream]
+        except EngineDeadError as error:
+            raise EngineError(
+                f"vLLM stopped: {error}",
+                "Its own messages above say why. What was answered is kept.",
+            ) from error
+        tokens = list(done.token_ids)
+        if done.finish_reason == "stop" and tokens and tokens[-1] in self._end_ids:
+            tokens.pop()
+        text = answer_text(self._tokenizer, tokens)
+        cut = done.finish_reason == "length"
+        return Answer(text, "length" if cut else "stop", len(ids), len(tokens))
+
+    async def close(self) -> None:
+        """Stop vLLM's process."""
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.shutdown)
+            self._engine = None
+
+    def _load(self) -> None:
+        """Holds up everything else, which could do nothing without the model either."""
+        from transformers import AutoTokenizer
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        limit = {} if self.batch_size is None else {"max_num_seqs": self.batch_size}
+        arguments = AsyncEngineArgs(
+            model=self.model, dtype=self.dtype, enable_prefix_caching=True, **limit
+        )
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(self.model)
+            check_template(self._tokenizer, self.model)
+            self._engine = AsyncLLM.from_engine_args(arguments)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise cannot_load(self.model, error) from error
+        # vLLM knows the folder's end tokens by itself; these are the template's and tokenizer's.
+        self._end_ids = end_ids(self._tokenizer, self.chat_template_kwargs, None)
