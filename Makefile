@@ -34,7 +34,7 @@ demo: env $(MODEL)/config.json ## From a prompt to an adapter and a report, on a
 	$(RUN) axolotl genpi-eval recipes/genpi_demo.yml --max-new-tokens 128
 
 test: env ## Run the tests (less than 10 minutes on two cores)
-	$(RUN) python -m pytest -m "not slow"
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n 2
 
 test-slow: env $(MODEL)/config.json ## Run the long proofs on a real model
 	$(RUN) python -m pytest -m slow --timeout 3600
