@@ -92,6 +92,8 @@ def _clauses(section: Mapping[str, Any] | None) -> list[Finding]:
     if missing:
         of = f"{len(missing)} of {len(alive)} clauses that matter"
         return [Finding(False, f"{of} {'is' if len(missing) == 1 else 'are'} not in it")]
+    if not all(is_shown(clause) for clause in alive):
+        return []  # the inputs are too few to tell
     return [Finding(True, f"misses none of its {len(alive)} clauses that matter")]
 
 
@@ -102,6 +104,15 @@ def is_missing(clause: Mapping[str, Any]) -> bool:
         return False
     upper = figure["value"] if figure["ci_high"] is None else figure["ci_high"]
     return bool(upper < CLAUSE_MISSING)
+
+
+def is_shown(clause: Mapping[str, Any]) -> bool:
+    """Whether half of a clause's effect or more is in the adapter, with the whole interval."""
+    figure = clause.get("internalized")
+    if not figure or figure["value"] is None:
+        return False
+    lower = figure["value"] if figure["ci_low"] is None else figure["ci_low"]
+    return bool(lower >= CLAUSE_MISSING)
 
 
 def first_of(section: Mapping[str, Any], metrics: Mapping[str, Any]) -> Mapping[str, Any]:
