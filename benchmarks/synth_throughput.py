@@ -38,6 +38,9 @@ from synth.store import Store
 from synth.taskfile import Task, load_task
 from synth.templates import load_prompt, teacher_messages
 
+# A small model's pages come to no end otherwise, and its conversations to few turns.
+REMINDER = "Write one short line: Observation, then Available Actions with two clickables."
+
 
 @dataclass
 class Watched:
@@ -107,7 +110,7 @@ async def against_official_order(options: argparse.Namespace, task: Task, inputs
     """Whole runs, side by side and one request after the other."""
     ours = Watched(await _loaded(options))
     started = time.perf_counter()
-    await _run(task, ours, inputs)
+    turns = await _run(task, ours, inputs)
     taken = time.perf_counter() - started
     await ours.close()
     theirs = Watched(await _loaded(options), width=1)
@@ -117,7 +120,7 @@ async def against_official_order(options: argparse.Namespace, task: Task, inputs
     official = time.perf_counter() - started
     await theirs.close()
     same = sum(ours.answers.get(request) == answer for request, answer in theirs.answers.items())
-    print("Whole runs, float32")
+    print(f"Whole runs, {statistics.mean(turns):.1f} turns of the agent a conversation, float32")
     for name, watched, spent in (("ours", ours, taken), ("official order", theirs, official)):
         count = len(watched.answers)
         rows = len(inputs) if watched is ours else len(inputs[:: options.every])
@@ -176,8 +179,12 @@ async def _plain_load(options: argparse.Namespace, requests: list[Request]) -> f
         return sum(tokens) / (time.perf_counter() - started)
 
 
-async def _run(task: Task, engine: Watched, inputs: Any) -> None:
-    """The pipeline of `synth run`, with a store that is kept nowhere."""
+async def _run(task: Task, engine: Watched, inputs: Any) -> list[int]:
+    """The pipeline of `synth run`, with a store that is kept nowhere.
+
+    Returns:
+        How many turns the agent has in each conversation.
+    """
     store = Store(":memory:")
     try:
         await synthesize(
@@ -190,8 +197,9 @@ async def _run(task: Task, engine: Watched, inputs: Any) -> None:
     except SynthError as error:
         if len(inputs) > 1:  # a lone row may be rejected; its requests were answered all the same
             raise error
-    finally:
-        store.close()
+    turns = [len(row.conversation) // 2 + 1 for row in store.rows()]
+    store.close()
+    return turns
 
 
 def _plain_generate(
@@ -250,7 +258,8 @@ def _task(options: argparse.Namespace) -> Task:
         f"{stage}.max_tokens": options.answer_tokens
         for stage in ("outputs", "reasons", "conversations")
     }
-    task = load_task("webshop", {**limits, "conversations.max_turns": options.turns})
+    turns = {"conversations.max_turns": options.turns, "conversations.reminder": REMINDER}
+    task = load_task("webshop", {**limits, **turns})
     return dataclasses.replace(task, prompt=load_prompt(options.prompt, "system"))
 
 
@@ -265,7 +274,7 @@ def _options() -> argparse.Namespace:
         "--every", type=int, default=8, help="of which each so manieth in the official order"
     )
     parser.add_argument("--turns", type=int, default=4, help="assistant turns at most")
-    parser.add_argument("--answer-tokens", type=int, default=96, help="of any answer at most")
+    parser.add_argument("--answer-tokens", type=int, default=128, help="of any answer at most")
     parser.add_argument("--batch-size", type=int, default=16, help="rows decoded at once")
     parser.add_argument("--concurrency", type=int, default=16, help="requests at a server at once")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved (default %(default)s)")

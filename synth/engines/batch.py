@@ -27,10 +27,16 @@ class Prefix:
     tokens: int
     cache: DynamicCache
 
-    def branch(self) -> DynamicCache:
-        """A cache that goes its own way from here. Layers replace their tensors: none is copied."""
+    def branch(self, tokens: int) -> DynamicCache:
+        """A cache of the first `tokens` that goes its own way from there.
+
+        Nothing is copied: layers replace their tensors when they grow.
+        """
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        for layer in cache.layers:
+            layer.keys = layer.keys[:, :, :tokens]
+            layer.values = layer.values[:, :, :tokens]
         return cache
 
 

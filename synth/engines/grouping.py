@@ -9,6 +9,9 @@ from dataclasses import dataclass
 MIN_PREFIX = 64
 # Padding a batch may have besides half of its longest row.
 FREE_PADDING = 64
+# A row with more tokens of its own is read alone if only so many others are like it: all rows of
+# the batch would be padded to its length, and the next of its kind would read it all again.
+LONG, FEW = 512, 1
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def choose_group(
 
     Args:
         waiting: token ids of the requests, the oldest first; not empty.
-        known: lengths of the prefixes of the oldest request that have been read already.
+        known: how much of the oldest request's beginning has been read already, in one or
+            several lengths.
         size: requests at most.
         share: False when nothing can be read once for several rows.
 
@@ -49,7 +53,8 @@ def choose_group(
         The group, with the oldest request (place 0) in it. Its prefix is the one that saves the
         most tokens; 0 when there is none. At least one token of each row stays outside of it.
         What stays outside is similar in length, so that padding is little; among more rows than
-        fit, those most like the oldest are taken.
+        fit, those most like the oldest are taken. A request that begins like no other and is
+        long is its own prefix but for the last token: the next of its kind finds it read.
     """
     oldest = waiting[0]
     shared = [min(shared_prefix(oldest, ids), len(oldest) - 1, len(ids) - 1) for ids in waiting]
@@ -60,6 +65,8 @@ def choose_group(
         for place, ids in enumerate(waiting)
         if place and shared[place] >= prefix and _similar(len(ids) - prefix, own)
     ]
+    if share and own > max(LONG, prefix) and len(group) <= FEW:
+        return Group(rows=(0,), prefix=len(oldest) - 1)
     group.sort(key=lambda place: abs(len(waiting[place]) - len(oldest)))
     return Group(rows=(0, *sorted(group[: size - 1])), prefix=prefix)
 

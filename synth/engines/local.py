@@ -26,15 +26,16 @@ from synth.engines import shared_prefix
 from synth.engines.base import Answer, Request, Sampling
 from synth.engines.batch import Batch, Prefix, Row
 from synth.engines.chat import answer_text, check_template, end_ids, request_ids
+from synth.engines.grouping import shared_prefix as shared_beginning
 from synth.engines.sampling import next_tokens
 from synth.engines.weights import cannot_load
 from synth.errors import EngineError
 
 # Tokens after which ended rows leave the batch at the latest, and new ones may come in.
 SLICE = 32
-# Prefixes kept at once: the teacher's, the reasons', the environment's, the inputs', and those on
+# Beginnings kept at once: the teacher's, the reasons', the environment's, the inputs', and those on
 # the way to them.
-KEPT_PREFIXES = 6
+KEPT_PREFIXES = 8
 NOTHING = Request((), Sampling())
 log = logging.getLogger("synth")
 
@@ -89,8 +90,8 @@ class LocalModel:
         return request_ids(self.tokenizer, self.template_kwargs, request, self.name)
 
     def known_prefixes(self, ids: list[int]) -> list[int]:
-        """Lengths of the kept prefixes that `ids` begins with."""
-        return [len(p) for p in self._prefixes if len(p) < len(ids) and tuple(ids[: len(p)]) == p]
+        """How many tokens `ids` has in common with each beginning that is kept."""
+        return [min(shared_beginning(key, ids), len(ids) - 1) for key in self._prefixes]
 
     def bytes_per_token(self) -> int:
         """What one token takes in the cache."""
@@ -188,14 +189,18 @@ class LocalModel:
                 row.tokens.append(token)
 
     def _prefix(self, ids: list[int]) -> Prefix:
-        """A prefix that is kept, or read now, going on from the longest kept part of it."""
+        """A beginning that is kept, or read now, going on from what a kept one has in common."""
         key = tuple(ids)
         if key not in self._prefixes:
-            start = max(self.known_prefixes(ids), default=0)
-            cache = self._prefixes[key[:start]].branch() if start else self._new_cache()
-            new = torch.tensor([ids[start:]], device=self.device)
-            self.model.base_model(input_ids=new, past_key_values=cache, use_cache=True)
+            like = max(self._prefixes, key=lambda kept: shared_beginning(kept, key), default=())
+            start = shared_beginning(like, key)
+            cache = self._prefixes[like].branch(start) if start else self._new_cache()
+            if start < len(ids):
+                new = torch.tensor([ids[start:]], device=self.device)
+                self.model.base_model(input_ids=new, past_key_values=cache, use_cache=True)
             self._prefixes[key] = Prefix(len(ids), cache)
+            if start:
+                self._prefixes.move_to_end(like)
             if len(self._prefixes) > KEPT_PREFIXES:
                 self._prefixes.popitem(last=False)
         self._prefixes.move_to_end(key)

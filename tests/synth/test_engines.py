@@ -228,6 +228,15 @@ def test_rows_of_unlike_length_are_not_padded_to_each_other():
     assert choose_group(waiting, [], size=16).rows == (0, 2)
 
 
+def test_a_long_row_unlike_all_others_is_its_own_prefix():
+    waiting = [[1] * 900, [2] * 900, [1] * 200]
+    assert choose_group(waiting, [], size=16) == Group((0,), 899)
+    assert choose_group(waiting, [], size=16, share=False).rows == (0, 1)
+    assert choose_group(waiting, [500], size=16) == Group((0,), 500)
+    many = [[kind] * 900 for kind in range(5)]
+    assert choose_group(many, [], size=16) == Group((0, 1, 2, 3, 4), 0)
+
+
 # --- a model in this process ---
 
 
