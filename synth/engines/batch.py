@@ -26,17 +26,24 @@ class Prefix:
 
     tokens: int
     cache: DynamicCache
+    _parts: dict[int, Prefix] = field(default_factory=dict)
 
-    def branch(self, tokens: int) -> DynamicCache:
-        """A cache of the first `tokens` that goes its own way from there.
+    def part(self, tokens: int) -> Prefix:
+        """Its first `tokens`, without a copy; the same object for the same number."""
+        if tokens == self.tokens:
+            return self
+        if tokens not in self._parts:
+            cache = self.branch()
+            for layer in cache.layers:
+                layer.keys = layer.keys[:, :, :tokens]
+                layer.values = layer.values[:, :, :tokens]
+            self._parts[tokens] = Prefix(tokens, cache)
+        return self._parts[tokens]
 
-        Nothing is copied: layers replace their tensors when they grow.
-        """
+    def branch(self) -> DynamicCache:
+        """A cache that goes its own way from here. Layers replace their tensors: none is copied."""
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
-        for layer in cache.layers:
-            layer.keys = layer.keys[:, :, :tokens]
-            layer.values = layer.values[:, :, :tokens]
         return cache
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 MIN_PREFIX = 64
 # Padding a batch may have besides half of its longest row.
 FREE_PADDING = 64
-# A row with more tokens of its own is read alone if only so many others are like it: all rows of
-# the batch would be padded to its length, and the next of its kind would read it all again.
-LONG, FEW = 512, 1
+# A row with more tokens of its own is read alone if no more than a few others are like it: the
+# whole batch would be padded to its length, and the next of its kind would read it all again.
+LONG, FEW = 512, 3
 
 
 @dataclass(frozen=True)

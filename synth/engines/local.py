@@ -36,6 +36,7 @@ SLICE = 32
 # Beginnings kept at once: the teacher's, the reasons', the environment's, the inputs', and those on
 # the way to them.
 KEPT_PREFIXES = 8
+GRAIN = 32
 NOTHING = Request((), Sampling())
 log = logging.getLogger("synth")
 
@@ -90,8 +91,9 @@ class LocalModel:
         return request_ids(self.tokenizer, self.template_kwargs, request, self.name)
 
     def known_prefixes(self, ids: list[int]) -> list[int]:
-        """How many tokens `ids` has in common with each beginning that is kept."""
-        return [min(shared_beginning(key, ids), len(ids) - 1) for key in self._prefixes]
+        """How much of the beginning of `ids` has been read, by each beginning that is kept."""
+        key = tuple(ids[:-1])
+        return [_usable(kept, key) for kept in self._prefixes]
 
     def bytes_per_token(self) -> int:
         """What one token takes in the cache."""
@@ -189,21 +191,22 @@ class LocalModel:
                 row.tokens.append(token)
 
     def _prefix(self, ids: list[int]) -> Prefix:
-        """A beginning that is kept, or read now, going on from what a kept one has in common."""
+        """A beginning: a part of a kept one, or read now, going on from such a part, and kept."""
         key = tuple(ids)
-        if key not in self._prefixes:
-            like = max(self._prefixes, key=lambda kept: shared_beginning(kept, key), default=())
-            start = shared_beginning(like, key)
-            cache = self._prefixes[like].branch(start) if start else self._new_cache()
-            if start < len(ids):
-                new = torch.tensor([ids[start:]], device=self.device)
-                self.model.base_model(input_ids=new, past_key_values=cache, use_cache=True)
-            self._prefixes[key] = Prefix(len(ids), cache)
-            if start:
-                self._prefixes.move_to_end(like)
-            if len(self._prefixes) > KEPT_PREFIXES:
-                self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(key)
+        like = max(self._prefixes, key=lambda kept: _usable(kept, key), default=())
+        start = _usable(like, key)
+        known = None
+        if start:
+            self._prefixes.move_to_end(like)
+            known = self._prefixes[like].part(start)
+            if start == len(ids):
+                return known
+        cache = known.branch() if known else self._new_cache()
+        new = torch.tensor([ids[start:]], device=self.device)
+        self.model.base_model(input_ids=new, past_key_values=cache, use_cache=True)
+        self._prefixes[key] = Prefix(len(ids), cache)
+        if len(self._prefixes) > KEPT_PREFIXES:
+            self._prefixes.popitem(last=False)
         return self._prefixes[key]
 
     def _new_cache(self) -> DynamicCache:
@@ -240,6 +243,16 @@ class LocalModel:
         if not same:
             self.model.set_attn_implementation("sdpa")
         return same
+
+
+def _usable(kept: tuple[int, ...], ids: tuple[int, ...]) -> int:
+    """How many tokens of a kept beginning `ids` can go on from: all, or a multiple of `GRAIN`.
+
+    Two requests have some words in common by accident where the prompt has ended. Without the
+    grain, every row would begin with another part.
+    """
+    common = shared_beginning(kept, ids)
+    return common if common == len(kept) else common // GRAIN * GRAIN
 
 
 class _OwnDraws(LogitsProcessor):

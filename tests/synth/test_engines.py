@@ -289,19 +289,38 @@ def test_answers_are_those_of_plain_generate(tiny):
     assert len({a.text for a in got}) > 10
 
 
-def test_the_prompt_is_read_once(tiny):
-    """Every token that goes through the model is counted."""
-    requests = [ask(text, Sampling(max_tokens=1), prompt=PROMPT) for text in "abcdefghijkl"]
-    model = engine(tiny, batch_size=4)
+def tokens_read(model: TransformersEngine) -> list[int]:
+    """Grows by what goes through the model from now on, call by call."""
     model._load()
-    lengths = [len(model._local.render(request)) for request in requests]
-    read = []
+    read: list[int] = []
     model._local.model.get_input_embeddings().register_forward_pre_hook(
         lambda _, inputs: read.append(inputs[0].numel())
     )
+    return read
+
+
+def test_the_prompt_is_read_once(tiny):
+    requests = [ask(text, Sampling(max_tokens=1), prompt=PROMPT) for text in "abcdefghijkl"]
+    model = engine(tiny, batch_size=4)
+    read = tokens_read(model)
+    length = len(model._local.render(requests[0]))
     answers(model, requests)
-    assert min(lengths) > 150
-    assert sum(read) < max(lengths) + 12 * 20
+    assert length > 150
+    assert sum(read) < length + 12 * 20
+
+
+def test_a_long_prompt_is_known_from_the_first_request_that_came_alone(tiny):
+    from synth.engines.local import GRAIN
+
+    prompt = (Message("system", " ".join(CORPUS * 7)),)
+    requests = [ask(text, Sampling(max_tokens=1), prompt=prompt) for text in ("one", "another")]
+    model = engine(tiny)
+    read = tokens_read(model)
+    lengths = [len(model._local.render(request)) for request in requests]
+    got = answers(model, requests, one_by_one=True)
+    assert lengths[0] > 550
+    assert sum(read) < lengths[0] + 20 + GRAIN
+    assert [answer.text for answer in got] == [plain_text(tiny, request) for request in requests]
 
 
 def test_rows_with_unlike_prefixes_are_decoded_in_one_batch(tiny, monkeypatch):
