@@ -20,9 +20,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "synth_shared_prefix"
-# Attention scores held at once, in elements; longer requests are taken in parts. On a CPU, four
-# times as many leave its caches and take nearly twice the time.
-MAX_SCORES = 2**23
+# Attention scores held at once, in elements, where no kernel does without; the rest waits.
+MAX_SCORES = 2**25
 # What some models add to the attention: caps on the scores, sinks, windows, position biases.
 ELSE = ("softcap", "s_aux", "sliding_window", "position_bias")
 
@@ -61,15 +60,7 @@ def attention_forward(
         raise UnknownAttentionError(", ".join(unknown))
     assert attention_mask is not None
     query = query * (1 / math.sqrt(query.shape[-1]) if scaling is None else scaling)
-    keys = key.shape[2] + max(share.keys.shape[1] for share in shares)
-    part = max(1, MAX_SCORES // (query.shape[0] * query.shape[1] * keys))
-    out = [
-        attend(new, key, value, mask, shares)
-        for new, mask in zip(
-            query.split(part, dim=2), attention_mask.split(part, dim=2), strict=True
-        )
-    ]
-    return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
+    return attend(query, key, value, attention_mask, shares).transpose(1, 2).contiguous(), None
 
 
 def attend(
@@ -91,40 +82,54 @@ def attend(
         (rows, heads, new, dim of the values).
     """
     rows, heads, new, dim = query.shape
-    kv_heads, own = key.shape[1], key.shape[2]
+    kv_heads = key.shape[1]
     group = heads // kv_heads
     query = query.reshape(rows, kv_heads, group * new, dim)
-    seen = mask[:, :, None].expand(-1, -1, group, -1, -1).reshape(rows, 1, group * new, own)
-    scores = (query @ key.transpose(-1, -2)).float().masked_fill_(~seen, -torch.inf)
-    mixed, total, top = _softmax_parts(scores, value)
+    unseen = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device)
+    unseen = unseen.masked_fill_(~mask, -torch.inf).repeat(1, 1, group, 1)
+    out, level = _partly(query, key, value, unseen)
     for share in shares:
         here = slice(share.first, share.end)
         # All queries of a head side by side, as if they were one row's.
-        together = query[here].transpose(0, 1).reshape(kv_heads, -1, dim)
-        scores = (together @ share.keys.transpose(-1, -2)).float()
-        theirs = [
-            part.view(kv_heads, share.end - share.first, group * new, -1).transpose(0, 1)
-            for part in _softmax_parts(scores, share.values)
-        ]
-        both = torch.maximum(top[here], theirs[2])
-        mine_weight, their_weight = (top[here] - both).exp_(), (theirs[2] - both).exp_()
-        mixed[here] = mixed[here] * mine_weight + theirs[0] * their_weight
-        total[here] = total[here] * mine_weight + theirs[1] * their_weight
-    return (mixed / total).to(value.dtype).view(rows, heads, new, -1)
+        together = query[here].transpose(0, 1).reshape(1, kv_heads, -1, dim)
+        theirs, their_level = _partly(together, share.keys[None], share.values[None])
+        theirs = theirs.view(kv_heads, share.end - share.first, group * new, -1).transpose(0, 1)
+        their_level = their_level.view(kv_heads, -1, group * new).transpose(0, 1)
+        weight = torch.sigmoid(level[here] - their_level)[..., None]
+        out[here] = torch.lerp(theirs.float(), out[here].float(), weight).to(out.dtype)
+    return out.view(rows, heads, new, -1)
 
 
-def _softmax_parts(
-    scores: torch.Tensor, value: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What a softmax over more than these scores needs of them; they are used up.
+def _partly(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention to some of the keys, and the log of its softmax's denominator.
+
+    Two such parts make a whole: their mean, weighted by their denominators.
+
+    Args:
+        query: (rows, heads, new, dim), scaled.
+        key, value: (rows, heads, keys, dim).
+        bias: (rows, 1, new, keys), added to the scores.
 
     Returns:
-        The mix of the values, not yet divided, the sum of the weights to divide by, and the
-        highest score, which is already taken out of both.
+        (rows, heads, new, dim of the values) and (rows, heads, new), float32.
     """
-    top = scores.amax(-1, keepdim=True)
-    weights = scores.sub_(top).exp_()
-    return (weights.to(value.dtype) @ value).float(), weights.sum(-1, keepdim=True), top
+    if query.device.type == "cpu" and value.shape[-1] == query.shape[-1]:
+        # What SDPA calls on a CPU, which keeps the denominators to itself.
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, attn_mask=bias, scale=1.0
+        )
+    part = max(1, MAX_SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
+    out, level = [], []
+    for start in range(0, query.shape[2], part):
+        scores = (query[:, :, start : start + part] @ key.transpose(-1, -2)).float()
+        if bias is not None:
+            scores += bias[:, :, start : start + part]
+        total = scores.logsumexp(-1)
+        out.append(scores.sub_(total[..., None]).exp_().to(value.dtype) @ value)
+        level.append(total)
+    return torch.cat(out, dim=2), torch.cat(level, dim=2)
 
 
 AttentionInterface.register(NAME, attention_forward)

@@ -182,13 +182,13 @@ class TransformersEngine:
         """The waiting rows that come in now: rows that are read together, and their prefix.
 
         The oldest come first. A step takes about as long for one row as for a full batch, and
-        reading a few rows as long as reading one: rows come in when a quarter of the batch is
+        reading a few rows as long as reading one: rows come in when an eighth of the batch is
         free, several at a time.
         """
         local = self._model()
         free = self._size() - len(self._running)
         groups: list[tuple[list[Row], int]] = []
-        if free < max(1, self._size() // 4) or (self._running and not local.shares):
+        if free < max(1, self._size() // 8) or (self._running and not local.shares):
             return groups
         room = _free_bytes(local) // 2 // local.bytes_per_token()
         while self._waiting and free:
