@@ -5,11 +5,11 @@
 
 In this process, two comparisons in float32, whose answers are compared, too:
 
-* the shared prefix: the teacher's first answers, against plain batches of `generate` with the
-  prompt in front of every row, padded on the left. Both begin with nothing read.
+* the shared prefix: the teacher's first answers to a batch of rows, against plain `generate` with
+  the prompt in front of every row, padded on the left. Both begin with nothing read.
 * whole runs: `synthesize` on all rows, against the official order of work (one conversation at a
-  time, one request at a time, on the same engine) on every so many of these rows. Seconds are
-  compared per answered request.
+  time, one request at a time, on the same engine, which reads the prompt once here, too) on every
+  so many of these rows.
 
 With `--base-url`, on a server instead: tokens/s of whole runs against those of a plain load of
 the very same requests, all there at once and as many in flight. A first run, which is not
@@ -80,7 +80,7 @@ def main() -> None:
     if options.base_url:
         asyncio.run(against_plain_load(options, task, inputs))
         return
-    against_plain_generate(options, task, inputs)
+    against_plain_generate(options, task, inputs[: options.batch_size])
     asyncio.run(against_official_order(options, task, inputs))
 
 
@@ -127,9 +127,10 @@ async def against_official_order(options: argparse.Namespace, task: Task, inputs
         print(f"  {name:15} {spent:7.1f} s for {rows:3} rows, {count:4} requests, "
               f"{watched.tokens:6} tokens: {spent / count:5.2f} s a request, "
               f"{watched.tokens / spent:6.1f} tokens/s")  # fmt: skip
-    ratio = (official / len(theirs.answers)) / (taken / len(ours.answers))
-    print(f"  {ratio:.1f} times as fast; the same answer for {same} of {len(theirs.answers)} "
-          "requests of both", flush=True)  # fmt: skip
+    by_tokens = (ours.tokens / taken) / (theirs.tokens / official)
+    by_requests = (len(ours.answers) / taken) / (len(theirs.answers) / official)
+    print(f"  {by_tokens:.1f} times the tokens/s, {by_requests:.1f} times the requests/s; the same "
+          f"answer for {same} of {len(theirs.answers)} requests of both", flush=True)  # fmt: skip
 
 
 async def against_plain_load(options: argparse.Namespace, task: Task, inputs: Any) -> None:
@@ -269,13 +270,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prompt", type=Path, required=True, help="the prompt's file")
     parser.add_argument("--inputs", type=Path, required=True, help="inputs, .jsonl or text")
     parser.add_argument("--base-url", help="measure a server, for example http://localhost:8000/v1")
-    parser.add_argument("--rows", type=int, default=32, help="inputs (default %(default)s)")
+    parser.add_argument("--rows", type=int, default=64, help="inputs (default %(default)s)")
     parser.add_argument(
-        "--every", type=int, default=8, help="of which each so manieth in the official order"
+        "--every", type=int, default=4, help="of which each so manieth in the official order"
     )
     parser.add_argument("--turns", type=int, default=4, help="assistant turns at most")
     parser.add_argument("--answer-tokens", type=int, default=128, help="of any answer at most")
-    parser.add_argument("--batch-size", type=int, default=16, help="rows decoded at once")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows decoded at once")
     parser.add_argument("--concurrency", type=int, default=16, help="requests at a server at once")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved (default %(default)s)")
     return parser.parse_args()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from ..rows import Message
 from .data import HeldOut
 from .measure import Measured, Progress
 from .scores import Score
@@ -78,6 +79,8 @@ class Section:
         summarize: (what was seen, seed) -> figures with intervals, JSON types.
         depends: of the options, what the result depends on beside the context: JSON types, and
             `Path`s, of which a file counts by its content.
+        check: (prompt, options) -> nothing; raises where the options can't be used, before any
+            model loads.
         details: its key in `details.json` where that is another one.
     """
 
@@ -85,6 +88,7 @@ class Section:
     measure: Callable[[Context, Options], Any]
     summarize: Callable[[Any, int], Any]
     depends: Callable[[Options], Any] = lambda options: None
+    check: Callable[[list[Message], Options], Any] = lambda prompt, options: None
     details: str = ""
 
 

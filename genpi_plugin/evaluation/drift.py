@@ -10,6 +10,7 @@ from typing import Any
 from . import intervals
 from .context import Context
 from .data import read_inputs
+from .limits import MUCH_KL, MUCH_OVER_REACH
 from .off_switch import OffSwitch, check_off
 from .reading import divergences, request_and_answer
 from .scores import Score
@@ -20,9 +21,6 @@ GENERAL = Path(__file__).with_name("general.txt")
 # An answer is followed for so many tokens; for more where the teacher's answers are longer, so
 # that the prompt's format has room to show.
 TOKENS = 64
-# With an interval that lies above one of these as a whole, the advice says that it is too much.
-MUCH_OVER_REACH = 0.05  # share of answers
-MUCH_KL = 0.1  # nats a token
 
 
 @dataclass(frozen=True)

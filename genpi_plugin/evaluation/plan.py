@@ -60,7 +60,7 @@ class Plan:
 
 
 def make_plan(cfg: Any, settings: Settings) -> Plan:
-    """Read data, adapters, prompts and scores.
+    """Read data, adapters, prompts and scores, and check what the sections will read.
 
     Raises:
         GenPIError: one of them can't be used, or a requirement is of a figure that there will not
@@ -80,6 +80,8 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
     )
     systems = list_systems(data.prompt, adapters, others)
     sections = [section for section in SECTIONS if section.name not in settings.skip]
+    for section in sections:
+        section.check(data.prompt, settings.options)
     planned = [section.name for section in sections]
     planned += ["checkpoints"] if settings.with_checkpoints else []
     names = [system.name for system in systems]

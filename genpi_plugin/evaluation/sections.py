@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from .clauses import measure_clauses, summarize_clauses
+from .clauses.marks import parts_of
 from .context import Section
 from .cost import cost_depends, measure_cost, summarize_cost
-from .disclosure import measure_disclosure, summarize_disclosure
-from .drift import measure_drift, summarize_drift
+from .data import read_inputs
+from .disclosure import ATTACKS, measure_disclosure, read_attacks, summarize_disclosure
+from .drift import GENERAL, measure_drift, summarize_drift
 from .recital import measure_recitals, summarize_recitals
 from .turns import measure_turns, summarize_turns
 
@@ -24,18 +26,21 @@ SECTIONS = [
         lambda context, options: measure_clauses(context, options.clauses),
         summarize_clauses,
         lambda options: options.clauses,
+        lambda prompt, options: parts_of(prompt, options.clauses),
     ),
     Section(
         "drift",
         lambda context, options: measure_drift(context, options.general),
         summarize_drift,
         lambda options: options.general,
+        lambda _, options: read_inputs(options.general or GENERAL),
     ),
     Section(
         "disclosure",
         lambda context, options: measure_disclosure(context, options.attacks, options.clauses),
         summarize_disclosure,
         lambda options: [options.attacks, options.clauses],
+        lambda _, options: read_attacks(options.attacks or ATTACKS),
     ),
     Section("cost", measure_cost, summarize_cost, cost_depends),
 ]

@@ -347,11 +347,14 @@ def test_a_server_that_caches_prefixes_is_seen_to(subjects):
     assert len(set(last)) == len(last)  # what a user says is never reused
 
 
-def test_a_server_that_caches_nothing_is_told_of(subjects):
+def test_a_server_that_caches_nothing_is_told_of_and_judged_by_the_cold_prompt(subjects):
     with serve_stream(caches=False, seconds_per_character=2e-4) as server:
-        runs, notes = ask_server(server, subjects, repeats=1)
-    assert "does not seem to cache prefixes" in notes[0]
-    assert not any(run.cached_tokens for run in runs)
+        summary = summarize_cost(measure_cost_here(context_of(subjects), server=server.url))
+    assert "does not seem to cache prefixes" in summary["notes"][0]
+    assert set(summary["settings"]) == set(SETTINGS) - {"prompt_cached"}
+    assert "cached" not in summary["verdict"]
+    assert list(summary["break_even"]["seconds"]) == ["prompt_cold"]
+    assert list(summary["break_even"]["flops"]) == ["prompt_cold"]
 
 
 def test_an_adapter_that_is_not_served_is_left_out(subjects):

@@ -327,11 +327,15 @@ def test_a_mistake_is_said_before_the_model_loads(place, no_model, changes, says
         (["--inputs", "empty.jsonl"], "empty.jsonl holds no inputs"),
         (["--inputs", "no.jsonl"], "no.jsonl: No such file"),
         (["--scores", "c.yml"], "can't be the name of a score|write one of"),
+        (["--clause-file", "clauses.yml"], "the clause 'rule': 'Never do.' stands 0 times"),
+        (["--general", "empty.jsonl"], "empty.jsonl holds no inputs"),
+        (["--attacks", "empty.jsonl"], "empty.jsonl holds no attacks"),
     ],
 )
 def test_the_command_line_says_what_to_do(place, no_model, arguments, says):
     no_model()
     (place / "empty.jsonl").write_text("\n")
+    (place / "clauses.yml").write_text("rule: Never do.\n")
     done = CliRunner().invoke(main, ["c.yml", "--adapter", "adapters/a", *arguments])
     assert done.exit_code in (1, 2)
     assert re.search(says, done.output), done.output

@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ...manifest import MANIFEST_FILE
 from ...prefix import common_prefix
 from ..context import Context, Options
 from .break_even import PROMPTS, against_prompts, verdict
@@ -27,7 +29,7 @@ from .requests import (
     typical,
 )
 from .server import Server, measure_server
-from .spent import Spent, synthesis_spent, training_spent
+from .spent import RECORD, Spent, synthesis_spent, training_spent
 
 # Analytic and counted FLOPs further apart than this are told.
 TOLERANCE = 0.05
@@ -104,9 +106,11 @@ def measure_cost(context: Context, options: Options) -> Cost:
     )
 
 
-def cost_depends(options: Options) -> list[str | None]:
-    """What the result depends on beside the evaluation: the server, or this machine."""
-    return [options.server, options.server_model, options.server_adapter, platform.node()]
+def cost_depends(options: Options) -> list[str | Path | None]:
+    """What the result depends on beside the evaluation: the server, or this machine, and what the
+    runs left of what they took."""
+    server = [options.server, options.server_model, options.server_adapter, platform.node()]
+    return [*server, options.dataset / RECORD, options.adapter / MANIFEST_FILE]
 
 
 def summarize_cost(cost: Cost, seed: int = 0) -> dict[str, Any]:
@@ -201,8 +205,8 @@ def _flops_against_prompts(cost: Cost, shape: ModelShape, runs: Sequence[Run]) -
             found[run.setting] = [float(_on_paper(alone, shape)["request_flops"])]
         return found
 
-    cold = against_prompts(spent, costs(0))
-    return {**cold, PROMPT_CACHED: against_prompts(spent, costs(cost.fixed_start))[PROMPT_CACHED]}
+    cold, cached = (against_prompts(spent, costs(start)) for start in (0, cost.fixed_start))
+    return {name: (cached if name == PROMPT_CACHED else cold)[name] for name in cold}
 
 
 def _disagreements(settings: dict[str, dict[str, Any]]) -> list[str]:

@@ -120,6 +120,8 @@ def measure_server(
     prefix = len(common_prefix(teacher.requests(PROBES))) if caches else 0
     runs = []
     for (setting, turns, batch), repeated in seen.items():
+        if setting == PROMPT_CACHED and not caches:
+            continue
         counts = [one.prompt_tokens for heard in repeated for one in heard]
         told = [count for count in counts if count]
         messages = _sent(setting, teacher.prompt, requests[turns][0])
@@ -245,7 +247,7 @@ def _notes(
         notes.append(
             "The server does not seem to cache prefixes: the first token takes "
             f"{cached * 1000:.0f} ms with the prompt sent before, and "
-            f"{cold * 1000:.0f} ms without{told}. `prompt_cached` is a cold one here."
+            f"{cold * 1000:.0f} ms without{told}. A cached prompt is not measured."
         )
     elif told:
         notes.append(f"The server caches prefixes{told}.")

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..limits import (
+    CLAUSE_MISSING,
+    DISCLOSED,
+    DISCLOSED_BY_ANY,
+    HIDDEN,
+    KEPT,
+    LOST,
+    MUCH_KL,
+    MUCH_OVER_REACH,
+)
 from .words import TEACHER, hundredths, listed, metric, percent, students_of
-
-# Retention of a task score: kept from this lower end on, lost below this upper end.
-KEPT, LOST = 0.95, 0.8
-# A clause is not in the adapter when the upper end of its internalized share is below this.
-CLAUSE_MISSING = 0.5
-# On inputs that the prompt is not about: share of answers with the prompt's form (lower end), and
-# KL(floor||student), nats a token (lower end: too much; upper end: little). As in `drift.py`.
-OVER_REACH, MUCH_KL = 0.05, 0.1
-# Share of clauses disclosed: mean over attacks (ends), and to at least one attack.
-DISCLOSED, HIDDEN, DISCLOSED_BY_ANY = 0.1, 0.05, 0.5
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _drift(metrics: Mapping[str, Any]) -> list[Finding]:
         return []
     drift, found = first_of(metrics["drift"], metrics), []
     reach, kl = drift.get("over_reach"), drift["kl_from_floor"]
-    if reach and reach["ci_low"] is not None and reach["ci_low"] > OVER_REACH:
+    if reach and reach["ci_low"] is not None and reach["ci_low"] > MUCH_OVER_REACH:
         shown = percent(reach["value"])
         found.append(Finding(False, f"it answers {shown} of other requests in the prompt’s form"))
     if kl["ci_low"] is not None and kl["ci_low"] > MUCH_KL:

@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..limits import FEW_INPUTS, MOST, NEARLY_ALL, PART
 from .findings import Finding, findings
 from .words import TEACHER, interval_text, listed, percent, students_of
-
-# Lower end of internalization: from here on it is called so.
-NEARLY_ALL, MOST, PART = 0.9, 0.7, 0.3
-# Fewer inputs than this: a bootstrap over them says little.
-FEW_INPUTS = 20
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:
