@@ -46,7 +46,7 @@ def show_cost(console: Console, cost: dict[str, Any]) -> None:
     first, *rows = cost_rows(cost)
     table = Table(title=f"One request, {cost['where']}", title_justify="left")
     for place, heading in enumerate(first):
-        table.add_column(heading, justify="right" if place else "left")
+        table.add_column(heading, justify="right" if place else "left", no_wrap=not place)
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -36,6 +36,7 @@ SLICE = 32
 # Beginnings kept at once: the teacher's, the reasons', the environment's, the inputs', and those on
 # the way to them.
 KEPT_PREFIXES = 8
+# A part of a kept beginning is taken in multiples of so many tokens, see `_usable`.
 GRAIN = 32
 NOTHING = Request((), Sampling())
 log = logging.getLogger("synth")

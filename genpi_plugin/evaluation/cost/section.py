@@ -230,7 +230,16 @@ def _total(*parts: float | None) -> float | None:
 def table_rows(summary: dict[str, Any]) -> Sequence[list[str]]:
     """The four settings as rows of text, the first one the headings."""
     rows = [
-        ["", "tokens", "to read", "KV cache", "prefill", "decode/token", "first token", "whole"]
+        [
+            "",
+            "tokens",
+            "to read",
+            "KV cache",
+            "prefill FLOPs",
+            "FLOPs a token",
+            "first token",
+            "whole",
+        ]
     ]
     for name, figures in summary["settings"].items():
         rows.append(
@@ -239,8 +248,8 @@ def table_rows(summary: dict[str, Any]) -> Sequence[list[str]]:
                 str(figures["request_tokens"]),
                 str(figures["prefill_tokens"]),
                 _scaled(figures.get("kv_cache_bytes"), "B", 1024),
-                _scaled(figures.get("prefill_flops"), "FLOPs", 1000),
-                _scaled(figures.get("decode_flops_per_token"), "FLOPs", 1000),
+                _scaled(figures.get("prefill_flops"), "", 1000),
+                _scaled(figures.get("decode_flops_per_token"), "", 1000),
                 f"{figures['ttft_seconds'] * 1000:,.0f} ms",
                 f"{figures['latency_seconds'] * 1000:,.0f} ms",
             ]
@@ -255,4 +264,4 @@ def _scaled(value: float | None, unit: str, step: int) -> str:
         if value < step or prefix == "T":
             break
         value /= step
-    return f"{value:.3g} {prefix}{'i' if step == 1024 and prefix else ''}{unit}"
+    return f"{value:.3g} {prefix}{'i' if step == 1024 and prefix else ''}{unit}".rstrip()
