@@ -358,7 +358,7 @@ def test_a_server_that_caches_nothing_is_told_of_and_judged_by_the_cold_prompt(s
 
 
 def test_an_adapter_that_is_not_served_is_left_out(subjects):
-    with serve_stream(models=["base"]) as server:
+    with serve_stream(models=["base"], seconds_per_character=2e-4) as server:
         runs, notes = ask_server(server, subjects, adapter=None)
     assert {run.setting for run in runs} == set(SETTINGS) - {"adapter_unmerged"}
     assert "not served" in notes[0]
