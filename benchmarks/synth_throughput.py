@@ -38,7 +38,7 @@ from synth.store import Store
 from synth.taskfile import Task, load_task
 from synth.templates import load_prompt, teacher_messages
 
-# A small model's pages come to no end otherwise, and its conversations to few turns.
+# A small model's pages come to no end otherwise.
 REMINDER = "Write one short line: Observation, then Available Actions with two clickables."
 
 

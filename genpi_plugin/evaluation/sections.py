@@ -40,7 +40,10 @@ SECTIONS = [
         lambda context, options: measure_disclosure(context, options.attacks, options.clauses),
         summarize_disclosure,
         lambda options: [options.attacks, options.clauses],
-        lambda _, options: read_attacks(options.attacks or ATTACKS),
+        lambda prompt, options: (
+            read_attacks(options.attacks or ATTACKS),
+            parts_of(prompt, options.clauses),
+        ),
     ),
     Section("cost", measure_cost, summarize_cost, cost_depends),
 ]
