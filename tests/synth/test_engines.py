@@ -433,14 +433,16 @@ def test_greedy_rows_take_the_likeliest_beside_sampled_ones():
     assert len({sampled for _, sampled in drawn}) > 5
 
 
-def test_attention_over_shared_prefixes_is_the_ordinary_one():
-    """Three rows share one prefix, one has none, two share another; the values are wider."""
+@pytest.mark.parametrize("value_dim", [8, 10], ids=["kernel", "by hand"])
+def test_attention_over_shared_prefixes_is_the_ordinary_one(value_dim):
+    """Three rows share one prefix, one has none, two share another; a CPU's kernel takes values
+    as wide as the keys, other values and devices go the other way."""
     import torch
 
     from synth.engines.shared_prefix import Share, attend
 
     torch.manual_seed(0)
-    rows, heads, kv_heads, new, own, dim, value_dim = 6, 6, 2, 4, 7, 8, 10
+    rows, heads, kv_heads, new, own, dim = 6, 6, 2, 4, 7, 8
     query = torch.randn(rows, heads, new, dim)
     key = torch.randn(rows, kv_heads, own, dim)
     value = torch.randn(rows, kv_heads, own, value_dim)
