@@ -1,7 +1,8 @@
 """Texts that say the same again: equal ones, and those that differ in a few characters.
 
-Candidates come from MinHash (Broder 1997) with locality-sensitive hashing; whether two texts are
-near duplicates is then decided by their exact similarity, so that no chance is in the answer.
+Candidates come from MinHash (Broder 1997), whose signatures are compared all at once; whether two
+texts are near duplicates is then decided by their exact similarity, so that no chance is in the
+answer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from synth.filters import folded
@@ -40,8 +42,24 @@ def similarity(one: Iterable[str], other: Iterable[str]) -> float:
     return len(one & other) / len(one | other) if one or other else 1.0
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """What is kept of a text to compare others with it.
+
+    Attributes:
+        pieces: hashes of its pieces, ascending, each once; uint64, (pieces,).
+        signature: its MinHash; uint32, (PERMUTATIONS,).
+    """
+
+    pieces: Any
+    signature: Any
+
+
 class Seen:
     """Texts in the order they came, and which of them a new one is like.
+
+    A new text is compared with all earlier ones at once: their signatures are one array, which
+    costs less than an index of them does up to some hundred thousand texts.
 
     Args:
         threshold: similarity, 0 to 1, from which on two texts are near duplicates.
@@ -51,25 +69,51 @@ class Seen:
     def __init__(
         self, threshold: float, pieces: Callable[[str], frozenset[str]] = shingles
     ) -> None:
-        from datasketch import MinHashLSH
+        import numpy as np
 
         self.threshold = threshold
+        self._enough = (threshold - SLACK) * PERMUTATIONS
         self._pieces = pieces
-        lowest = max(0.05, threshold - SLACK)
-        self._index = MinHashLSH(lowest, PERMUTATIONS, weights=(0.3, 0.7))
-        self._texts: list[str] = []  # a tenth of the memory that their pieces would take
+        self._taken: list[Any] = []
+        self._signatures = np.empty((PERMUTATIONS, 64), np.uint32)  # one column a text
 
-    def near(self, text: str) -> dict[int, float]:
-        """Every earlier text at or above the threshold: its number -> similarity."""
-        own = self._pieces(text)
-        found = self._index.query(_minhash(own))
-        alike = {number: similarity(own, self._pieces(self._texts[number])) for number in found}
-        return {number: value for number, value in alike.items() if value >= self.threshold}
+    def sketch(self, text: str) -> Sketch:
+        """A text, ready to be compared and added."""
+        import numpy as np
+        from datasketch import MinHash
 
-    def add(self, text: str) -> None:
+        digests = [_digest(piece) for piece in self._pieces(text)]
+        minhash = MinHash(PERMUTATIONS, hashfunc=_head)
+        minhash.update_batch(digests)
+        pieces = np.sort(np.frombuffer(b"".join(digests), np.uint64))
+        return Sketch(pieces, minhash.hashvalues.astype(np.uint32))
+
+    def near(self, own: Sketch) -> dict[int, float]:
+        """Every earlier text at or above the threshold: its number -> exact similarity."""
+        import numpy as np
+
+        same = self._signatures[:, : len(self._taken)] == own.signature[:, None]
+        found = np.flatnonzero(same.sum(axis=0, dtype=np.uint8) >= self._enough)
+        if not len(found):
+            return {}
+        others = [self._taken[number] for number in found]
+        sizes = np.array([len(other) for other in others])
+        pieces = np.concatenate(others)
+        at = np.searchsorted(own.pieces, pieces).clip(max=len(own.pieces) - 1)
+        shared = np.add.reduceat(own.pieces[at] == pieces, np.cumsum(sizes) - sizes, dtype=int)
+        exact = shared / (sizes + len(own.pieces) - shared)
+        return {int(number): float(value) for number, value in zip(found, exact, strict=True)
+                if value >= self.threshold}  # fmt: skip
+
+    def add(self, own: Sketch) -> None:
         """Remember a text; texts are numbered from 0."""
-        self._index.insert(len(self._texts), _minhash(self._pieces(text)), check_duplication=False)
-        self._texts.append(text)
+        import numpy as np
+
+        if len(self._taken) == self._signatures.shape[1]:
+            room = np.empty_like(self._signatures)
+            self._signatures = np.concatenate([self._signatures, room], axis=1)
+        self._signatures[:, len(self._taken)] = own.signature
+        self._taken.append(own.pieces)
 
 
 class KnownTexts:
@@ -93,11 +137,12 @@ class KnownTexts:
         if key in self._exact:
             return "duplicate", f"the same as {self._exact[key]}"
         if self._near is not None:
-            near = self._near.near(text)
+            sketch = self._near.sketch(text)
+            near = self._near.near(sketch)
             if near:  # the most similar one; of several, the first
                 twin = min(near, key=lambda number: (-near[number], number))
                 return "near duplicate", f"{near[twin]:.0%} the same as {self._names[twin]}"
-            self._near.add(text)
+            self._near.add(sketch)
             self._names.append(name)
         self._exact[key] = name
         return None
@@ -119,10 +164,11 @@ def groups(texts: Sequence[str], threshold: float) -> list[int]:
         return number
 
     for number, text in enumerate(texts):
-        for twin in seen.near(text):
+        sketch = seen.sketch(text)
+        for twin in seen.near(sketch):
             first, second = sorted((head(twin), head(number)))
             group[second] = first
-        seen.add(text)
+        seen.add(sketch)
     return [head(number) for number in range(len(texts))]
 
 
@@ -136,13 +182,9 @@ def _own_pieces(texts: Sequence[str]) -> Callable[[str], frozenset[str]]:
     return lambda text: shingles(text) - common or frozenset([folded(text)])
 
 
-def _minhash(pieces: frozenset[str]) -> Any:
-    from datasketch import MinHash
-
-    made = MinHash(PERMUTATIONS, hashfunc=_hash)
-    made.update_batch([piece.encode("utf-8", "surrogatepass") for piece in sorted(pieces)])
-    return made
+def _digest(piece: str) -> bytes:
+    return hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _hash(data: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "little")
+def _head(digest: bytes) -> int:
+    return int.from_bytes(digest[:4], "little")
