@@ -212,6 +212,31 @@ def test_what_is_kept_depends_on_the_prompt(place):
         assert figures[0] != figures[1]
 
 
+def test_the_cost_is_looked_up_anew_when_it_took_more(place, no_model):
+    others = tuple(section.name for section in SECTIONS if section.name != "cost")
+    shutil.copytree("adapters/a", "adapters/again")
+    plan = settings(adapters=["adapters/again"], limit=1, max_new_tokens=2, skip=others)
+
+    def spent():
+        found = evaluate(plan)["cost"]["break_even"]["spent"]
+        return found["synthesis"]["seconds"], found["training"]["seconds"]
+
+    record = place / "data" / "run.json"
+    try:
+        assert spent() == (None, None)
+        record.write_text(json.dumps({"seconds": 7.0, "runs": 1}))
+        assert spent() == (7, None)
+        record.write_text(json.dumps({"seconds": 9.0, "runs": 2}))
+        assert spent() == (9, None)
+        manifest = {"prompts": [], "spent": {"seconds": 12.5}}
+        (place / "adapters" / "again" / "genpi_manifest.json").write_text(json.dumps(manifest))
+        assert spent() == (9, 12.5)
+        no_model()
+        assert spent() == (9, 12.5)
+    finally:
+        record.unlink(missing_ok=True)
+
+
 def test_a_curve_over_checkpoints_is_never_of_the_test_inputs(place):
     for step, name in ((2, "zeros"), (10, "a")):
         shutil.copytree(f"adapters/{name}", f"out/checkpoint-{step}")
