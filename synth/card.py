@@ -39,8 +39,8 @@ behaves as if the prompt were in the request (Generative Prompt Internalization,
 
 ## Stages
 
-| stage | made | rejected | why |
-|---|---|---|---|
+| stage | made | rejected | why | not answered yet |
+|---|---|---|---|---|
 {stages}
 
 {remarks}
@@ -80,7 +80,8 @@ def dataset_card(
         ],
     }
     stages = "\n".join(
-        f"| {stage} | {done} | {rejected.total()} | {counted(rejected)} |"
+        f"| {stage} | {done} | {rejected.total()} | {counted(rejected)} | "
+        f"{summary.failed.get(stage, 0)} |"
         for stage, done in summary.done.items()
         for rejected in [summary.rejected.get(stage) or type(summary.ends)()]
     )

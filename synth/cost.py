@@ -37,7 +37,8 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     """The content of run.json.
 
     `stages` counts every answer that the dataset is made from, whichever run asked for it, so it
-    is the same after one run and after ten. `seconds` is the time of all runs in the folder; what
+    is the same after one run and after ten. `failed` counts the rows that this run left pending,
+    by the stage in which they were. `seconds` is the time of all runs in the folder; what
     a killed run did after its last note (10 seconds at most) is missing.
 
     Args:
@@ -65,6 +66,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         "runs": earlier.get("runs", 0) + 1,
         "seconds": round(earlier.get("seconds", 0.0) + tally.seconds, 1),
         "rows": tally.stages["conversations"].done,
+        "failed": tally.failed,
         "models": tally.models,
         "tokens_in": sum(both[0] for both in totals.values()),
         "tokens_out": sum(both[1] for both in totals.values()),

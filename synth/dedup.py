@@ -8,32 +8,37 @@ answer.
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synth.filters import folded
+from synth.filters import UNSPACED, folded
 
 SHINGLE = 5  # characters
+DENSE = 3  # characters of a script without spaces, each about half a word
 NEAR = 0.8  # similarity from which on two inputs of a dataset are near duplicates
 PERMUTATIONS = 64
 # Candidates are looked for this much below the threshold: hardly one is then missed.
 SLACK = 0.15
-# For whole inputs: shingles of more than this share of them are the application's form.
-COMMON = 0.2
-FEW = 20
+# For whole inputs: shingles of at least this share of them are the application's form.
+COMMON = 0.9
+FEW = 10
 SAMPLE = 500  # inputs in which that is counted: enough to tell, and little memory
 
 
 def shingles(text: str) -> frozenset[str]:
-    """All runs of 5 characters, case and white space folded.
+    """All runs of 5 characters, case and white space folded; of 3 where most are whole syllables.
 
     The text is padded with spaces, so that its first and last characters count like the others.
     """
-    pad = " " * (SHINGLE - 1)
-    text = f"{pad}{folded(text)}{pad}"
-    return frozenset(text[at : at + SHINGLE] for at in range(len(text) - SHINGLE + 1))
+    text = folded(text)
+    size = DENSE if 2 * len(re.findall(f"[{UNSPACED}]", text)) > len(text) else SHINGLE
+    pad = " " * (size - 1)
+    text = f"{pad}{text}{pad}"
+    return frozenset(text[at : at + size] for at in range(len(text) - size + 1))
 
 
 def similarity(one: Iterable[str], other: Iterable[str]) -> float:
@@ -151,9 +156,9 @@ class KnownTexts:
 def groups(texts: Sequence[str], threshold: float) -> list[int]:
     """For each text, the number of the first text of its group of near duplicates.
 
-    Two texts are in one group when a chain of near duplicates links them. What more than a
-    fifth of the texts share (the form an application gives its inputs) is left out first, when
-    there are enough to tell.
+    Two texts are in one group when a chain of near duplicates links them. What nine tenths of the
+    texts share (the form an application gives its inputs) is left out first, when there are enough
+    to tell.
     """
     seen = Seen(threshold, _own_pieces(texts))
     group = list(range(len(texts)))
@@ -175,9 +180,9 @@ def groups(texts: Sequence[str], threshold: float) -> list[int]:
 def _own_pieces(texts: Sequence[str]) -> Callable[[str], frozenset[str]]:
     if len(texts) < FEW:
         return shingles
-    looked_at = texts[:SAMPLE]
+    looked_at = texts[:: math.ceil(len(texts) / SAMPLE)]
     found = Counter(piece for text in looked_at for piece in shingles(text))
-    common = {piece for piece, count in found.items() if count > COMMON * len(looked_at)}
+    common = {piece for piece, count in found.items() if count >= COMMON * len(looked_at)}
     # A text without anything of its own is compared as a whole.
     return lambda text: shingles(text) - common or frozenset([folded(text)])
 

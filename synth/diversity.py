@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from synth.dedup import NEAR, groups
+from synth.filters import words
 from synth.rows import Row
 
 
@@ -28,13 +29,14 @@ class Diversity:
     """Of a dataset's inputs, without what all of them begin and end with.
 
     `distinct_1` and `distinct_2` are the shares of words and of word pairs that are different
-    (Li et al. 2016, arXiv 1510.03055). They fall as a dataset grows: compare equal sizes.
+    (Li et al. 2016, arXiv 1510.03055), None where there is none. They fall as a dataset grows:
+    compare equal sizes.
     `near_duplicates` is the share of inputs that are at least 80 % the same as an earlier one.
     `lengths` holds, by part of a row, its length in characters.
     """
 
-    distinct_1: float
-    distinct_2: float
+    distinct_1: float | None
+    distinct_2: float | None
     near_duplicates: float
     lengths: dict[str, Lengths]
 
@@ -59,14 +61,14 @@ def diversity(rows: Iterable[Row]) -> Diversity | None:
     )
 
 
-def distinct(texts: Sequence[str], size: int) -> float:
-    """Different runs of `size` words, as a share of all such runs; 0 where there is none."""
+def distinct(texts: Sequence[str], size: int) -> float | None:
+    """Different runs of `size` words, as a share of all such runs; None where there is none."""
     runs = [
-        tuple(words[at : at + size])
-        for words in (text.casefold().split() for text in texts)
-        for at in range(len(words) - size + 1)
+        tuple(found[at : at + size])
+        for found in map(words, texts)
+        for at in range(len(found) - size + 1)
     ]
-    return len(set(runs)) / len(runs) if runs else 0.0
+    return len(set(runs)) / len(runs) if runs else None
 
 
 def without_form(texts: Sequence[str]) -> list[str]:

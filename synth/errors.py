@@ -6,6 +6,8 @@ traceback; a program can catch the class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class SynthError(ValueError):
     """The run can't go on. `cure` is what the user should do.
@@ -34,9 +36,18 @@ class RequestError(EngineError):
 
 
 class RowError(SynthError):
-    """One row can't be finished; the run goes on without it. `reason` is what is counted."""
+    """One row can't be finished; the run goes on without it.
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    Attributes:
+        reason: what is counted.
+        detail: what was the matter with this row.
+        made: what its stage had made of it, by field of the row.
+    """
+
+    def __init__(
+        self, reason: str, detail: str = "", made: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+        self.made = dict(made or {})

@@ -106,11 +106,11 @@ def export_rows(store: Store, folder: Path, share: float, seed: int) -> dict[str
 
 
 def export_rejections(store: Store, path: Path) -> int:
-    """Write what was rejected, one JSON object a line with its stage and reason; the number."""
-    lines = []
-    for rejection in store.rejections():
-        record = asdict(rejection)
-        lines.append(json.dumps(record | record.pop("made"), ensure_ascii=False))
+    """Write what was rejected, one JSON object a line; the number.
+
+    Each has its `stage`, `position`, `reason`, `detail`, and under `made` what there was of it.
+    """
+    lines = [json.dumps(asdict(rejection), ensure_ascii=False) for rejection in store.rejections()]
     replace_text(path, "".join(line + "\n" for line in lines))
     return len(lines)
 

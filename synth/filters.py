@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import re
 from collections.abc import Sequence
 
 from synth.config import Inputs, TaskConfig
 from synth.engines.base import Answer, Message
 from synth.errors import RowError
+from synth.refusals import refuses
 
 EMPTY = "empty"
 CUT = "cut by the token limit"
@@ -15,24 +18,15 @@ REFUSES = "refuses"
 LEAKS = "repeats the prompt"
 PLAYS_AGENT = "plays the agent"
 
-# Only what no user and no web page says: a customer may well be sorry or unable to do something.
-REFUSAL = re.compile(
-    r"""
-    \bas \s an? \s (?:ai|artificial \s intelligence|(?:large \s)? language \s model)\b
-    | \bi(?:'m|\s am) \s (?:just \s|only \s)? an? \s (?:ai\b|(?:large \s)? language \s model)
-    | \bi \s? (?:can(?:'t|not|\s not) | won't | will \s not | am \s (?:not \s able|unable) \s to
-               | 'm \s (?:not \s able|unable) \s to) \s
-      (?: assist (?: \s you)? \s with | help (?: \s you)? \s with \s (?:that|this|your \s request)
-        | comply | fulfill? | (?:engage|participate) \s in
-        | (?:create|generate|write|provide) \s (?:(?:an?|any) \s)?
-          (?:new \s|such \s|explicit \s|that \s|this \s)*
-          (?:content|examples?|requests?|material) )\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-REFUSAL_WITHIN = 300  # characters: a refusal comes at the start
 # A turn's own marker at the start of a line: the speaker goes on with somebody else's turn.
-AGENT_MARKER = re.compile(r"^\s*(?:<AGENT>|AGENT|ASSISTANT|AI)\s*:", re.MULTILINE | re.IGNORECASE)
+# In lower case it is a key of some file that the environment shows ("agent: any").
+AGENT_MARKER = re.compile(
+    r"""^[^\w\n]{0,4}(?:(?:AGENT|Agent|ASSISTANT|Assistant|AI)[^\w\n]{0,3}:|<\|assistant\|>)""",
+    re.MULTILINE,
+)
+# Scripts that are written without spaces: of these a character counts as half a word.
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 
 def input_fault(answer: Answer, settings: Inputs) -> str | None:
@@ -80,11 +74,6 @@ def some_answer(answer: Answer, what: str) -> str:
     return text
 
 
-def refuses(text: str) -> bool:
-    """Whether a text begins as a model refuses; ordinary regrets of a person do not count."""
-    return REFUSAL.search(text[:REFUSAL_WITHIN].replace("\u2019", "'")) is not None
-
-
 def agent_fault(answer: str, config: TaskConfig) -> str:
     """Why the task takes no such answer of the teacher's; "" if it does."""
     if config.outputs.require_action and not re.search(config.action_pattern or "", answer):
@@ -94,10 +83,23 @@ def agent_fault(answer: str, config: TaskConfig) -> str:
     return ""
 
 
+def words(text: str) -> list[str]:
+    """The words of a text, case folded; of scripts without spaces, the characters."""
+    return WORD.findall(text.casefold())
+
+
 def word_runs(text: str, count: int) -> list[str]:
     """All `count` words in a row; case, punctuation and white space don't count."""
-    words = re.findall(r"\w+", text.casefold())
-    return [" ".join(words[at : at + count]) for at in range(len(words) - count + 1)]
+    found = words(text)
+    # Where each word ends, in half words.
+    ends = [0, *itertools.accumulate(1 if re.match(f"[{UNSPACED}]", word) else 2 for word in found)]
+    runs = []
+    for start in range(len(found)):
+        stop = bisect.bisect_left(ends, ends[start] + 2 * count)
+        if stop == len(ends):
+            break
+        runs.append(" ".join(found[start:stop]))
+    return runs
 
 
 def plays_agent(
@@ -105,8 +107,8 @@ def plays_agent(
 ) -> bool:
     """Whether an environment's turn is one of the agent's.
 
-    It is when it carries the agent's marker, says what the agent said just before, or holds a
-    well-formed action, unless the environment's real turns hold one, too.
+    It is when it says what the agent said just before, or when it carries the agent's marker or
+    holds a well-formed action, unless the environment's real turns do so, too.
 
     Args:
         turn: the environment's turn.
@@ -114,18 +116,28 @@ def plays_agent(
         action_pattern: the task's.
         environment: turns that are the environment's for sure: the prompt's and the input.
     """
-    if AGENT_MARKER.search(turn) or folded(turn) == folded(said_by_agent):
+    if folded(turn) == folded(said_by_agent):
         return True
-    if action_pattern is None or not re.search(action_pattern, turn):
-        return False
-    return not any(re.search(action_pattern, real) for real in environment)
+    signs = [AGENT_MARKER, *([re.compile(action_pattern)] if action_pattern else [])]
+    return any(
+        sign.search(turn) and not any(sign.search(real) for real in environment) for sign in signs
+    )
+
+
+def instruction_and_examples(prompt: Sequence[Message]) -> tuple[list[str], list[str]]:
+    """A prompt's instruction, and the turns in it that show how its environment speaks.
+
+    The instruction is its system turn, or else its first user turn.
+    """
+    turns = [turn.content for turn in prompt if turn.role == "user"]
+    if prompt[0].role == "system":
+        return [turn.content for turn in prompt if turn.role == "system"], turns
+    return turns[:1], turns[1:]
 
 
 def environment_turns(prompt: Sequence[Message], text: str) -> list[str]:
     """The turns that are the environment's for sure: the prompt's examples, and the input."""
-    turns = [turn.content for turn in prompt if turn.role == "user"]
-    # The first user turn of a prompt without a system turn is the instruction.
-    return [*(turns if prompt[0].role == "system" else turns[1:]), text]
+    return [*instruction_and_examples(prompt)[1], text]
 
 
 def folded(text: str) -> str:

@@ -180,7 +180,8 @@ async def _make_row(run: _Run, row: Row) -> None:
         run.fail(f"Row {row.position + 1}", error.stage, error)
         return
     except RowError as error:
-        run.reject(Rejection(error.stage, row.position, error.reason, error.detail, _made(row)))
+        made = _made(row) | error.made
+        run.reject(Rejection(error.stage, row.position, error.reason, error.detail, made))
         if not alive(run.tally.stages[error.stage]):
             raise run.no_rows() from None
         return

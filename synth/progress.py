@@ -109,6 +109,11 @@ class Tally:
         return counted
 
     @property
+    def failed(self) -> dict[str, int]:
+        """Rows that were not answered, by stage."""
+        return {stage: counts.failed for stage, counts in self.stages.items()}
+
+    @property
     def seconds(self) -> float:
         """Since the start."""
         return self.clock() - self.started

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 from synth.charts import histogram
 from synth.config import TaskConfig
 from synth.cost import read_cost
+from synth.diversity import without_form
 from synth.errors import SynthError
 from synth.folder import STORE, read_config, replace_text
 from synth.progress import STAGES, duration
 from synth.rows import Row
 from synth.store import Store
-from synth.summary import Summary, remarks, summarize_rows
+from synth.summary import Summary, remarks, summarize
 from synth.templates import prompt_text
 
 REPORT = "report.html"
@@ -61,7 +62,10 @@ def write_report(folder: Path) -> Path:
             f"{folder} is not the folder of a run.", "Give what you gave to `run` with -o."
         )
     with contextlib.closing(Store(folder / STORE, read_only=True)) as store:
-        text = report_page(config, store, split_sizes(folder), read_cost(folder))
+        cost = read_cost(folder)
+        task = TaskConfig.model_validate(config["task"])
+        summary = summarize(task, store, split_sizes(folder), cost.get("failed", {}))
+        text = report_page(config, store, summary, cost)
     path = folder / REPORT
     replace_text(path, text)
     return path
@@ -77,30 +81,30 @@ def split_sizes(folder: Path) -> dict[str, int]:
 
 
 def report_page(
-    config: dict[str, Any], store: Store, splits: dict[str, int], cost: dict[str, Any]
+    config: dict[str, Any], store: Store, summary: Summary, cost: dict[str, Any]
 ) -> str:
     """The page.
 
     Args:
         config: what is in synth.yaml.
         store: holds rows and rejections.
-        splits: the number of rows of each split.
+        summary: their counts.
         cost: what is in run.json.
 
     Raises:
         SynthError: there is no row.
     """
-    summary = summarize_rows(TaskConfig.model_validate(config["task"]), store, splits)
     if not summary.rows:
         raise SynthError("There is no row to report on.", "Run `synth run` to its end first.")
     sizes: dict[str, list[int]] = {
-        name: [] for name in ("input", "floor output", "teacher output", "reason")
+        name: [] for name in ("floor output", "teacher output", "reason")
     }
-    turns, shown = [], []
+    inputs, turns, shown = [], [], []
     wanted = {number * summary.rows // SHOWN for number in range(SHOWN)}
     for number, row in enumerate(store.rows()):
         for name, found in sizes.items():
             found.append(len(getattr(row, name.replace(" ", "_"))))
+        inputs.append(row.input)
         turns.append(sum(turn.role == "assistant" for turn in row.conversation))
         if number in wanted:
             shown.append(row)
@@ -119,7 +123,13 @@ def report_page(
         took=duration(cost["seconds"]) if cost else "",
         steps=_steps(summary),
         charts={
-            **{name: histogram(found, "characters") for name, found in sizes.items()},
+            "input, characters, without what all share": histogram(
+                [len(text) for text in without_form(inputs)], "characters"
+            ),
+            **{
+                f"{name}, characters": histogram(found, "characters")
+                for name, found in sizes.items()
+            },
             "conversation": histogram(turns, "agent turns"),
         },
         remarks=remarks(summary),

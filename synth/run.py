@@ -93,11 +93,9 @@ def run(
             raise
         splits = export_rows(store, folder, task.config.split.test, settings.seed)
         export_rejections(store, folder / "rejected.jsonl")
-        summary = summarize(task, store, splits)
-        summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
+        summary = summarize(task.config, store, splits, tally.failed)
         replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
-        page = report_page(config, store, splits, read_cost(folder))
-        replace_text(folder / REPORT, page)
+        replace_text(folder / REPORT, report_page(config, store, summary, read_cost(folder)))
         log.info("done in %s: %s", duration(tally.seconds), tally.line())
         return summary
 
@@ -124,9 +122,7 @@ def preview(
                 show_row(row)
             for rejection in store.rejections():
                 show_rejection(rejection)
-        summary = summarize(task, store, {})
-        summary.failed = {stage: counts.failed for stage, counts in tally.stages.items()}
-        return summary
+        return summarize(task.config, store, {}, tally.failed)
 
 
 def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:

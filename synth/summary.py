@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from synth.config import TaskConfig
 from synth.diversity import Diversity, diversity
 from synth.errors import SynthError
-from synth.filters import refuses
 from synth.progress import STAGES
+from synth.refusals import refuses
 from synth.store import Store
 from synth.taskfile import Task, shipped_tasks
 
@@ -59,14 +61,18 @@ class Summary:
             )
 
 
-def summarize(task: Task, store: Store, splits: dict[str, int]) -> Summary:
-    """Count what is in the store."""
-    return summarize_rows(task.config, store, splits)
+def summarize(
+    config: TaskConfig, store: Store, splits: dict[str, int], failed: Mapping[str, int]
+) -> Summary:
+    """Count what is in the store, by a task's settings.
 
-
-def summarize_rows(config: TaskConfig, store: Store, splits: dict[str, int]) -> Summary:
-    """Count what is in the store, by a task's settings."""
-    summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits)
+    Args:
+        config: the task's.
+        store: the run's.
+        splits: the number of rows of each split.
+        failed: rows that were left pending, by stage.
+    """
+    summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
     summary.diversity = diversity(store.rows())
     pattern = config.action_pattern
     formed: Counter[str] = Counter()
@@ -101,10 +107,10 @@ def print_summary(summary: Summary, console: Console) -> None:
         rejected = summary.rejected.get(stage, Counter())
         why = "\n".join(f"{count} x {reason}" for reason, count in rejected.most_common())
         failed = str(summary.failed.get(stage, 0))
-        table.add_row(stage, str(done), str(rejected.total()), failed, why)
+        table.add_row(stage, str(done), str(rejected.total()), failed, Text(why))
     console.print(table)
     for line in remarks(summary):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -119,10 +125,14 @@ def remarks(summary: Summary) -> list[str]:
         lines.append(f"Answers with a well-formed action: {shares}.")
     found = summary.diversity
     if found is not None:
-        lines.append(
-            f"Inputs: distinct words {found.distinct_1:.0%}, distinct word pairs "
-            f"{found.distinct_2:.0%}, near duplicates {found.near_duplicates:.0%}."
-        )
+        varied = {
+            "distinct words": found.distinct_1,
+            "distinct word pairs": found.distinct_2,
+            "near duplicates": found.near_duplicates,
+        }
+        told = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()
+                         if share is not None)  # fmt: skip
+        lines.append(f"Inputs, without the form that all share: {told}.")
         sizes = "; ".join(f"{name} {size}" for name, size in found.lengths.items())
         lines.append(f"Characters, median (least to most): {sizes}.")
     return lines

@@ -12,16 +12,9 @@ from dataclasses import replace
 from synth.config import Conversations
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
-from synth.filters import (
-    PLAYS_AGENT,
-    REFUSES,
-    agent_fault,
-    environment_turns,
-    folded,
-    plays_agent,
-    refuses,
-)
-from synth.rows import Row
+from synth.filters import PLAYS_AGENT, REFUSES, agent_fault, environment_turns, folded, plays_agent
+from synth.refusals import refuses
+from synth.rows import Row, as_dicts
 from synth.store import Generate
 from synth.taskfile import Task
 from synth.templates import instructed, teacher_messages
@@ -35,6 +28,7 @@ When this is so: {end_condition}, write {end_marker} and nothing else."""
 OPENING = "Begin."
 END_PATTERN = "end pattern"
 END_MARKER = "end marker"
+PATIENCE = 2  # turns in a row that an environment may say alike
 OWN_ENDS = (END_PATTERN, END_MARKER)
 
 
@@ -79,7 +73,9 @@ async def conversations(
         exchanges.add(exchange)
         turns += [Message("user", turn), Message("assistant", answer)]
     if settings.require_end and end not in OWN_ENDS:
-        raise RowError(f"conversation without an end: {end}", _seen(turns))
+        made = {"conversation": as_dicts(turns)}
+        last = f"After {len(turns)} turns, the last of them: {turns[-1].content[:200]!r}"
+        raise RowError(f"conversation without an end: {end}", last, made)
     return replace(row, conversation=tuple(turns), conversation_end=end)
 
 
@@ -135,8 +131,10 @@ def _environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) 
         return "environment turn empty"
     if settings.end_marker in turn:
         return END_MARKER
-    spoken = turns[-2].content if len(turns) > 1 else row.input
-    if folded(turn) == folded(spoken):
+    before = [row.input, *(said.content for said in turns if said.role == "user")]
+    last = [folded(said) for said in before[-PATIENCE:]]
+    # A terminal may well be silent twice; only the input is never the answer to itself.
+    if folded(turn) == folded(row.input) == last[-1] or last == [folded(turn)] * PATIENCE:
         return "environment repeats itself"
     real = environment_turns(row.prompt, row.input)
     if plays_agent(turn, turns[-1].content, task.config.action_pattern, real):
@@ -146,7 +144,3 @@ def _environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) 
     if settings.pattern and not re.search(settings.pattern, turn):
         return "environment turn does not match conversations.pattern"
     return ""
-
-
-def _seen(turns: Sequence[Message]) -> str:
-    return f"After {len(turns)} turns, the last of them: {turns[-1].content[:200]!r}"

@@ -9,15 +9,24 @@ import asyncio
 import math
 import random
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from synth.config import Inputs
 from synth.dedup import KnownTexts
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RequestError, RowError, SynthError
-from synth.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, refuses, word_runs
+from synth.filters import (
+    CUT,
+    EMPTY,
+    LEAKS,
+    REFUSES,
+    input_fault,
+    instruction_and_examples,
+    word_runs,
+)
 from synth.fingerprint import derived_seed
+from synth.refusals import refuses
 from synth.rows import Rejection
 from synth.store import Generate
 from synth.taskfile import Task
@@ -71,20 +80,25 @@ class _Known:
         self._wrap = wrap
         self._settings = task.config.inputs
         self._refusals = "inputs" in task.config.reject_refusals
-        count = self._settings.copied_words
-        runs = (word_runs(turn.content, count) for turn in task.prompt) if count else ()
-        self._prompt = frozenset(run for turn in runs for run in turn)
+        instruction, examples = instruction_and_examples(task.prompt)
+        # What a seed shares with the prompt is the application's form.
+        self._prompt = self._runs(instruction) - self._runs(self._settings.seeds)
         self._texts = KnownTexts(self._settings.near_duplicate)
+        for example in examples:
+            self._texts.add(example, "an example in the prompt")
         for seed in self._settings.seeds:
             self._texts.add(seed, "a seed", wrap(seed))
+
+    def _runs(self, texts: Iterable[str]) -> frozenset[str]:
+        count = self._settings.copied_words
+        return frozenset(run for text in texts for run in word_runs(text, count) if count)
 
     def fault(self, text: str, number: int) -> tuple[str | None, str]:
         """Take a try's text in, or say why not: (reason, detail)."""
         if self._refusals and refuses(text):
             return REFUSES, ""
-        copied = next(
-            (run for run in word_runs(text, self._settings.copied_words) if run in self._prompt), ""
-        )
+        runs = word_runs(text, self._settings.copied_words)
+        copied = next((run for run in runs if run in self._prompt), "")
         if copied:
             return LEAKS, f"the prompt has these words, too: {copied!r}"
         return self._texts.add(text, f"try {number}", self._wrap(text)) or (None, "")
@@ -231,6 +245,11 @@ def _gave_up(tries: _Tries, count: int) -> SynthError:
         cure = (
             "The generator does not come to an end: raise `inputs.max_tokens`, write shorter "
             "`inputs.seeds`, or use a stronger --generator-model."
+        )
+    elif faults.get(LEAKS, 0) * 2 > sum(faults.values()):
+        cure = (
+            "If the examples look right, raise `inputs.copied_words` (0 allows every copy of the "
+            "prompt); if not, add `inputs.seeds`, or set `inputs.show_prompt: false`."
         )
     else:
         cure = (

@@ -33,13 +33,17 @@ async def outputs(row: Row, target: Generate, task: Task, seed: int) -> Row:
         target(Request(question, settings.sampling, seed)),
         target(Request(teacher_messages(row.prompt, question), settings.sampling, seed)),
     )
-    row = replace(
-        row,
-        floor_output=some_answer(floor, "floor output"),
-        floor_cut=floor.finish == "length",
-        teacher_output=whole_answer(teacher, "teacher output", "outputs.max_tokens"),
-    )
-    fault = agent_fault(row.teacher_output, task.config)
-    if fault:
-        raise RowError(f"teacher output {fault}", f"It is: {row.teacher_output[:200]!r}")
+    try:
+        row = replace(
+            row,
+            floor_output=some_answer(floor, "floor output"),
+            floor_cut=floor.finish == "length",
+            teacher_output=whole_answer(teacher, "teacher output", "outputs.max_tokens"),
+        )
+        fault = agent_fault(row.teacher_output, task.config)
+        if fault:
+            raise RowError(f"teacher output {fault}", f"It is: {row.teacher_output[:200]!r}")
+    except RowError as error:
+        error.made = {"floor_output": floor.text.strip(), "teacher_output": teacher.text.strip()}
+        raise
     return row

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from synth.engines.base import Message, Request
 from synth.errors import RowError
-from synth.filters import REFUSES, refuses, whole_answer
+from synth.filters import REFUSES, whole_answer
+from synth.refusals import refuses
 from synth.rows import Row
 from synth.store import Generate
 from synth.taskfile import Task
@@ -41,11 +42,17 @@ async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
     """
     settings = task.config.reasons
     answer = await generator(Request(reason_messages(row, task), settings.sampling, seed))
-    reason = whole_answer(answer, "reason", "reasons.max_tokens")
-    if len(reason) < settings.min_chars:
-        raise RowError(f"reason shorter than {settings.min_chars} characters", f"It is: {reason!r}")
-    if "reasons" in task.config.reject_refusals and refuses(reason):
-        raise RowError(f"reason {REFUSES}", f"It is: {reason[:200]!r}")
+    try:
+        reason = whole_answer(answer, "reason", "reasons.max_tokens")
+        if len(reason) < settings.min_chars:
+            raise RowError(
+                f"reason shorter than {settings.min_chars} characters", f"It is: {reason!r}"
+            )
+        if "reasons" in task.config.reject_refusals and refuses(reason, quotes=True):
+            raise RowError(f"reason {REFUSES}", f"It is: {reason[:200]!r}")
+    except RowError as error:
+        error.made = {"reason": answer.text.strip()}
+        raise
     return replace(row, reason=reason)
 
 

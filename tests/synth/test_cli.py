@@ -252,7 +252,7 @@ def test_own_inputs_take_the_first_stage_s_place(tmp_path, server):
             "position": 12,
             "reason": "duplicate",
             "detail": "the same as line 1",
-            "text": texts[0],
+            "made": {"text": texts[0]},
         }
     ]
 
@@ -274,8 +274,8 @@ def test_rejected_rows_are_in_the_file_and_in_the_summary(tmp_path):
     assert set(reasons[:-1]) == {("inputs", "duplicate")}
     assert "reason empty" in printed
     assert "reason empty" in (out / "README.md").read_text()
-    assert rejected[-1]["input"] == "please find item number 3 for me"
-    assert rejected[-1]["teacher_output"]
+    assert rejected[-1]["made"]["input"] == "please find item number 3 for me"
+    assert rejected[-1]["made"]["teacher_output"]
 
 
 def test_two_runs_on_one_folder(tmp_path, server):

@@ -143,9 +143,13 @@ def test_a_bad_or_last_environment_turn_ends_the_conversation_before_it(tmp_path
 
 
 def test_an_environment_that_says_the_same_again_ends_the_conversation(tmp_path):
-    row, _, _ = talk(make_task(tmp_path), counting("act"), lambda messages, seed: "page")
-    assert len(row.conversation) == 3
+    """A terminal may be silent twice in a row; the input is never the answer to itself."""
+    task = make_task(tmp_path, conversations={"max_turns": 9})
+    row, _, _ = talk(task, counting("act"), lambda messages, seed: "(no output)")
+    assert [turn.content for turn in row.conversation if turn.role == "user"] == ["(no output)"] * 2
     assert row.conversation_end == "environment repeats itself"
+    row, _, _ = talk(task, counting("act"), lambda messages, seed: "obs 2")
+    assert (len(row.conversation), row.conversation_end) == (1, "environment repeats itself")
 
 
 @pytest.mark.parametrize(

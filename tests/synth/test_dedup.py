@@ -97,9 +97,30 @@ def test_an_application_s_form_makes_no_near_duplicates():
     pool[30] = form(changed(own[3], 1, 1))
     heads = groups(pool, 0.6)
     assert heads == [3 if number in (7, 30) else number for number in range(40)]
-    two_forms = [text if number % 2 else f"A very long other form. {text}" * 2
-                 for number, text in enumerate(pool)]  # fmt: skip
-    assert len(set(groups(two_forms, 0.6))) >= 37
+
+
+def test_near_duplicates_that_are_many_are_no_form():
+    """A third of the inputs repeat one text but for a number."""
+    own = [form(text) for text in sentences(40)]
+    complaint = "I have waited for two weeks now, and none of your people answers my letters."
+    repeated = [f"Where is my order number {n}? {complaint}" for n in range(100, 120)]
+    pool = own + repeated
+    random.Random(1).shuffle(pool)
+    heads = groups(pool, 0.8)
+    assert len({heads[pool.index(text)] for text in repeated}) == 1
+
+
+def test_the_form_is_looked_for_in_all_of_the_inputs():
+    """Those that come first have another one."""
+    long = "Rules: " + " ".join(f"rule {n} holds" for n in range(40))
+    pool = [f"plain {text}" for text in sentences(40)] + [f"{long} {t}" for t in sentences(900, 1)]
+    assert len(set(groups(pool, 0.8))) == len(pool)
+
+
+def test_texts_without_spaces_have_near_duplicates_too():
+    one, other = (f"请帮我找一件红色的纯棉衬衫，价格低于{price}元，要大号" for price in (300, 200))
+    assert similarity(shingles(one), shingles(other)) > 0.8
+    assert similarity(shingles(one), shingles("我想要一个带调光器的台灯，三十元以内")) < 0.2
 
 
 def test_groups_are_chains():
@@ -129,7 +150,7 @@ def test_given_inputs_are_kept_and_their_near_duplicates_stay_together(tmp_path)
     from synth.export import export_rows
     from synth.inputs_file import GivenInputs
 
-    own = sentences(20)
+    own = [" ".join(pair) for pair in zip(sentences(20), sentences(20, 1), strict=True)]
     pool = own + [changed(text, 1, 0) for text in own]
     task = make_task(tmp_path / "t", conversations={"max_turns": 1})
     store, _ = make(task, Scripted(), given=GivenInputs(tuple(pool)))
@@ -145,7 +166,7 @@ def test_given_inputs_are_kept_and_their_near_duplicates_stay_together(tmp_path)
 def test_distinct_counts_different_runs_of_words():
     assert distinct(["a b a b", "A b"], 1) == 2 / 6
     assert distinct(["a b a b", "A b"], 2) == 2 / 4
-    assert distinct(["a"], 2) == 0
+    assert distinct(["a"], 2) is None
 
 
 def test_what_all_texts_begin_and_end_with_is_left_out():

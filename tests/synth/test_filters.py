@@ -4,7 +4,8 @@ import pytest
 
 from synth.config import TaskConfig
 from synth.engines.base import Answer, Message
-from synth.filters import agent_fault, environment_turns, plays_agent, refuses, word_runs
+from synth.filters import agent_fault, environment_turns, plays_agent, word_runs, words
+from synth.refusals import refuses
 from synth.rows import as_dicts
 from synth.stages.inputs import input_request, inputs
 from tests.synth.scripted import Scripted, make_task, shop, stage_of
@@ -27,6 +28,17 @@ PAGE = (
         "As an AI assistant, I'm not able to shop for you.",
         "Unfortunately I can not help you with that.",
         "I'm just an AI, so here is no example.",
+        "I am an AI, and I don't shop.",
+        "I can't provide information or guidance on illegal or harmful activities.",
+        "I cannot provide you with instructions",
+        "I cannot write a new shopping request.",
+        "I'm unable to generate a new problem for you.",
+        "I can’t satisfy your request.",
+        "I can't help you.",
+        "I cannot help with hacking.",
+        "I'm sorry, but I can't do that.",
+        "很抱歉，我无法提供这些信息。",
+        "作为一个人工智能，我不能满足这个要求。",
     ],
 )
 def test_a_model_s_refusal_is_known(text):
@@ -43,10 +55,36 @@ def test_a_model_s_refusal_is_known(text):
         "find me a toy robot with ai and a language model for kids",
         "Sorry, no results were found for your search.",
         "I can't open the new request form",
+        "I'm an AI engineer and need a laptop for training models",
+        "As an AI startup we need the invoice in our name",
+        "I can't provide a receipt, it was lost. What now?",
+        "抱歉，我无法登录我的账户",
     ],
 )
 def test_what_a_person_or_a_page_says_is_no_refusal(text):
     assert not refuses(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("Without the prompt, the model answers as an AI language model that can't shop.", False),
+        ('The first answer, "I can\'t assist with that request.", is no action.', False),
+        ("As an AI language model, I can't compare these answers.", True),
+        ("I'm sorry, but I can't assist with that.", True),
+        ("Unfortunately, I cannot provide information about this.", True),
+    ],
+)
+def test_a_reason_may_quote_a_refusal(text, refused):
+    assert refuses(text, quotes=True) is refused
+
+
+def test_words_of_a_script_without_spaces_count_half():
+    prompt = "请你扮演一个网上商店的导购员，只能回答一个动作。"
+    shared = set(word_runs(prompt, 5)) & set(word_runs("扮演一个网上商店的导购员吧", 5))
+    assert "扮 演 一 个 网 上 商 店 的 导" in shared
+    assert words("用 vLLM 搜索") == ["用", "vllm", "搜", "索"]
+    assert word_runs("一二三 four", 2) == ["一 二 三 four", "二 三 four"]
 
 
 def test_a_run_of_words_is_found_whatever_the_punctuation():
@@ -66,7 +104,12 @@ def test_a_run_of_words_is_found_whatever_the_punctuation():
         ("<AGENT>:\nclick[B07]", True),
         ("Assistant: Sure, what else do you need?", True),
         ("Thought: the lamp fits.  Action: click[b08]", True),  # what the agent said before
+        ("**Assistant:** Sure.", True),
+        ("### Agent:\nclick", True),
+        ("[AGENT]: next", True),
+        ("<|assistant|>\nclick", True),
         ("Our agent: 24 h support line, assistants are standing by", False),
+        ("agent:\n  image: node:20\nai: 10.0.0.5", False),
     ],
 )
 def test_an_environment_that_plays_the_agent(turn, plays):

@@ -91,7 +91,7 @@ def test_a_floor_that_rambles_is_kept_and_counted(tmp_path):
     task = make_task(tmp_path)
     store, _ = make(task, cut, given=texts(4))
     assert [row.floor_cut for row in store.rows()] == [False, True, False, False]
-    assert summarize(task, store, {}).floors_cut == 1
+    assert summarize(task.config, store, {}, {}).floors_cut == 1
 
 
 def test_a_dead_engine_stops_the_run_with_its_own_words(tmp_path):

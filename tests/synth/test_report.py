@@ -87,7 +87,7 @@ def test_the_page_holds_the_figures_and_rows_of_the_dataset(made):
     # What a model writes is text, whatever it looks like.
     assert "&lt;b&gt;Sure, I can help" in text
     assert "<b>Sure" not in text
-    assert rejected[0]["input"] in text
+    assert rejected[0]["made"]["input"] in text
 
 
 def test_report_writes_the_page_anew(made):
@@ -113,7 +113,7 @@ def test_run_json_holds_what_the_server_counted(made):
 
 def test_the_card_tells_diversity_and_rejections(made):
     card = (made / "README.md").read_text()
-    assert re.search(r"distinct words \d+%, distinct word pairs \d+%, near duplicates 0%", card)
+    assert re.search(r"all share: distinct words \d+%, near duplicates 0%", card)
     assert "reason shorter than 20 characters" in card
     assert "python -m synth run" in card
 
