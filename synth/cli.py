@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shlex
@@ -44,17 +45,16 @@ class Commands(click.Group):
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a `SynthError` is told as cause and cure, with exit code 1."""
+        """Run the command; what a user can mend is told as cause and cure, with exit code 1."""
         try:
             return super().invoke(ctx)
         except SynthError as error:
-            console = _stderr()
-            console.print(f"Error: {error.cause}", style="bold red", markup=False,
-                          highlight=False, soft_wrap=True)  # fmt: skip
-            if error.cure:
-                console.print(f"What to do: {error.cure}", markup=False, highlight=False,
-                              soft_wrap=True)  # fmt: skip
-            ctx.exit(1)
+            _tell(error.cause, error.cure)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click ends quietly when nobody reads on
+                raise
+            _tell(f"{error}.", "Check the path, its permissions and the disk's space.")
+        return ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"max_content_width": 100})
@@ -227,7 +227,8 @@ def run(
     print_summary(summary, console)
     summary.check_whole()
     splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
-    console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False)
+    console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False,
+                  markup=False, soft_wrap=True)  # fmt: skip
     console.print(next_step(loaded, folder), markup=False, highlight=False)
 
 
@@ -260,7 +261,7 @@ def preflight(
     """
     from synth.preflight import look, print_preflight
 
-    loaded = _load(task, sets, None, max_turns, None, None)
+    loaded = _load(task, sets, None, max_turns, None, inputs_file)
     settings = _settings(models, seed, inputs_file)
     _log_to(_stderr())
     try:
@@ -305,7 +306,8 @@ def _settings(
     inputs_file: Path | None = None,
     command: str = "",
 ) -> Any:
-    from synth.models import model_specs, without_login
+    from synth.engines.urls import without_login
+    from synth.models import model_specs
     from synth.prices import Prices
     from synth.run import RunSettings
 
@@ -322,6 +324,14 @@ def _settings(
         command,
         prices=Prices(*(models.get(name) for name in PRICES)),
     )
+
+
+def _tell(cause: str, cure: str) -> None:
+    console = _stderr()
+    console.print(f"Error: {cause}", style="bold red", markup=False, highlight=False,
+                  soft_wrap=True)  # fmt: skip
+    if cure:
+        console.print(f"What to do: {cure}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _log_to(console: Console) -> None:

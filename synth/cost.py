@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from synth.folder import replace_text
 from synth.progress import ROLES, Tally
 
 COST = "run.json"
+log = logging.getLogger("synth")
 WRITE_EVERY = 10.0
 
 
@@ -28,9 +30,12 @@ def read_cost(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SynthError(f"{path} can't be read: {error}", "Delete it.") from None
+    if not isinstance(found, dict) or not found.keys() >= {"runs", "seconds", "tokens_in", "money"}:
+        raise SynthError(f"{path} is none that a run wrote.", "Delete it.")
+    return found
 
 
 def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
@@ -88,13 +93,20 @@ async def recorded(tally: Tally, folder: Path) -> AsyncIterator[None]:
     async def keep() -> None:
         while True:
             await asyncio.sleep(WRITE_EVERY)
-            write(False)
+            try:
+                write(False)
+            except SynthError as error:
+                log.warning("%s", error.cause)
 
     keeping = asyncio.ensure_future(keep())
-    finished = False
     try:
         yield
-        finished = True
+    except BaseException:
+        # What stopped the run is what is told, not that this can't be noted either.
+        with contextlib.suppress(SynthError):
+            write(False)
+        raise
+    else:
+        write(True)
     finally:
         keeping.cancel()
-        write(finished)

@@ -32,10 +32,11 @@ WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 def input_fault(answer: Answer, settings: Inputs) -> str | None:
     """Why a generated text is not a well-formed input; None if it is."""
     text = answer.text.strip()
-    if not text:
-        return EMPTY
+    # A model that thinks first may come to no text before its limit.
     if answer.finish == "length":
         return CUT
+    if not text:
+        return EMPTY
     if len(text) < settings.min_chars:
         return f"shorter than {settings.min_chars} characters"
     if len(text) > settings.max_chars:
@@ -69,6 +70,8 @@ def some_answer(answer: Answer, what: str) -> str:
         RowError: it is empty.
     """
     text = answer.text.strip()
+    if not text and answer.finish == "length":
+        raise RowError(f"{what} {CUT}", "It came to no text: a model that thinks first?")
     if not text:
         raise RowError(f"{what} {EMPTY}", "The model answered with nothing.")
     return text

@@ -21,8 +21,10 @@ HEADER = """\
 # What this folder's dataset is made from and with, written by `python -m synth run`.
 # Everything but `run:` determines the rows; a run that differs there is refused.
 """
-# How it was run, what it is called, and what the evaluation alone reads: no row depends on it.
-NO_CHANGE = ("run.", "task.scores", "task.description")
+# What a run leaves here before synth.yaml is written.
+EARLY = (LOG, STORE, f"{STORE}-wal", f"{STORE}-shm", f"{CONFIG}.tmp")
+# What follows from the store and synth.yaml.
+EXPORTED = ("README.md", "report.html", "rejected.jsonl", "data/*.parquet")
 
 
 @contextlib.contextmanager
@@ -75,7 +77,7 @@ def check_ours(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise SynthError(f"{folder} is a file.", "Give a folder with -o.")
     if folder.exists() and not (folder / CONFIG).exists():
-        others = sorted(path.name for path in folder.iterdir() if path.name != LOG)
+        others = sorted(path.name for path in folder.iterdir() if path.name not in EARLY)
         if others:
             raise SynthError(
                 f"{folder} holds files that no run of synth made ({', '.join(others[:3])}"
@@ -103,45 +105,47 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SynthError(f"{path} can't be read: {error}", "Give another folder with -o.") from None
-    if not isinstance(config, dict):
-        raise SynthError(f"{path} holds no keys.", "Give another folder with -o.")
+    if not isinstance(config, dict) or not config.keys() >= {"task", "target", "generator", "run"}:
+        raise SynthError(f"{path} is none that a run wrote.", "Give another folder with -o.")
     return config
 
 
-def check_same(folder: Path, config: dict[str, Any]) -> None:
-    """Check that the folder's rows were made with `config`.
+def read_run(folder: Path) -> dict[str, Any]:
+    """The synth.yaml of a run's folder.
 
     Raises:
-        SynthError: they were not; says where they differ and both ways out.
+        SynthError: no run made this folder.
     """
-    earlier = read_config(folder)
-    if earlier is None:
-        return
-    changes = differences(earlier, config)
-    if changes:
+    config = read_config(folder) if folder.is_dir() else None
+    if config is None or not (folder / STORE).exists():
         raise SynthError(
-            f"{folder} was made with another configuration:\n  " + "\n  ".join(changes),
-            "To keep both, give another folder with -o. To go on in this one, add "
-            "`--resume changed`: every answer that the change does not touch is kept, the dataset "
-            "is made anew.",
+            f"{folder} is not the folder of a run.", "Give what you gave to `run` with -o."
         )
+    return config
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Each key whose value differs, as `key: old -> new`, but those of `NO_CHANGE`."""
-    before, after = _flat(old), _flat(new)
-    return [
-        f"{key}: {_brief(before.get(key))} -> {_brief(after.get(key))}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith(NO_CHANGE)
-    ]
+def take_away_exports(folder: Path) -> None:
+    """Delete what was exported under another configuration; the store can make it again."""
+    for pattern in EXPORTED:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader finds the old or the new one, never a part."""
+    """Write a text file so that a reader finds the old or the new one, never a part.
+
+    Raises:
+        SynthError: it can't be written.
+    """
     beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text, encoding="utf-8")
-    replace_file(beside, path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        replace_file(beside, path)
+    except OSError as error:
+        raise SynthError(
+            f"{path} can't be written: {error.strerror}.",
+            "Check the disk's space and the folder's permissions, then run the same command again.",
+        ) from None
 
 
 def replace_file(beside: Path, path: Path) -> None:
@@ -173,18 +177,3 @@ def logged(folder: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {
-            name: leaf
-            for key, inner in value.items()
-            for name, leaf in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-        }
-    return {prefix: value}
-
-
-def _brief(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 70 else text[:67] + "..."

@@ -37,7 +37,8 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
         SynthError: no such file, lines that are not inputs (named), or fewer than `count`.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not `splitlines`, which parts a text at rarer characters, too.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SynthError(
             f"The inputs file {path} can't be read: {error}.", "Give a UTF-8 file with --inputs."
@@ -95,6 +96,8 @@ def _parse(line: str) -> tuple[str, str, set[str]]:
         return "", f"`input` is not a text but {type(text).__name__}", set()
     if not text.strip():
         return "", "`input` is empty", set()
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "", "`input` holds half of a character (a lone surrogate)", set()
     return text.strip(), "", set(data) - {"input"}
 
 

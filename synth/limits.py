@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from synth.engines.base import OVERLONG
 from synth.errors import EngineError, RequestError, SynthError
 from synth.progress import StageTally, Tally
 from synth.store import Store
 
 # So many rows of a stage are seen before it is judged.
 ENOUGH = 20
-# A stage is alive when more than this share of its rows comes through.
+# And so many rows wherever they stand: more than are ever under way at one server.
+MANY = 500
+# A run is alive when more than this share of its rows comes through.
 ALIVE = 0.05
 # The share of a stage's rows that may fail, unless the user says otherwise.
 FAILURE_RATE = 0.2
@@ -35,10 +40,36 @@ def check_failures(stage: str, counts: StageTally, max_rate: float, last: Reques
         )
 
 
-def alive(counts: StageTally) -> bool:
-    """Whether a stage lets rows through; those it has yet to see count neither way."""
-    passed, rejected = counts.done, counts.rejected.total()
-    return rejected < ENOUGH or passed > ALIVE * (passed + rejected)
+class InOrder:
+    """What became of the rows, judged in their order.
+
+    Refused and empty answers come at once, good ones take their time: the rows that ended first
+    say little of those that are under way. Many of them do, so that one row that takes very long
+    does not keep a hopeless run alive.
+    """
+
+    def __init__(self) -> None:
+        self._ended: dict[int, bool | None] = {}
+        self._judged = 0
+        self._in_order: Counter[bool | None] = Counter()
+        self._all: Counter[bool | None] = Counter()
+
+    def add(self, position: int, passed: bool | None) -> None:
+        """Note that a row passed, or was rejected; None for one that waits for the next run."""
+        self._all[passed] += 1
+        self._ended[position] = passed
+        while self._judged in self._ended:
+            self._in_order[self._ended.pop(self._judged)] += 1
+            self._judged += 1
+
+    @property
+    def alive(self) -> bool:
+        """Whether rows come through; False only after `ENOUGH` were rejected."""
+        return _alive(self._in_order, ENOUGH) and _alive(self._all, MANY)
+
+
+def _alive(ended: Counter[bool | None], enough: int) -> bool:
+    return ended[False] < enough or ended[True] > ALIVE * (ended[True] + ended[False])
 
 
 def no_rows(tally: Tally, store: Store, last: RequestError | None) -> SynthError:
@@ -61,8 +92,14 @@ def no_rows(tally: Tally, store: Store, last: RequestError | None) -> SynthError
         if counts.failed and last is not None:
             lines.append(f"{stage}: {counts.failed} x failed (the last one: {last.cause})")
     done = tally.stages["conversations"].done
-    if last is not None and not any(counts.rejected for counts in tally.stages.values()):
+    reasons = sum((counts.rejected for counts in tally.stages.values()), Counter[str]())
+    if last is not None and not reasons:
         cure = last.cure
+    elif reasons and reasons.most_common(1)[0][0] == OVERLONG:
+        cure = (
+            "Prompt and input are longer than what the model takes: use one with a longer "
+            "context, or start the server with a longer one."
+        )
     else:
         cure = (
             "Answers that are empty point to the model or its chat template; answers that were "

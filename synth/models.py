@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from synth.engines.base import Engine
+from synth.engines.urls import checked, without_login
 from synth.errors import SynthError
 
 IN_PROCESS = ("transformers", "vllm")
@@ -30,6 +30,7 @@ class ModelSpec:
         known: dict[str, Any] = {"model": self.model, "engine": self.engine}
         if self.engine in IN_PROCESS:
             known["dtype"] = self.dtype
+        if self.engine in IN_PROCESS or self.chat_template_kwargs:
             known["chat_template_kwargs"] = self.chat_template_kwargs
         return known
 
@@ -53,7 +54,14 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
     if spec.engine == "openai":
         from synth.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(spec.model, spec.base_urls, spec.api_key_env, concurrency, spec.timeout)
+        return OpenAIEngine(
+            spec.model,
+            spec.base_urls,
+            spec.api_key_env,
+            concurrency,
+            spec.timeout,
+            chat_template_kwargs=spec.chat_template_kwargs,
+        )
     if spec.engine == "vllm":
         from synth.engines.vllm import VLLMEngine
 
@@ -61,12 +69,6 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
     from synth.engines.transformers import TransformersEngine
 
     return TransformersEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
-
-
-def without_login(url: str) -> str:
-    """The URL without user, password and query, which may hold a key."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def model_specs(
@@ -86,7 +88,8 @@ def model_specs(
     """Target and generator from the command line's options; see `synth run --help`.
 
     Raises:
-        SynthError: no model, options that contradict each other, or arguments that are no JSON.
+        SynthError: no model, options that contradict each other, an address that is none, or
+            arguments that are no JSON.
     """
     if not model:
         raise SynthError(
@@ -94,6 +97,8 @@ def model_specs(
             "Name the model that learns: a folder, a hub name, or a server's name for it.",
         )
     kwargs = _json_object(chat_template_kwargs)
+    for url in (*base_url, *generator_base_url):
+        checked(url)
     engine = engine or ("openai" if base_url else "transformers")
     if engine in IN_PROCESS and base_url:
         raise SynthError(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from synth.errors import SynthError
 from synth.rows import as_messages
+from synth.splits import read_split, split_files
 from synth.templates import render_transcript
 
 # Our field -> the official one; `id` has none.
@@ -40,11 +41,7 @@ def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict
     Raises:
         SynthError: there is no dataset in `folder`, `output` is there, or `datasets` is missing.
     """
-    splits = {
-        split: path
-        for split in ("train", "test")
-        for path in sorted((folder / "data").glob(f"{split}-*.parquet"))
-    }
+    splits = split_files(folder)
     if not splits:
         raise SynthError(
             f"{folder} holds no dataset.",
@@ -53,7 +50,7 @@ def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict
         )
     if output.exists():
         raise SynthError(f"{output} is there already.", "Give another folder with -o.")
-    tables = {split: pq.read_table(path) for split, path in splits.items()}
+    tables = {split: read_split(path) for split, path in splits.items()}
     if official:
         tables = {split: official_table(table) for split, table in tables.items()}
     if form == "disk":

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
-from synth.engines.base import Engine
+from synth.engines.base import Answer, Engine
 from synth.errors import RequestError, RowError, SynthError
 from synth.fingerprint import row_id
 from synth.inputs_file import GivenInputs
-from synth.limits import FAILURE_RATE, alive, check_failures, no_rows
+from synth.limits import FAILURE_RATE, InOrder, check_failures, no_rows
 from synth.progress import Tally
 from synth.rows import Rejection, Row
 from synth.stages.conversations import conversations
@@ -48,6 +47,7 @@ class _Run:
         tally: Tally,
         seed: int,
         max_failure_rate: float,
+        begin: Callable[[], None],
     ) -> None:
         self.task = task
         self.store = store
@@ -56,6 +56,15 @@ class _Run:
         self._models = models
         self._max_failure_rate = max_failure_rate
         self._last_failure: RequestError | None = None
+        self._in_order = InOrder()
+        self._begin: Callable[[], None] | None = begin
+
+    def begin(self) -> None:
+        """Make room for this run's rows, before the first thing that comes of it."""
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            begin()
+            self.store.start_run()
 
     def target(self, stage: str) -> Generate:
         return self._asking("target", stage)
@@ -65,10 +74,15 @@ class _Run:
 
     def _asking(self, role: str, stage: str) -> Generate:
         engine = self._models.target if role == "target" else self._models.generator
-        heard = partial(self.tally.heard, role=role)
+
+        def heard(stage: str, answer: Answer, asked: bool) -> None:
+            self.begin()
+            self.tally.heard(stage, answer, asked, role)
+
         return self.tally.watched(stage, cached(engine, self.store, stage, heard))
 
     def reject(self, rejection: Rejection) -> None:
+        self.begin()
         self.store.add_rejection(rejection)
         self.tally.stages[rejection.stage].rejected[rejection.reason] += 1
 
@@ -84,6 +98,16 @@ class _Run:
         log.warning("%s failed in %s and stays pending: %s", what, stage, error.cause)
         check_failures(stage, counts, self._max_failure_rate, error)
 
+    def ended(self, row: Row, passed: bool | None) -> None:
+        """Note what became of a row; None: it is pending.
+
+        Raises:
+            SynthError: (almost) no row comes through.
+        """
+        self._in_order.add(row.position, passed)
+        if not self._in_order.alive:
+            raise self.no_rows()
+
     def no_rows(self) -> SynthError:
         return no_rows(self.tally, self.store, self._last_failure)
 
@@ -97,6 +121,7 @@ async def synthesize(
     given: GivenInputs | None = None,
     max_failure_rate: float = FAILURE_RATE,
     in_flight: int = IN_FLIGHT,
+    begin: Callable[[], None] = lambda: None,
 ) -> None:
     """Make the dataset's rows in `store`.
 
@@ -115,13 +140,14 @@ async def synthesize(
             fails when a request of it is not answered; it is neither made nor rejected, and the
             next run asks again.
         in_flight: rows under way at once.
+        begin: called before the first thing that comes of the run, an answer for one; until then
+            the store holds what it held.
 
     Raises:
         SynthError: no request can be answered, there are too few inputs, too many rows fail, or
             (almost) no row comes through.
     """
-    store.start_run()
-    run = _Run(task, models, store, tally, seed, max_failure_rate)
+    run = _Run(task, models, store, tally, seed, max_failure_rate, begin)
     slots = asyncio.Semaphore(in_flight)
 
     async def finish(row: Row) -> None:
@@ -146,11 +172,11 @@ async def synthesize(
 async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, None]:
     stage = run.tally.stages["inputs"]
     if given is not None:
-        for duplicate in given.duplicates:
-            run.reject(duplicate)
         for text in given.texts:
             stage.done += 1
             yield text
+        for duplicate in given.duplicates:
+            run.reject(duplicate)
         return
 
     def fail(number: int, error: RequestError) -> None:
@@ -178,16 +204,17 @@ async def _make_row(run: _Run, row: Row) -> None:
         explained, talked = await both(_explain(run, row), _talk(run, row))
     except RequestError as error:
         run.fail(f"Row {row.position + 1}", error.stage, error)
+        run.ended(row, None)
         return
     except RowError as error:
         made = _made(row) | error.made
         run.reject(Rejection(error.stage, row.position, error.reason, error.detail, made))
-        if not alive(run.tally.stages[error.stage]):
-            raise run.no_rows() from None
+        run.ended(row, False)
         return
     run.store.add_row(replace(talked, reason=explained.reason))
     run.tally.ends[talked.conversation_end] += 1
     stages["conversations"].done += 1
+    run.ended(row, True)
 
 
 async def _explain(run: _Run, row: Row) -> Row:

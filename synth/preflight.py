@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
+from synth.engines.base import OVERLONG
 from synth.inputs_file import GivenInputs, read_inputs
 from synth.pipeline import synthesize
 from synth.progress import ROLES, Tally, shown
@@ -134,7 +135,7 @@ async def _look(
             for stage, reasons in store.rejected().items()
             for reason, number in reasons.items()
         ]
-        too_long = sum(r.reason == "longer than the model's context" for r in store.rejections())
+        too_long = sum(r.reason == OVERLONG for r in store.rejections())
     return Preflight(
         count,
         len(rows),

@@ -147,6 +147,16 @@ class Tally:
         left, pace = tokens_to_go(self.total, work), self._pace.rate(self.clock())
         return None if left is None or not pace else left / pace
 
+    def tell(self) -> None:
+        """Log the state of a run that ends before its time: each stage, and why rows were lost."""
+        log.info("so far: %s", self.line())
+        for stage, tally in self.stages.items():
+            if tally.rejected:
+                reasons = ", ".join(
+                    f"{count} x {why}" for why, count in tally.rejected.most_common()
+                )
+                log.info("  rejected in %s: %s", stage, reasons)
+
     def line(self) -> str:
         """The state in one line."""
         parts = [
@@ -180,7 +190,12 @@ class Tally:
         return table
 
     def _below(self) -> str:
-        parts = [f"{self.rate:.0f} tokens/s"]
+        asked = [tally.total for tally in self.stages.values()]
+        parts = [
+            f"{self.rate:.0f} tokens/s",
+            f"{sum(one.asked_in for one in asked):,} tokens in and "
+            f"{sum(one.asked_out for one in asked):,} out",
+        ]
         found = sum(tally.total.answers - tally.total.asked for tally in self.stages.values())
         if found:
             parts.append(f"{found:,} answers from the store")

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from synth.charts import histogram
 from synth.config import TaskConfig
 from synth.cost import read_cost
 from synth.diversity import without_form
 from synth.errors import SynthError
-from synth.folder import STORE, read_config, replace_text
+from synth.folder import CONFIG, STORE, read_run, replace_text
 from synth.progress import STAGES, duration
 from synth.rows import Row
+from synth.splits import split_sizes
 from synth.store import Store
 from synth.summary import Summary, remarks, summarize
 from synth.templates import prompt_text
@@ -56,28 +57,21 @@ def write_report(folder: Path) -> Path:
     Raises:
         SynthError: the folder is not a run's, or holds no rows.
     """
-    config = read_config(folder) if folder.is_dir() else None
-    if config is None or not (folder / STORE).exists():
+    config = read_run(folder)
+    try:
+        task = TaskConfig.model_validate(config["task"])
+    except ValidationError as error:
         raise SynthError(
-            f"{folder} is not the folder of a run.", "Give what you gave to `run` with -o."
-        )
+            f"The task in {folder / CONFIG} is none that this version knows: {error}",
+            "Use the version that made the folder.",
+        ) from None
     with contextlib.closing(Store(folder / STORE, read_only=True)) as store:
         cost = read_cost(folder)
-        task = TaskConfig.model_validate(config["task"])
         summary = summarize(task, store, split_sizes(folder), cost.get("failed", {}))
         text = report_page(config, store, summary, cost)
     path = folder / REPORT
     replace_text(path, text)
     return path
-
-
-def split_sizes(folder: Path) -> dict[str, int]:
-    """The number of rows in each split that was exported."""
-    return {
-        split: pq.read_metadata(path).num_rows
-        for split in ("train", "test")
-        for path in sorted((folder / "data").glob(f"{split}-*.parquet"))
-    }
 
 
 def report_page(

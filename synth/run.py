@@ -21,17 +21,10 @@ from synth.engines.base import Engine, Message, Request, Sampling
 from synth.errors import SynthError
 from synth.export import export_rejections, export_rows
 from synth.fingerprint import prompt_hash
-from synth.folder import (
-    STORE,
-    check_ours,
-    check_same,
-    locked,
-    logged,
-    replace_text,
-    write_config,
-)
+from synth.folder import STORE, check_ours, locked, logged, replace_text
 from synth.inputs_file import GivenInputs, read_inputs
 from synth.limits import FAILURE_RATE
+from synth.made_with import MadeWith
 from synth.models import ModelSpec, open_engine
 from synth.pipeline import IN_FLIGHT, Models, synthesize
 from synth.prices import Prices
@@ -75,21 +68,20 @@ def run(
     config = resolved(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
-        # A run that came to no answer (no server, a wrong model name) binds nobody.
-        if store.answers() and not resume_changed:
-            check_same(folder, config)
-        write_config(folder, config)
+        made_with = MadeWith(folder, config, store, resume_changed)
+        made_with.check()
         log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
         tally = Tally(task.config.inputs.count, settings.prices)
         noted = recorded(tally, folder)
         try:
-            asyncio.run(_make(task, settings, store, tally, given, console, noted))
+            asyncio.run(_make(task, settings, store, tally, given, console, noted, made_with))
         except SynthError as error:
-            log.info("so far: %s", tally.line())
+            tally.tell()
             log.error("stopped: %s", error)
             raise
         except KeyboardInterrupt:
-            log.error("interrupted: %s", tally.line())
+            tally.tell()
+            log.error("interrupted")
             raise
         splits = export_rows(store, folder, task.config.split.test, settings.seed)
         export_rejections(store, folder / "rejected.jsonl")
@@ -186,6 +178,7 @@ async def _make(
     given: GivenInputs | None,
     console: Console,
     noted: contextlib.AbstractAsyncContextManager[None] | None = None,
+    made_with: MadeWith | None = None,
 ) -> None:
     for note in given.notes if given else ():
         log.warning(note)
@@ -195,6 +188,8 @@ async def _make(
             "target": models.target.identity,
             "generator": models.generator.identity,
         }
+        if made_with is not None:
+            made_with.check_models(tally.models)
         # Enough for each server, and for each of Ray's workers.
         workers = len(getattr(models.target, "workers", ()))
         places = max(len(settings.target.base_urls), workers, 1)
@@ -207,6 +202,7 @@ async def _make(
             given,
             settings.max_failure_rate,
             IN_FLIGHT * places,
+            made_with.begin if made_with is not None else lambda: None,
         )
 
 

@@ -11,9 +11,8 @@ from rich.text import Text
 
 from synth.cost import read_cost
 from synth.engines.base import Answer
-from synth.errors import SynthError
 from synth.filters import input_fault
-from synth.folder import STORE, is_locked, read_config
+from synth.folder import STORE, is_locked, read_run
 from synth.progress import duration
 from synth.rows import Rejection, Row
 from synth.store import Store
@@ -62,39 +61,42 @@ def print_status(folder: Path, console: Console) -> None:
     Raises:
         SynthError: no run made this folder.
     """
-    config = read_config(folder) if folder.is_dir() else None
-    if config is None or not (folder / STORE).exists():
-        raise SynthError(
-            f"{folder} is not the folder of a run.", "Give what you gave to `run` with -o."
-        )
+    config = read_run(folder)
     store = Store(folder / STORE, read_only=True)
     try:
         rows, rejected, answers = len(store.row_ids()), store.rejected(), store.answers()
     finally:
         store.close()
     wanted = config["task"]["inputs"]["count"]
-    console.print(f"Task {config['task']['name']}, target {config['target']['model']}, "
-                  f"generator {config['generator']['model']}", highlight=False)  # fmt: skip
-    console.print(f"Rows finished: {rows} of {wanted}")
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    line(f"Task {config['task']['name']}, target {config['target']['model']}, "
+         f"generator {config['generator']['model']}")  # fmt: skip
+    line(f"Rows finished: {rows} of {wanted}")
     for stage, counts in rejected.items():
-        console.print(f"Rejected in {stage}: {counts.total()} ({counted(counts)})")
-    stored = ", ".join(f"{stage} {count}" for stage, count in answers.items()) or "none"
-    console.print(f"Answers in the store: {stored}")
+        line(f"Rejected in {stage}: {counts.total()} ({counted(counts)})")
     cost = read_cost(folder)
+    for stage, count in cost.get("failed", {}).items():
+        if count:
+            line(f"Not answered in {stage}: {count}")
+    stored = ", ".join(f"{stage} {count}" for stage, count in answers.items()) or "none"
+    line(f"Answers in the store: {stored}")
     if cost:
         money = "" if cost["money"] is None else f", {cost['money']:.2f} at the prices given"
-        console.print(
+        line(
             f"Work so far: {duration(cost['seconds'])} in {cost['runs']} runs, "
-            f"{cost['tokens_in']:,} tokens in, {cost['tokens_out']:,} out{money}",
-            highlight=False,
+            f"{cost['tokens_in']:,} tokens in, {cost['tokens_out']:,} out{money}"
         )
     exported = sorted(path.name for path in (folder / "data").glob("*.parquet"))
-    console.print(f"Exported: {', '.join(exported) or 'nothing yet'}")
+    line(f"Exported: {', '.join(exported) or 'nothing yet'}")
+    lost = sum(counts.total() for stage, counts in rejected.items() if stage != "inputs")
     if is_locked(folder):
-        console.print("A run is at work here.")
-    elif not exported:
-        console.print("No run is at work here. To go on:")
-        console.print(f"  {config['run']['command']}", highlight=False, soft_wrap=True)
+        line("A run is at work here.")
+    elif not exported or rows + lost < wanted:
+        line("No run is at work here. To go on:")
+        line(f"  {config['run']['command']}")
 
 
 def print_task(task: Task, console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -50,7 +51,11 @@ class Store:
         try:
             if read_only:
                 uri = f"{Path(path).absolute().as_uri()}?mode=ro"
-                self._db = sqlite3.connect(uri, uri=True)
+                # Where nothing can be written SQLite has no place for its shared memory.
+                still = (
+                    not os.access(Path(path).parent, os.W_OK) and not Path(f"{path}-wal").exists()
+                )
+                self._db = sqlite3.connect(f"{uri}&immutable=1" if still else uri, uri=True)
             else:
                 self._db = sqlite3.connect(path)
                 self._db.execute("PRAGMA journal_mode=WAL")

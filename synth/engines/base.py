@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+# Why a row is rejected whose request no answer fits behind.
+OVERLONG = "longer than the model's context"
+
 
 @dataclass(frozen=True)
 class Message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from synth.engines.base import Request
+from synth.engines.base import OVERLONG, Request
 from synth.errors import EngineError, RowError
 
 
@@ -58,7 +58,7 @@ def answer_limit(ids: list[int], request: Request, context: int) -> int:
     room = context - len(ids)
     if room < 1:
         raise RowError(
-            "longer than the model's context",
+            OVERLONG,
             f"The request has {len(ids)} tokens, the model takes {context}.",
         )
     return min(request.sampling.max_tokens, room)

@@ -96,14 +96,15 @@ class Endpoints(Generic[Place]):
             asked: when (monotonic) the request that tells was sent; one that was under way
                 when the pause began tells nothing new.
             why: told to the user.
-            seconds: how long it wants to be left alone; None: twice as long as the last time.
+            seconds: how long it wants to be left alone; at least twice as long as the last time.
 
         Raises:
             EngineError: all places are gone.
         """
         if asked > endpoint.paused:
             endpoint.strikes += 1
-            wait = pause(endpoint.strikes) if seconds is None else seconds
+            # Zero, or a date that a server's wrong clock has put into the past, is no pause.
+            wait = max(pause(endpoint.strikes), seconds or 0.0)
             endpoint.paused = time.monotonic()
             endpoint.due = endpoint.paused + wait
             endpoint.trouble = why.cause

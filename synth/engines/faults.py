@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from synth.engines.base import OVERLONG
 from synth.errors import EngineError, RequestError, RowError, SynthError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ TOO_LONG = (
 )
 # A server that wants to be left alone for longer than this has no more to give today.
 LONGEST_WAIT = 600.0
+# Nor is one request waited for longer than this: its row may as well be the next run's.
+LONGEST_REPEAT = 60.0
 AGAIN = "Run the same command again to go on."
 
 Treatment = Literal["wait", "repeat", "repeat once", "reject", "stop"]
@@ -45,12 +48,14 @@ class Verdict:
             pending. `away` tells that the server may be gone: another is asked first.
         reject: the row is rejected.
         stop: nobody's requests can be answered.
+    `everybody`: the fault is likely to be that of every request, not of this one.
     """
 
     treatment: Treatment
     error: SynthError
     seconds: float | None = None
     away: bool = False
+    everybody: bool = False
 
 
 def judge(error: Exception, url: str, key_name: str, timeout: float) -> Verdict:
@@ -80,6 +85,15 @@ def not_a_completion(url: str, what: str) -> RequestError:
     )
 
 
+def timed_out(url: str, timeout: float) -> Verdict:
+    """What it means that a request took longer than `timeout` seconds."""
+    slow = RequestError(
+        f"{url} did not answer within {timeout:g} seconds.",
+        "Raise --timeout, lower --concurrency or max_tokens, or look at the server's log. " + AGAIN,
+    )
+    return Verdict("repeat once", slow)
+
+
 def _no_reply(error: openai.APIConnectionError, url: str, timeout: float) -> Verdict:
     import openai
 
@@ -91,12 +105,7 @@ def _no_reply(error: openai.APIConnectionError, url: str, timeout: float) -> Ver
         )
         return Verdict("wait", why, away=True)
     if isinstance(error, openai.APITimeoutError):
-        slow = RequestError(
-            f"{url} did not answer within {timeout:g} seconds.",
-            "Raise --timeout, lower --concurrency or max_tokens, or look at the server's log. "
-            + AGAIN,
-        )
-        return Verdict("repeat once", slow)
+        return timed_out(url, timeout)
     lost = RequestError(
         f"{url} broke off the connection ({str(cause) or type(cause).__name__}).",
         f"Look at the server's log. {AGAIN}",
@@ -110,7 +119,7 @@ def _refused(error: openai.APIStatusError, url: str, key_name: str) -> Verdict:
     if "content_filter" in code:
         return Verdict("reject", RowError("refused by the server's content filter", words))
     if any(mark in f"{code} {words}".lower() for mark in TOO_LONG):
-        return Verdict("reject", RowError("longer than the model's context", words))
+        return Verdict("reject", RowError(OVERLONG, words))
     if status in {401, 403}:
         why = EngineError(
             f"{url} refused the API key in {key_name}: {words}",
@@ -136,8 +145,9 @@ def _refused(error: openai.APIStatusError, url: str, key_name: str) -> Verdict:
             f"{url} answered with an error ({status}): {words}",
             f"Look at the server's log. {AGAIN}",
         )
-        return Verdict("repeat", why, retry_after(error.response.headers))
-    return Verdict("reject", RowError(f"refused by the server ({status})", words))
+        seconds = retry_after(error.response.headers)
+        return Verdict("repeat", why, None if seconds is None else min(seconds, LONGEST_REPEAT))
+    return Verdict("reject", RowError(f"refused by the server ({status})", words), everybody=True)
 
 
 def _wait(error: openai.APIStatusError, why: EngineError) -> Verdict:

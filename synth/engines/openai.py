@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from synth.engines.base import Answer, Request
 from synth.engines.endpoints import Endpoint, Endpoints, pause
-from synth.engines.faults import Verdict, judge, not_a_completion, server_words
-from synth.errors import EngineError, RequestError, RowError
+from synth.engines.faults import Verdict, judge, not_a_completion, server_words, timed_out
+from synth.engines.urls import without_login
+from synth.errors import EngineError, RequestError, RowError, SynthError
 
 if TYPE_CHECKING:
     import openai
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 CONNECT = 10.0
 # So often a server is tried that never answered.
 EARLY_STRIKES = 2
+# Seconds beyond the time-out, so that the client's own, which tells more, comes first.
+GRACE = 0.2
+# So many requests are refused, and none answered, before the fault is taken to be everybody's.
+REFUSED = 20
 # What `transformers serve MODEL` says, as a 400, to any other model's name.
 PINNED = "Server is pinned to"
 
@@ -40,9 +46,11 @@ class OpenAIEngine:
         timeout: seconds one request may take, without its repetitions.
         max_retries: how often a request is repeated, and how often in a row a server is left
             out for a while, before it is given up.
+        chat_template_kwargs: arguments of the server's chat template, `enable_thinking` for one;
+            vLLM, SGLang and llama.cpp take them.
 
     Raises:
-        EngineError: no key where one is needed.
+        EngineError: no key where one is needed, or a key or an address that can't be one.
     """
 
     def __init__(
@@ -53,8 +61,10 @@ class OpenAIEngine:
         concurrency: int = 32,
         timeout: float = 600.0,
         max_retries: int = 6,
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
+        self.chat_template_kwargs = chat_template_kwargs or {}
         self.base_urls = (base_url,) if isinstance(base_url, str) else tuple(base_url or ())
         self.api_key_env = api_key_env
         self.timeout = timeout
@@ -66,14 +76,24 @@ class OpenAIEngine:
                 f"Set it (export {api_key_env}=...), name another variable with --api-key-env, "
                 "or name your own server with --base-url.",
             )
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EngineError(
+                f"The API key in {api_key_env} holds characters that no key has.",
+                f"Set it anew (export {api_key_env}=...), without a line break.",
+            )
+        self._refusals = 0
         self._concurrency = concurrency
         self._slots = asyncio.Semaphore(concurrency)
         self._endpoints: Endpoints[openai.AsyncOpenAI] | None = None
 
     @property
     def identity(self) -> dict[str, str]:
-        """The model's name. Not the URL: the same model may move to another port or host."""
-        return {"model": self.model}
+        """The model's name and the template's arguments. Not the URL: the same model may move to
+        another port or host."""
+        if not self.chat_template_kwargs:
+            return {"model": self.model}
+        told = json.dumps(self.chat_template_kwargs, sort_keys=True)
+        return {"model": self.model, "chat_template_kwargs": told}
 
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
@@ -88,7 +108,7 @@ class OpenAIEngine:
                         endpoints.answered(endpoint, asked)
                         return outcome
                     if outcome.treatment in {"reject", "stop"}:
-                        raise outcome.error
+                        raise self._refused(outcome, endpoints)
                     self._leave_out(endpoints, endpoint, asked, outcome)
                 if outcome.treatment == "wait":
                     if time.monotonic() - began > self.timeout:
@@ -99,7 +119,7 @@ class OpenAIEngine:
                 if repeated > (min(self.max_retries, 1) if once else self.max_retries):
                     raise outcome.error
                 endpoints.tell(endpoint, f"{outcome.error.cause} The request is sent again.")
-                wait = pause(repeated) if outcome.seconds is None else outcome.seconds
+                wait = max(pause(repeated), outcome.seconds or 0.0)
                 # Requests that failed together should not come back together.
                 await asyncio.sleep(wait * random.uniform(1.0, 1.25))
 
@@ -123,10 +143,15 @@ class OpenAIEngine:
         try:
             # As `chat.completions.create` does, which first walks through every message's types
             # and takes as long for that as for all the rest.
-            reply = await client.post(
-                "/chat/completions", cast_to=ChatCompletion, body=self._body(request)
-            )
+            # The client's own time-out is between two bytes: a server that sends a blank now and
+            # then would be waited for without an end.
+            async with asyncio.timeout(self.timeout + GRACE):
+                reply = await client.post(
+                    "/chat/completions", cast_to=ChatCompletion, body=self._body(request)
+                )
             return _to_answer(reply, url)
+        except TimeoutError:
+            return timed_out(url, self.timeout)
         except RowError as error:
             return Verdict("reject", error)
         except RequestError as error:
@@ -172,6 +197,19 @@ class OpenAIEngine:
             # Nobody ever answered: a wrong address is likelier than a server that will be back.
             endpoints.check(why, EARLY_STRIKES)
 
+    def _refused(self, verdict: Verdict, endpoints: Endpoints[openai.AsyncOpenAI]) -> SynthError:
+        """The error of a request that is not taken; of the run, where none is."""
+        if verdict.everybody and not endpoints.answers:
+            self._refusals += 1
+            if self._refusals >= REFUSED:
+                error = verdict.error
+                words = getattr(error, "detail", "")
+                return EngineError(
+                    f"All of the first {REFUSED} requests were {error.cause}: {words}",
+                    "Correct what the server names: --model, or a setting of the task.",
+                )
+        return verdict.error
+
     def _body(self, request: Request) -> dict[str, Any]:
         """The request as servers take it; `top_p` and `seed` only when sampling."""
         sampling = request.sampling
@@ -183,6 +221,8 @@ class OpenAIEngine:
         }
         if sampling.temperature > 0:
             body |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
+        if self.chat_template_kwargs:
+            body["chat_template_kwargs"] = self.chat_template_kwargs
         return body
 
     async def _explain_not_found(self, client: openai.AsyncOpenAI, words: str) -> EngineError:
@@ -204,7 +244,7 @@ class OpenAIEngine:
 
 
 def _url(client: openai.AsyncOpenAI) -> str:
-    return str(client.base_url).rstrip("/")
+    return without_login(str(client.base_url).rstrip("/"))
 
 
 def _to_answer(reply: Any, url: str) -> Answer:
@@ -224,10 +264,15 @@ def _to_answer(reply: Any, url: str) -> Answer:
     if text is not None and not isinstance(text, str):
         raise not_a_completion(url, str(reply))
     ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
-    usage = reply.usage
     return Answer(
-        text=text or "",
+        # Half of a character that takes two is no text, and no file can hold it.
+        text=(text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
         finish=ended,
-        prompt_tokens=(usage.prompt_tokens or 0) if usage else 0,
-        completion_tokens=(usage.completion_tokens or 0) if usage else 0,
+        prompt_tokens=_count(reply, "prompt_tokens"),
+        completion_tokens=_count(reply, "completion_tokens"),
     )
+
+
+def _count(reply: Any, name: str) -> int:
+    found = getattr(getattr(reply, "usage", None), name, 0)
+    return found if isinstance(found, int) else 0

@@ -39,13 +39,15 @@ class Reply:
 @dataclass
 class Failure:
     """An HTTP error to answer with: `body` as JSON, or `raw` as it is. Status 0 breaks off the
-    connection. `hang` is how many seconds pass before."""
+    connection. `hang` is how many seconds pass before, `trickle` for how many more the body comes
+    a blank at a time."""
 
     status: int
     body: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     hang: float = 0.0
+    trickle: float = 0.0
 
 
 class _Http(ThreadingHTTPServer):
@@ -249,7 +251,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if isinstance(answer, dict):
                 self._send(200, answer)
             elif answer.status:
-                self._send(answer.status, answer.body, answer.headers, answer.raw)
+                self._send(answer.status, answer.body, answer.headers, answer.raw, answer.trickle)
             else:
                 # With nothing to linger for, the close is a reset.
                 self.connection.setsockopt(
@@ -264,14 +266,20 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             body: dict[str, Any],
             headers: dict[str, str] | None = None,
             raw: bytes | None = None,
+            trickle: float = 0.0,
         ) -> None:
             data = json.dumps(body).encode() if raw is None else raw
+            blanks = int(trickle / 0.1)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data) + blanks))
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.end_headers()
+            for _ in range(blanks):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                time.sleep(0.1)
             self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:

@@ -5,11 +5,15 @@ import re
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from synth.cli import main
+from synth.engines.endpoints import Endpoints, pause
 from synth.engines.faults import retry_after
+from synth.errors import EngineError
+from synth.limits import MANY, InOrder
 from synth.rows import as_messages
 from synth.store import Store
 from tests.synth.scripted import answers, stage_of, write_task
@@ -74,7 +78,9 @@ PASSING = [
     (OOM, "URL answered with an error (500)"),
     (Failure(503, {"error": {"message": "Loading model"}}), "URL is not ready"),
     (Failure(0), "URL broke off the connection"),
+    (Failure(429, SLOW_DOWN, {"Retry-After": "0"}), "URL refuses requests as too many"),
     (Failure(200, hang=1.0), "URL did not answer within"),
+    (Failure(200, trickle=2.0), "URL did not answer within"),
     (Failure(200, raw=b'{"choices": [{"mess'), "URL sent a reply that is not a chat completion"),
     (Failure(200, raw=b'{"choices": []}'), "URL sent a reply that is not a chat completion"),
     (Failure(200, raw=b'"hello"'), "URL sent a reply that is not a chat completion"),
@@ -93,7 +99,7 @@ def test_what_passes_is_waited_for_and_changes_nothing(synth, whole, failure, wo
     assert data == whole
     assert server.refused == 2
     reads(printed, words)
-    if "Retry-After" in failure.headers:
+    if failure.headers.get("Retry-After") == "0.3":
         assert "asked again in 0.3 s" in printed
         assert took >= 0.3
 
@@ -174,6 +180,7 @@ def test_a_row_that_is_not_answered_stays_pending(synth, whole, failure):
         (Reply(""), "teacher output empty"),
         (Reply(None), "teacher output empty"),
         (Reply("search[", "length"), "teacher output cut by the token limit"),
+        (Reply(None, "length"), "teacher output cut by the token limit"),
         (Reply("", "content_filter"), "refused by the server's content filter"),
         (Failure(400, {"error": {"message": "This model's maximum context length is 9 tokens"}}),
          "longer than the model's context"),
@@ -200,6 +207,94 @@ def test_a_row_that_can_t_be_answered_is_rejected_with_its_reason(synth, tmp_pat
     [line] = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == reason
     assert "outputs │ 5 │ 1 │ 0" in re.sub(" +", " ", printed)
+
+
+def test_a_reply_with_odd_parts_is_an_answer(synth, tmp_path):
+    """Half a character, a text for the usage: nothing that a row or a count could hold."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "half \ud83d"},
+              "finish_reason": "stop"}  # fmt: skip
+    body = {"id": "x", "object": "chat.completion", "created": 0, "model": "tiny",
+            "choices": [choice], "usage": "n/a"}  # fmt: skip
+
+    def one_row(messages):
+        floor = stage_of(as_messages(messages)) == "floor"
+        return Failure(200, body) if floor and messages[-1]["content"] == "find item 2" else None
+
+    with serve(answers) as server:
+        server.fault = one_row
+        code, printed, _ = synth(server)
+    assert code == 0, printed
+    rows = pq.read_table(tmp_path / "out" / "data").to_pylist()
+    assert [row["floor_output"] for row in rows].count("half \ufffd") == 1
+
+
+def test_what_is_wrong_with_every_request_stops_the_run(tmp_path):
+    """A parameter that the server does not know is nothing to reject 1,000 rows for."""
+    task = write_task(tmp_path / "t", inputs={"count": 200})
+    words = ["run", task, "-o", tmp_path / "out", "--model", "tiny", "--base-url"]
+    with serve(answers) as server:
+        server.always = Failure(400, {"error": {"message": "Unsupported parameter: max_tokens."}})
+        result = CliRunner().invoke(main, [str(word) for word in [*words, server.url]])
+    assert result.exit_code == 1
+    reads(result.output, "All of the first 20 requests were refused by the server (400): ")
+    assert "Unsupported parameter: max_tokens." in result.output
+    assert server.refused < 100
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://", "http://[", "ftp://host/v1"])
+def test_an_address_that_is_none_is_told_at_once(tmp_path, url):
+    task = write_task(tmp_path / "t")
+    words = ["preview", str(task), "--model", "tiny", "--base-url", url]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert f"--base-url {url} is no address of a server." in result.output
+
+
+def test_a_password_in_the_address_is_never_told(synth, tmp_path):
+    with serve(answers) as server:
+        server.failures = [Failure(503, {"error": {"message": "Loading"}})] * 2
+        with_login = server.url.replace("://", "://joe:s3cret@")
+        code, printed, _ = synth(server, "--base-url", with_login)
+    assert code == 0, printed
+    assert "is not ready: Loading" in printed
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert "s3cret" not in printed
+    assert not [path.name for path in files if b"s3cret" in path.read_bytes()]
+
+
+def test_what_a_server_wants_is_never_less_than_the_pause_between_strikes():
+    endpoints = Endpoints([("one", None)], 6)
+    [one] = endpoints.all
+    for strike in range(1, 6):
+        endpoints.leave_out(one, time.monotonic(), EngineError("busy"), 0.0)
+        assert one.due - one.paused == pytest.approx(pause(strike))
+        time.sleep(0.001)
+    endpoints.leave_out(one, time.monotonic(), EngineError("busy"), 100.0)
+    assert one.due - one.paused == 100
+
+
+def test_quick_rejections_do_not_outrun_slow_answers():
+    """Of 100 rows 30 are refused at once, the others take their time."""
+    rows = InOrder()
+    for position in range(100):
+        if position % 10 < 3:
+            rows.add(position, False)
+            assert rows.alive
+    for position in range(100):
+        if position % 10 >= 3:
+            rows.add(position, True)
+            assert rows.alive
+    dead = InOrder()
+    for position in (*range(5, 20), *range(5)):
+        assert dead.alive
+        dead.add(position, False)
+    assert not dead.alive
+    stuck = InOrder()
+    for position in range(1, MANY):
+        stuck.add(position, False)
+        assert stuck.alive
+    stuck.add(MANY, False)
+    assert not stuck.alive
 
 
 def test_a_server_that_is_not_there(synth):

@@ -7,11 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from synth.cli import main
+from synth.differences import differences
+from synth.errors import SynthError
 from synth.folder import locked
+from synth.made_with import MadeWith
 from synth.rows import as_messages
 from synth.store import Store
 from tests.synth.scripted import PROMPT, answers, stage_of, write_task
-from tests.synth.server import serve
+from tests.synth.server import Failure, serve
 
 FILES = ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet", "rejected.jsonl")
 
@@ -90,6 +93,101 @@ def test_back_to_the_first_settings_nothing_is_asked(tmp_path):
         assert synth(task, tmp_path / "out", server, "--resume", "changed")[0] == 0
         assert not server.requests
     assert bytes_of(tmp_path / "out") == first
+
+
+def test_a_run_that_was_killed_before_its_synth_yaml_goes_on(tmp_path, monkeypatch):
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+
+    def killed(folder, config):
+        raise KeyboardInterrupt
+
+    with serve(answers, models=None) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr("synth.made_with.write_config", killed)
+            assert synth(task, out, server)[0] == 130
+        assert (out / "store.sqlite").exists()
+        assert not (out / "synth.yaml").exists()
+        code, printed = synth(task, out, server)
+    assert code == 0, printed
+    assert bytes_of(out)[0]
+
+
+def test_a_change_that_comes_to_nothing_leaves_the_folder_as_it_was(tmp_path):
+    task, out = write_task(tmp_path / "t", inputs={"count": 6}), tmp_path / "out"
+    names = ("synth.yaml", "README.md", "report.html", *FILES)
+    with serve(answers) as server:
+        with_model = ("--model", "tiny")
+        assert synth(task, out, server, *with_model)[0] == 0
+        before = [(out / name).read_bytes() if (out / name).exists() else None for name in names]
+        code, printed = synth(task, out, server, "--model", "wrong", "--resume", "changed")
+        assert code == 1
+        assert "has no model 'wrong'" in printed
+        after = [(out / name).read_bytes() if (out / name).exists() else None for name in names]
+        assert after == before
+        server.requests.clear()
+        assert synth(task, out, server, *with_model)[0] == 0
+        assert not server.requests
+
+
+def test_a_change_that_is_stopped_leaves_no_dataset_of_the_old_settings(tmp_path):
+    task, out = write_task(tmp_path / "t", inputs={"count": 6}), tmp_path / "out"
+    with serve(answers, models=None) as server:
+        assert synth(task, out, server)[0] == 0
+        server.fault = lambda messages: (
+            Failure(401) if stage_of(as_messages(messages)) == "reasons" else None
+        )
+        code, printed = synth(task, out, server, "--model", "other", "--resume", "changed")
+        assert code == 1
+        assert "so far: inputs" in printed or "refused the API key" in printed
+        assert "other" in (out / "synth.yaml").read_text()
+        assert bytes_of(out) == [None] * len(FILES)
+        assert not (out / "README.md").exists()
+        told = CliRunner().invoke(main, ["status", str(out)]).output
+        assert "Exported: nothing yet" in told
+        assert "--model other --resume changed" in told
+        assert CliRunner().invoke(main, ["push", str(out), "--repo", "a/b", "--dry-run"]).exit_code
+
+
+def test_other_weights_under_the_same_name_are_a_change(tmp_path):
+    """The command is the same; the folder that it names holds another model."""
+    (tmp_path / "synth.yaml").write_text(
+        "task: {}\ntarget: {}\ngenerator: {}\nrun: {target: {}, generator: {}}\n"
+        "models: {target: {model: m, revision: one}, generator: {model: m, revision: one}}\n"
+    )
+    same = {"model": "m", "revision": "one"}
+    config = {"task": {}, "target": {}, "generator": {}, "run": {"target": {}, "generator": {}}}
+    for may_change in (False, True):
+        made = MadeWith(tmp_path, dict(config), HasAnswers(), may_change)
+        made.check()
+        made.check_models({"target": same, "generator": same})
+        other = {"target": {"model": "m", "revision": "two"}, "generator": same}
+        if may_change:
+            made.check_models(other)
+            made.begin()
+            assert "two" in (tmp_path / "synth.yaml").read_text()
+        else:
+            with pytest.raises(SynthError, match="revision: one -> two"):
+                made.check_models(other)
+
+
+class HasAnswers:
+    def answers(self):
+        return {"inputs": 3}
+
+
+def test_differences_show_what_differs():
+    seeds = [f"find thing {number}" for number in range(9)]
+    old = {"seeds": seeds, "system": "x " * 80 + "end", "n": 1, "run": 3, "rows": [1, 2]}
+    new = {"seeds": [*seeds[:8], "a lamp"], "system": "x " * 80 + "an end", "n": 2, "run": 4,
+           "rows": [2, 1]}  # fmt: skip
+    found = differences(old, new, ("run",))
+    assert "seeds: - find thing 8" in found
+    assert "seeds: + a lamp" in found
+    assert "n: 1 -> 2" in found
+    assert "rows: the same in another order" in found
+    [text] = [line for line in found if line.startswith("system")]
+    assert text.endswith("x x end -> ...x x x x x x x x x x x x an end")
+    assert len(found) == 5
 
 
 def test_the_second_run_on_a_folder_is_told_so(tmp_path):
