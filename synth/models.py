@@ -24,6 +24,8 @@ class ModelSpec:
     dtype: str = "auto"
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     timeout: float = 600.0
+    request_args: dict[str, Any] = field(default_factory=dict)
+    engine_args: dict[str, Any] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
         """What determines the answers, for synth.yaml."""
@@ -32,12 +34,14 @@ class ModelSpec:
             known["dtype"] = self.dtype
         if self.engine in IN_PROCESS or self.chat_template_kwargs:
             known["chat_template_kwargs"] = self.chat_template_kwargs
+        if self.request_args:
+            known["request_args"] = self.request_args
         return known
 
     def reached(self) -> dict[str, Any]:
         """How it is reached, for synth.yaml: no secrets, and nothing that changes answers."""
         if self.engine != "openai":
-            return {}
+            return {"engine_args": self.engine_args} if self.engine_args else {}
         return {
             "base_url": [without_login(url) for url in self.base_urls] or "the client's default",
             "api_key_env": self.api_key_env,
@@ -61,11 +65,14 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
             concurrency,
             spec.timeout,
             chat_template_kwargs=spec.chat_template_kwargs,
+            request_args=spec.request_args,
         )
     if spec.engine == "vllm":
         from synth.engines.vllm import VLLMEngine
 
-        return VLLMEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
+        return VLLMEngine(
+            spec.model, spec.dtype, batch_size, spec.chat_template_kwargs, spec.engine_args
+        )
     from synth.engines.transformers import TransformersEngine
 
     return TransformersEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
@@ -83,6 +90,8 @@ def model_specs(
     dtype: str,
     chat_template_kwargs: str,
     timeout: float,
+    request_args: str = "{}",
+    engine_args: str = "{}",
     **_: Any,
 ) -> tuple[ModelSpec, ModelSpec]:
     """Target and generator from the command line's options; see `synth run --help`.
@@ -96,7 +105,11 @@ def model_specs(
             "There is no --model.",
             "Name the model that learns: a folder, a hub name, or a server's name for it.",
         )
-    kwargs = _json_object(chat_template_kwargs)
+    kwargs = _json_object("--chat-template-kwargs", chat_template_kwargs)
+    more = {
+        "request_args": _json_object("--request-args", request_args),
+        "engine_args": _json_object("--engine-args", engine_args),
+    }
     for url in (*base_url, *generator_base_url):
         checked(url)
     engine = engine or ("openai" if base_url else "transformers")
@@ -104,8 +117,9 @@ def model_specs(
         raise SynthError(
             f"--base-url goes with --engine openai, not {engine}.", "Leave one of them out."
         )
-    target = ModelSpec(model, engine, base_url, api_key_env, dtype, kwargs, timeout)
+    target = ModelSpec(model, engine, base_url, api_key_env, dtype, kwargs, timeout, **more)
     if not (generator_model or generator_engine or generator_base_url):
+        _check_used(request_args, engine_args, target)
         return target, target
     theirs = generator_engine or ("openai" if generator_base_url else engine)
     if theirs in IN_PROCESS and generator_base_url:
@@ -121,19 +135,28 @@ def model_specs(
         dtype,
         kwargs,
         timeout,
+        **more,
     )
+    _check_used(request_args, engine_args, target, generator)
     return target, generator
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _check_used(request_args: str, engine_args: str, *specs: ModelSpec) -> None:
+    for option, value, engine in (
+        ("--request-args", request_args, "openai"),
+        ("--engine-args", engine_args, "vllm"),
+    ):
+        if value != "{}" and engine not in {spec.engine for spec in specs}:
+            raise SynthError(f"{option} goes with --engine {engine}.", "Leave it out.")
+
+
+def _json_object(option: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise SynthError(
-            f"--chat-template-kwargs is not JSON: {error}.", "For example '{\"thinking\": false}'."
+            f"{option} is not JSON: {error}.", "For example '{\"name\": false}'."
         ) from None
     if not isinstance(value, dict):
-        raise SynthError(
-            "--chat-template-kwargs is not a JSON object.", "For example '{\"thinking\": false}'."
-        )
+        raise SynthError(f"{option} is not a JSON object.", "For example '{\"name\": false}'.")
     return value

@@ -57,8 +57,14 @@ MODEL_OPTIONS = options_of(
     click.option("--dtype", default="auto", show_default=True,
                  help="bfloat16, float16 or float32 (transformers, vllm)."),
     click.option("--chat-template-kwargs", metavar="JSON", default="{}",
-                 help="Passed to the chat template (transformers, vllm), for example "
-                 "'{\"enable_thinking\": false}'."),
+                 help="Passed to the chat template, for example '{\"enable_thinking\": false}'; "
+                 "servers of vLLM, SGLang and llama.cpp take it, too."),
+    click.option("--request-args", metavar="JSON", default="{}",
+                 help="More fields of each request, or others (openai), for example "
+                 "'{\"reasoning_effort\": \"low\", \"temperature\": null}'; null leaves one out."),
+    click.option("--engine-args", metavar="JSON", default="{}",
+                 help="Arguments of vLLM's engine (vllm), for example "
+                 "'{\"max_model_len\": 8192, \"tensor_parallel_size\": 2}'."),
 )  # fmt: skip
 TASK_OPTIONS = options_of(
     click.option("--inputs", "inputs_file", metavar="FILE",

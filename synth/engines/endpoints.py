@@ -60,11 +60,16 @@ class Endpoints(Generic[Place]):
         self.max_strikes = max_strikes
         self.called = called
         self.answers = 0
+        self._gone: EngineError | None = None
         self._changed = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def least_loaded(self) -> AsyncIterator[Endpoint[Place]]:
-        """The place to ask next; waits until one may be asked."""
+        """The place to ask next; waits until one may be asked.
+
+        Raises:
+            EngineError: all places are gone.
+        """
         endpoint = await self._free()
         endpoint.under_way += 1
         try:
@@ -112,13 +117,19 @@ class Endpoints(Generic[Place]):
         self.check(why, self.max_strikes)
 
     def check(self, why: EngineError, strikes: int) -> None:
-        """Raise an `EngineError` when all places were left out more than `strikes` times."""
+        """Raise an `EngineError` when all places were left out more than `strikes` times.
+
+        From then on, and for those that wait for a place, they are gone.
+        """
         if any(one.strikes <= strikes for one in self.all):
             return
-        if len(self.all) == 1:
-            raise why
         told = "".join(f"\n  {one.trouble}" for one in self.all)
-        raise EngineError(f"None of the {len(self.all)} {self.called} answers:{told}", why.cure)
+        self._gone = EngineError(
+            why.cause if len(self.all) == 1
+            else f"None of the {len(self.all)} {self.called} answers:{told}", why.cure
+        )  # fmt: skip
+        self._wake()
+        raise self._gone
 
     def tell(self, endpoint: Endpoint[Place], words: str) -> None:
         """Log a place's trouble, now and then."""
@@ -129,6 +140,8 @@ class Endpoints(Generic[Place]):
 
     async def _free(self) -> Endpoint[Place]:
         while True:
+            if self._gone is not None:
+                raise self._gone
             now = time.monotonic()
             free = [endpoint for endpoint in self.all if endpoint.free(now)]
             if free:

@@ -45,7 +45,7 @@ class Verdict:
         wait: the server can't answer now; it is left out for a while, the request goes to
             another, or waits. `seconds` is how long the server wants; None if it does not say.
         repeat, repeat once: the request is sent again; in the end `error` leaves its row
-            pending. `away` tells that the server may be gone: another is asked first.
+            pending. `away` tells that it may lie at the server: another one is asked first.
         reject: the row is rejected.
         stop: nobody's requests can be answered.
     `everybody`: the fault is likely to be that of every request, not of this one.
@@ -73,7 +73,7 @@ def judge(error: Exception, url: str, key_name: str, timeout: float) -> Verdict:
         return _no_reply(error, url, timeout)
     if isinstance(error, openai.APIStatusError):
         return _refused(error, url, key_name)
-    return Verdict("repeat", not_a_completion(url, str(error)))
+    return Verdict("repeat", not_a_completion(url, str(error)), away=True)
 
 
 def not_a_completion(url: str, what: str) -> RequestError:
@@ -91,7 +91,7 @@ def timed_out(url: str, timeout: float) -> Verdict:
         f"{url} did not answer within {timeout:g} seconds.",
         "Raise --timeout, lower --concurrency or max_tokens, or look at the server's log. " + AGAIN,
     )
-    return Verdict("repeat once", slow)
+    return Verdict("repeat once", slow, away=True)
 
 
 def _no_reply(error: openai.APIConnectionError, url: str, timeout: float) -> Verdict:
@@ -146,7 +146,8 @@ def _refused(error: openai.APIStatusError, url: str, key_name: str) -> Verdict:
             f"Look at the server's log. {AGAIN}",
         )
         seconds = retry_after(error.response.headers)
-        return Verdict("repeat", why, None if seconds is None else min(seconds, LONGEST_REPEAT))
+        wanted = None if seconds is None else min(seconds, LONGEST_REPEAT)
+        return Verdict("repeat", why, wanted, away=True)
     return Verdict("reject", RowError(f"refused by the server ({status})", words), everybody=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import time
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from synth.engines.base import Answer, Request
 from synth.engines.endpoints import Endpoint, Endpoints, pause
-from synth.engines.faults import Verdict, judge, not_a_completion, server_words, timed_out
+from synth.engines.faults import AGAIN, Verdict, judge, not_a_completion, server_words, timed_out
 from synth.engines.urls import without_login
 from synth.errors import EngineError, RequestError, RowError, SynthError
 
 if TYPE_CHECKING:
     import openai
 
+log = logging.getLogger("synth")
 # Seconds in which a server that is there takes a connection.
 CONNECT = 10.0
 # So often a server is tried that never answered.
@@ -27,6 +29,9 @@ EARLY_STRIKES = 2
 GRACE = 0.2
 # So many requests are refused, and none answered, before the fault is taken to be everybody's.
 REFUSED = 20
+NEW_LIMIT = "max_completion_tokens"
+# How servers say that an answer is whole; None where they don't.
+WHOLE = {"stop", "eos", "eos_token", "stop_sequence", "end_turn", None}
 # What `transformers serve MODEL` says, as a 400, to any other model's name.
 PINNED = "Server is pinned to"
 
@@ -48,6 +53,8 @@ class OpenAIEngine:
             out for a while, before it is given up.
         chat_template_kwargs: arguments of the server's chat template, `enable_thinking` for one;
             vLLM, SGLang and llama.cpp take them.
+        request_args: more fields of a request, or other values for those it has; null leaves one
+            out.
 
     Raises:
         EngineError: no key where one is needed, or a key or an address that can't be one.
@@ -62,9 +69,12 @@ class OpenAIEngine:
         timeout: float = 600.0,
         max_retries: int = 6,
         chat_template_kwargs: dict[str, Any] | None = None,
+        request_args: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.chat_template_kwargs = chat_template_kwargs or {}
+        self.request_args = request_args or {}
+        self._limit = "max_tokens"
         self.base_urls = (base_url,) if isinstance(base_url, str) else tuple(base_url or ())
         self.api_key_env = api_key_env
         self.timeout = timeout
@@ -88,12 +98,14 @@ class OpenAIEngine:
 
     @property
     def identity(self) -> dict[str, str]:
-        """The model's name and the template's arguments. Not the URL: the same model may move to
-        another port or host."""
-        if not self.chat_template_kwargs:
-            return {"model": self.model}
-        told = json.dumps(self.chat_template_kwargs, sort_keys=True)
-        return {"model": self.model, "chat_template_kwargs": told}
+        """The model's name and what else goes with each request. Not the URL: the same model may
+        move to another port or host."""
+        more = {
+            "chat_template_kwargs": self.chat_template_kwargs,
+            "request_args": self.request_args,
+        }
+        told = {name: json.dumps(value, sort_keys=True) for name, value in more.items() if value}
+        return {"model": self.model, **told}
 
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
@@ -155,12 +167,17 @@ class OpenAIEngine:
         except RowError as error:
             return Verdict("reject", error)
         except RequestError as error:
-            return Verdict("repeat", error)
+            return Verdict("repeat", error, away=True)
         except (openai.APIError, ValueError) as error:
             if isinstance(error, openai.APIStatusError) and (
                 error.status_code in {404, 405} or PINNED in server_words(error)
             ):
                 return Verdict("stop", await self._explain_not_found(client, server_words(error)))
+            if self._limit != NEW_LIMIT and NEW_LIMIT in str(error):
+                # Models that think take the limit under another name, and say so.
+                log.info("%s takes `%s` for `%s`.", url, NEW_LIMIT, self._limit)
+                self._limit = NEW_LIMIT
+                return await self._ask(endpoint, request)
             return judge(error, url, self.api_key_env, self.timeout)
 
     def _connect(self) -> Endpoints[openai.AsyncOpenAI]:
@@ -206,7 +223,8 @@ class OpenAIEngine:
                 words = getattr(error, "detail", "")
                 return EngineError(
                     f"All of the first {REFUSED} requests were {error.cause}: {words}",
-                    "Correct what the server names: --model, or a setting of the task.",
+                    "Correct what the server names: --model, a setting of the task, or a field of "
+                    "the request with --request-args, for example '{\"temperature\": null}'.",
                 )
         return verdict.error
 
@@ -217,13 +235,14 @@ class OpenAIEngine:
             "model": self.model,
             "messages": [{"role": m.role, "content": m.content} for m in request.messages],
             "temperature": sampling.temperature,
-            "max_tokens": sampling.max_tokens,
+            self._limit: sampling.max_tokens,
         }
         if sampling.temperature > 0:
             body |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
         if self.chat_template_kwargs:
             body["chat_template_kwargs"] = self.chat_template_kwargs
-        return body
+        body |= self.request_args
+        return {name: value for name, value in body.items() if value is not None}
 
     async def _explain_not_found(self, client: openai.AsyncOpenAI, words: str) -> EngineError:
         """A 404 is a wrong model or a wrong path; the list of models tells which."""
@@ -252,7 +271,7 @@ def _to_answer(reply: Any, url: str) -> Answer:
 
     Raises:
         RowError: the content filter took the answer.
-        RequestError: it is no chat completion.
+        RequestError: it is no chat completion, or the server broke the answer off.
     """
     try:
         choice = reply.choices[0]
@@ -263,6 +282,10 @@ def _to_answer(reply: Any, url: str) -> Answer:
         raise RowError("refused by the server's content filter")
     if text is not None and not isinstance(text, str):
         raise not_a_completion(url, str(reply))
+    if finish not in WHOLE | {"length"}:
+        raise RequestError(
+            f"{url} broke off an answer ({finish}).", f"Look at the server's log. {AGAIN}"
+        )
     ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
     return Answer(
         # Half of a character that takes two is no text, and no file can hold it.

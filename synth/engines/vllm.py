@@ -10,7 +10,13 @@ from typing import Any
 from synth.engines.base import Answer, Request
 from synth.engines.chat import answer_limit, answer_text, check_template, end_ids, request_ids
 from synth.engines.weights import cannot_load, check_model_name, describe
-from synth.errors import EngineError
+from synth.errors import EngineError, RequestError
+
+MEMORY = (
+    "vLLM's own messages above say more. Where its cache does not fit, name a smaller context "
+    "(--engine-args '{\"max_model_len\": 8192}'), more GPUs (tensor_parallel_size), or, for two "
+    "models on one GPU, a share for each (gpu_memory_utilization)."
+)
 
 
 class VLLMEngine:
@@ -24,9 +30,10 @@ class VLLMEngine:
         dtype: "auto" (the model's own), "bfloat16", ...
         batch_size: requests decoded at once, at most; None leaves it to vLLM.
         chat_template_kwargs: passed to the chat template.
+        engine_args: arguments of vLLM's `AsyncEngineArgs`, before those above.
 
     Raises:
-        EngineError: there is no such model folder, or no vLLM.
+        EngineError: there is no such model folder, no vLLM, or it takes no such argument.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class VLLMEngine:
         dtype: str = "auto",
         batch_size: int | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
+        engine_args: dict[str, Any] | None = None,
     ) -> None:
         check_model_name(model)
         try:
@@ -49,6 +57,7 @@ class VLLMEngine:
         self.dtype = dtype
         self.batch_size = batch_size
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        self.engine_args = dict(engine_args or {})
         self._identity: dict[str, str] | None = None
         self._engine: Any = None
         self._tokenizer: Any = None
@@ -95,6 +104,11 @@ class VLLMEngine:
         tokens = list(done.token_ids)
         if done.finish_reason == "stop" and tokens and tokens[-1] in self._end_ids:
             tokens.pop()
+        if done.finish_reason not in {"stop", "length"}:
+            raise RequestError(
+                f"vLLM broke off an answer ({done.finish_reason}).",
+                "Run the same command again to go on.",
+            )
         text = answer_text(self._tokenizer, tokens)
         cut = done.finish_reason == "length"
         return Answer(text, "length" if cut else "stop", len(ids), len(tokens))
@@ -112,14 +126,14 @@ class VLLMEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         limit = {} if self.batch_size is None else {"max_num_seqs": self.batch_size}
-        arguments = AsyncEngineArgs(
-            model=self.model, dtype=self.dtype, enable_prefix_caching=True, **limit
-        )
+        known = {"model": self.model, "dtype": self.dtype, "enable_prefix_caching": True, **limit}
         try:
+            arguments = AsyncEngineArgs(**{**self.engine_args, **known})
             self._tokenizer = AutoTokenizer.from_pretrained(self.model)
             check_template(self._tokenizer, self.model)
             self._engine = AsyncLLM.from_engine_args(arguments)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise cannot_load(self.model, error) from error
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            why = cannot_load(self.model, error)
+            raise EngineError(why.cause, f"{why.cure} {MEMORY}") from error
         # vLLM knows the folder's end tokens by itself; these are the template's and tokenizer's.
         self._end_ids = end_ids(self._tokenizer, self.chat_template_kwargs, None)
