@@ -159,6 +159,7 @@ async def against_plain_load(options: argparse.Namespace, task: Task, inputs: An
 async def _plain_load(options: argparse.Namespace, requests: list[Request]) -> float:
     """Generated tokens/s of the bare client."""
     import openai
+    from openai.types.chat import ChatCompletion
 
     slots = asyncio.Semaphore(options.concurrency)
     client = openai.AsyncOpenAI(base_url=options.base_url, api_key="none", timeout=3600)
@@ -166,12 +167,12 @@ async def _plain_load(options: argparse.Namespace, requests: list[Request]) -> f
     async def ask(request: Request) -> int:
         how = request.sampling
         drawn = {"top_p": how.top_p, "seed": request.seed} if how.temperature else {}
-        messages: Any = [dataclasses.asdict(message) for message in request.messages]
+        messages = [dataclasses.asdict(message) for message in request.messages]
+        body = {"model": options.model, "messages": messages, "max_tokens": how.max_tokens,
+                "temperature": how.temperature, **drawn}  # fmt: skip
         async with slots:
-            reply = await client.chat.completions.create(
-                model=options.model, messages=messages, max_tokens=how.max_tokens,
-                temperature=how.temperature, **drawn,
-            )  # fmt: skip
+            # As the engine asks: the client's typed method takes longer than all the rest of it.
+            reply = await client.post("/chat/completions", cast_to=ChatCompletion, body=body)
         return reply.usage.completion_tokens if reply.usage else 0
 
     async with client:

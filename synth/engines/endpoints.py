@@ -64,13 +64,18 @@ class Endpoints(Generic[Place]):
         self._changed = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def least_loaded(self) -> AsyncIterator[Endpoint[Place]]:
+    async def least_loaded(
+        self, failed: Endpoint[Place] | None = None
+    ) -> AsyncIterator[Endpoint[Place]]:
         """The place to ask next; waits until one may be asked.
+
+        Args:
+            failed: the one that has just failed with this request: any other comes before it.
 
         Raises:
             EngineError: all places are gone.
         """
-        endpoint = await self._free()
+        endpoint = await self._free(failed)
         endpoint.under_way += 1
         try:
             yield endpoint
@@ -138,14 +143,14 @@ class Endpoints(Generic[Place]):
             endpoint.said = now
             log.warning(words)
 
-    async def _free(self) -> Endpoint[Place]:
+    async def _free(self, failed: Endpoint[Place] | None) -> Endpoint[Place]:
         while True:
             if self._gone is not None:
                 raise self._gone
             now = time.monotonic()
             free = [endpoint for endpoint in self.all if endpoint.free(now)]
             if free:
-                return min(free, key=lambda endpoint: (endpoint.under_way, endpoint.strikes))
+                return min(free, key=lambda one: (one is failed, one.under_way, one.strikes))
             next_due = min((one.due for one in self.all if one.due > now), default=None)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if next_due is None else next_due - now):

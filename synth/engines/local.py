@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from synth.engines.batch import Batch, Prefix, Row
 from synth.engines.chat import answer_text, check_template, end_ids, request_ids
 from synth.engines.grouping import shared_prefix as shared_beginning
 from synth.engines.sampling import next_tokens
-from synth.engines.weights import cannot_load
+from synth.engines.weights import cannot_load, too_large
 from synth.errors import EngineError
 
 # Tokens after which ended rows leave the batch at the latest, and new ones may come in.
@@ -36,6 +37,8 @@ SLICE = 32
 # Beginnings kept at once: the teacher's, the reasons', the environment's, the inputs', and those on
 # the way to them.
 KEPT_PREFIXES = 8
+# Of the device's memory, that kept beginnings may take.
+PREFIX_SHARE = 0.2
 # A part of a kept beginning is taken in multiples of so many tokens, see `_usable`.
 GRAIN = 32
 NOTHING = Request((), Sampling())
@@ -64,11 +67,13 @@ class LocalModel:
         disable_progress_bar()  # it would run through the caller's own
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(path)
+            check_template(self.tokenizer, name)
             self.model = AutoModelForCausalLM.from_pretrained(path, dtype=self.dtype)
-        except (OSError, ValueError) as error:
+            self.model.to(self.device).eval()
+        except torch.OutOfMemoryError as error:
+            raise too_large(name, error) from error
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise cannot_load(name, error) from error
-        check_template(self.tokenizer, name)
-        self.model.to(self.device).eval()
         self.end_ids = end_ids(
             self.tokenizer, template_kwargs, self.model.generation_config.eos_token_id
         )
@@ -79,12 +84,15 @@ class LocalModel:
         config = self.model.config.get_text_config()
         self.context: int = getattr(config, "max_position_embeddings", None) or 2**31
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
-        self.shares = self._enable_sharing()
+        self.bytes_per_token = self._measured()
+        self.rope_ends = _rope_ends(config)
+        self.shares = not self.rope_ends and self._enable_sharing()
+        self.pads = self.shares or self._enable_padding()
         if not self.shares:
             log.info(
-                "%s (%s) is answered by plain `generate`, in whole batches and with the prompt "
-                "read for every row: its attention or cache is not one that rows can share.",
-                name, config.model_type,
+                "%s (%s) is answered by plain `generate`, %s and with the prompt read for every "
+                "row: its attention or cache is not one that rows can share.",
+                name, config.model_type, "in whole batches" if self.pads else "row by row",
             )  # fmt: skip
 
     def render(self, request: Request) -> list[int]:
@@ -96,12 +104,20 @@ class LocalModel:
         key = tuple(ids[:-1])
         return [_usable(kept, key) for kept in self._prefixes]
 
-    def bytes_per_token(self) -> int:
-        """What one token takes in the cache."""
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 2 * config.num_hidden_layers * heads * size * self.dtype.itemsize
+    def free_bytes(self) -> int:
+        """Memory that is left on the model's device; without bound where it does not tell."""
+        if self.device.type == "cuda":
+            # What the allocator holds and does not use is free, too.
+            kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            return torch.cuda.mem_get_info()[0] + kept
+        return _system_memory("MemAvailable")
+
+    def free_memory(self) -> None:
+        """Let go of the beginnings that are kept, and of what the allocator holds."""
+        self._prefixes.clear()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def start(self, rows: Sequence[Row], prefix: int) -> Batch:
@@ -124,6 +140,18 @@ class LocalModel:
 
     def answer_plainly(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
         """Write all tokens of these rows by `generate`, for models whose cache can't be shared."""
+        beside = [row for row in rows if self.pads and not self._reaches(row)]
+        if beside:
+            self._generate(beside, stop)
+        for row in rows:
+            if row not in beside:
+                self._generate([row], stop)
+
+    def _reaches(self, row: Row) -> bool:
+        """Whether a row comes to where its model's positions are read in another way."""
+        return bool(self.rope_ends) and len(row.ids) + row.limit > self.rope_ends
+
+    def _generate(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
         width = max(len(row.ids) for row in rows)
         ids = torch.tensor([[self.pad_id] * (width - len(row.ids)) + row.ids for row in rows])
         first = torch.tensor([[width - len(row.ids)] for row in rows])
@@ -205,13 +233,58 @@ class LocalModel:
         cache = known.branch() if known else self._new_cache()
         new = torch.tensor([ids[start:]], device=self.device)
         self.model.base_model(input_ids=new, past_key_values=cache, use_cache=True)
-        self._prefixes[key] = Prefix(len(ids), cache)
-        if len(self._prefixes) > KEPT_PREFIXES:
+        kept = self._prefixes[key] = Prefix(len(ids), cache)
+        while len(self._prefixes) > 1 and self._too_many():
             self._prefixes.popitem(last=False)
-        return self._prefixes[key]
+        return kept
+
+    def _too_many(self) -> bool:
+        held = sum(prefix.tokens for prefix in self._prefixes.values()) * self.bytes_per_token
+        return len(self._prefixes) > KEPT_PREFIXES or held > PREFIX_SHARE * self._memory()
+
+    def _memory(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info()[1]
+        return _system_memory("MemTotal")
 
     def _new_cache(self) -> DynamicCache:
         return DynamicCache(config=self.model.config)
+
+    @torch.inference_mode()
+    def _measured(self) -> int:
+        """Bytes that one more token takes in the cache; 1 where none grows."""
+
+        def held(tokens: int) -> int:
+            ids = torch.full((1, tokens), self.pad_id, device=self.device)
+            cache = getattr(self.model(ids, use_cache=True), "past_key_values", None)
+            found = [
+                value for layer in getattr(cache, "layers", ()) for value in vars(layer).values()
+            ]
+            return sum(value.nbytes for value in found if isinstance(value, torch.Tensor))
+
+        return max((held(16) - held(8)) // 8, 1)
+
+    @torch.inference_mode()
+    def _enable_padding(self) -> bool:
+        """Whether a row's scores stay what they are beside a longer one, padded on its left."""
+        size = self.model.config.get_text_config().vocab_size
+        ids = torch.tensor([[(at * 97 + 11) % size for at in range(24)]], device=self.device)
+        padded = torch.cat([torch.full_like(ids[:, :7], self.pad_id), ids[:, 7:]], dim=1)
+        mask = torch.ones(2, 24, dtype=torch.long, device=self.device)
+        mask[1, :7] = 0
+        how = GenerationConfig(
+            do_sample=False, max_new_tokens=1, pad_token_id=self.pad_id,
+            output_logits=True, return_dict_in_generate=True,
+        )  # fmt: skip
+        try:
+            [alone] = self.model.generate(ids[:, 7:], generation_config=how).logits
+            both = self.model.generate(
+                torch.cat([ids, padded]), attention_mask=mask, generation_config=how
+            ).logits[0]
+        except Exception as failure:  # a trial: row by row is right where anything is
+            log.debug("no padding: %r", failure)
+            return False
+        return _same(both[1:].float(), alone.float())
 
     @torch.inference_mode()
     def _enable_sharing(self) -> bool:
@@ -235,8 +308,7 @@ class LocalModel:
         try:
             self.model.set_attn_implementation(shared_prefix.NAME)
             _, shared = self._read(rows, 16)
-            error = (shared - plain).norm() / (plain - plain.mean(-1, keepdim=True)).norm()
-            same = bool(error < 0.2)  # rounding in bfloat16 comes to 0.06, a prefix left out to 1
+            same = _same(shared, plain)
         except Exception as failure:  # a trial: whatever is wrong with it, the plain way is right
             log.debug("no shared prefix: %r", failure)
             same = False
@@ -244,6 +316,31 @@ class LocalModel:
         if not same:
             self.model.set_attn_implementation("sdpa")
         return same
+
+
+def _same(scores: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether scores differ by rounding alone, which in bfloat16 comes to 0.06; tokens that were
+    left out come to 1."""
+    return bool((scores - right).norm() / (right - right.mean(-1, keepdim=True)).norm() < 0.2)
+
+
+def _rope_ends(config: Any) -> int:
+    """The position from which on a model reads a batch's positions in another way, which then
+    depends on the longest row; 0 if there is none."""
+    config = config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if (rope.get("rope_type") or rope.get("type")) not in {"longrope", "dynamic"}:
+        return 0
+    named = "original_max_position_embeddings"
+    return rope.get(named) or getattr(config, named, None) or config.max_position_embeddings
+
+
+def _system_memory(name: str) -> int:
+    """A line of /proc/meminfo in bytes; without bound where there is none."""
+    told = Path("/proc/meminfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
+    return found[0] if found else 2**62
 
 
 def _usable(kept: tuple[int, ...], ids: tuple[int, ...]) -> int:
@@ -284,7 +381,11 @@ def resolve_dtype(name: str) -> torch.dtype:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            return (
+                torch.bfloat16
+                if torch.cuda.is_bf16_supported(including_emulation=False)
+                else torch.float16
+            )
         cpu = Path("/proc/cpuinfo")
         fast = cpu.exists() and "avx512_bf16" in cpu.read_text(encoding="utf-8")
         return torch.bfloat16 if fast else torch.float32

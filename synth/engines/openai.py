@@ -112,8 +112,9 @@ class OpenAIEngine:
         async with self._slots:
             endpoints = self._connect()
             began, repeated = time.monotonic(), 0
+            failed: Endpoint[openai.AsyncOpenAI] | None = None
             while True:
-                async with endpoints.least_loaded() as endpoint:
+                async with endpoints.least_loaded(failed) as endpoint:
                     asked = time.monotonic()
                     outcome = await self._ask(endpoint, request)
                     if isinstance(outcome, Answer):
@@ -127,10 +128,13 @@ class OpenAIEngine:
                         raise RequestError(outcome.error.cause, outcome.error.cure)
                     continue
                 repeated += 1
+                failed = endpoint
                 once = outcome.treatment == "repeat once"
                 if repeated > (min(self.max_retries, 1) if once else self.max_retries):
                     raise outcome.error
                 endpoints.tell(endpoint, f"{outcome.error.cause} The request is sent again.")
+                if repeated < len(endpoints.all):
+                    continue  # the others have not been asked
                 wait = max(pause(repeated), outcome.seconds or 0.0)
                 # Requests that failed together should not come back together.
                 await asyncio.sleep(wait * random.uniform(1.0, 1.25))

@@ -6,10 +6,13 @@ writes is what a run without Ray writes.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,6 +27,10 @@ AUTO = "auto"
 # A request that so many workers died of is not tried on the next.
 MAX_DEATHS = 5
 MAX_STRIKES = 8
+# Seconds in which all workers must have started, and after which it is told how many have.
+STARTING = 600.0
+TOLD_EVERY = 15.0
+log = logging.getLogger("synth")
 
 
 class Worker:
@@ -80,18 +87,27 @@ class RayEngine:
         models: int = 1,
     ) -> None:
         _connect(address)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
         gpus = 0 if spec.engine == "openai" else int(ray.cluster_resources().get("GPU", 0))
-        count = workers or gpus or sum(node["Alive"] for node in ray.nodes())
+        count = workers or gpus or len(nodes)
+        if gpus and count > gpus:
+            raise EngineError(
+                f"{count} workers are asked for, and the cluster has {gpus} GPUs.",
+                f"Give --ray-workers {gpus} or fewer, or leave it out.",
+            )
         actor = ray.remote(
             max_restarts=-1,
             max_concurrency=10_000,
             num_gpus=1 / models if gpus else 0,
+            num_cpus=_cpus(nodes, count, models) if spec.engine != "openai" and not gpus else 0,
             scheduling_strategy="SPREAD",
         )(Worker)
         each = max(concurrency // count, 1)
+        if Path(spec.model).is_dir():  # a worker has another current folder
+            spec = replace(spec, model=str(Path(spec.model).resolve()))
         self.workers = [actor.remote(spec, each, batch_size) for _ in range(count)]
         self.identity = _common_identity(
-            _told(lambda: ray.get([worker.identity.remote() for worker in self.workers]))
+            _told(lambda: _when_there([worker.identity.remote() for worker in self.workers]))
         )
         self._places = self._new_places()
 
@@ -103,8 +119,11 @@ class RayEngine:
                 asked = time.monotonic()
                 try:
                     outcome = await place.place.generate.remote(request)
-                except ray.exceptions.RayActorError as error:
+                except ray.exceptions.RayError as error:
                     why = _died(place.name, error)
+                    if isinstance(error, ray.exceptions.RayTaskError):
+                        # It lives, but what went wrong in it (a GPU's fault, say) may stay.
+                        ray.kill(place.place, no_restart=False)
                     self._places.leave_out(place, asked, why, None)
                     deaths += 1
                     if deaths >= MAX_DEATHS:
@@ -156,6 +175,34 @@ def _told(ask: Callable[[], Any]) -> Any:
             f"The Ray workers could not be started: {error}",
             "axolotl-genpi and the model must be installed on every node. See the cluster's logs.",
         ) from None
+
+
+def _cpus(nodes: list[dict[str, Any]], count: int, models: int) -> int:
+    """The CPUs of a worker without a GPU, which are its threads, too: its share of its node."""
+    least = min(node["Resources"].get("CPU", 1) for node in nodes)
+    on_a_node = -(-count // len(nodes))
+    return max(int(least // (on_a_node * models)), 1)
+
+
+def _when_there(asked: list[Any]) -> list[Any]:
+    """What the workers answer.
+
+    Raises:
+        EngineError: the cluster has no room for them for too long.
+    """
+    began = time.monotonic()
+    while True:
+        there, missing = ray.wait(asked, num_returns=len(asked), timeout=TOLD_EVERY)
+        if not missing:
+            return list(ray.get(asked))
+        free = ray.available_resources()
+        room = f"{free.get('GPU', 0):g} GPUs and {free.get('CPU', 0):g} CPUs are free"
+        if time.monotonic() - began > STARTING:
+            raise EngineError(
+                f"Only {len(there)} of {len(asked)} workers started in {STARTING:.0f} s; {room}.",
+                "Wait until others are done with the cluster, or give fewer --ray-workers.",
+            )
+        log.info("%d of %d workers are there; %s.", len(there), len(asked), room)
 
 
 def _common_identity(told: list[dict[str, str] | SynthError]) -> dict[str, str]:

@@ -123,7 +123,8 @@ def _partly(
     part = max(1, MAX_SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
     out, level = [], []
     for start in range(0, query.shape[2], part):
-        scores = (query[:, :, start : start + part] @ key.transpose(-1, -2)).float()
+        # Multiplied in float32: rounded scores would cost more than all the rest.
+        scores = query[:, :, start : start + part].float() @ key.transpose(-1, -2).float()
         if bias is not None:
             scores += bias[:, :, start : start + part]
         total = scores.logsumexp(-1)

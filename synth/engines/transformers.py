@@ -6,9 +6,9 @@ import asyncio
 import json
 import logging
 import os
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth.engines.base import Answer, Request
@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 GATHER = 0.01
 # Rows decoded at once in one batch. On a CPU, a step of 32 takes half as long again as one of 16.
 BATCH_SIZE = 32
+# Rounds after which a batch that was made smaller for want of memory is made larger again.
+RECOVERY = 100
 
 
 class TransformersEngine:
@@ -74,6 +76,9 @@ class TransformersEngine:
         self._futures: dict[Row, asyncio.Future[Answer]] = {}
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
+        self._most: int | None = None  # rows decoded at once, after a lack of memory
+        self._failures = 0  # lacks of memory in a row
+        self._good = 0  # rounds
 
     @property
     def identity(self) -> dict[str, str]:
@@ -141,6 +146,15 @@ class TransformersEngine:
         return Row(request, ids, answer_limit(ids, request, local.context))
 
     async def _answer_all(self) -> None:
+        """Answer what is waiting; whatever goes wrong is everybody's who waits."""
+        try:
+            await self._rounds()
+        except Exception as error:
+            for row in list(self._futures):
+                self._settle(row, error)
+            self._waiting, self._running, self._batch = [], [], None
+
+    async def _rounds(self) -> None:
         """Take in, decode a slice, hand out, until nothing is left to do."""
         import torch
 
@@ -157,17 +171,22 @@ class TransformersEngine:
             await asyncio.wait([work])
             error = work.exception()
             if error is None:
+                self._recover()
                 self._running = [row for row in rows if not row.over]
                 for row in rows:
                     if row.over:
                         self._settle(row, self._model().answer_of(row))
                 continue
             self._running, self._batch = [], None
-            if isinstance(error, torch.OutOfMemoryError):
-                self._start_over(rows)
+            if not isinstance(error, torch.OutOfMemoryError):
+                for row in rows:
+                    self._settle(row, error)
                 continue
-            for row in rows:
-                self._settle(row, error)
+            # The frames of the failed round hold its tensors.
+            traceback.clear_frames(error.__traceback__)
+            del error, work
+            await loop.run_in_executor(self._thread, self._model().free_memory)
+            self._start_over(rows)
 
     def _drop_unwanted(self) -> None:
         """Forget the rows whose caller has given up; the running ones leave their batch soon."""
@@ -190,7 +209,9 @@ class TransformersEngine:
         groups: list[tuple[list[Row], int]] = []
         if free < max(1, self._size() // 8) or (self._running and not local.shares):
             return groups
-        room = _free_bytes(local) // 2 // local.bytes_per_token()
+        # What the running rows will yet write is theirs.
+        promised = sum(row.limit - len(row.tokens) for row in self._running)
+        room = local.free_bytes() // 2 // local.bytes_per_token - promised
         while self._waiting and free:
             ids = [row.ids for row in self._waiting]
             group = choose_group(ids, local.known_prefixes(ids[0]), free, local.shares)
@@ -211,7 +232,8 @@ class TransformersEngine:
         return groups
 
     def _size(self) -> int:
-        return self.batch_size or BATCH_SIZE
+        size = self.batch_size or BATCH_SIZE
+        return size if self._most is None else min(size, self._most)
 
     def _round(self, groups: list[tuple[list[Row], int]]) -> None:
         """In the model's thread: begin with the new rows, decode a slice of the batch."""
@@ -235,16 +257,27 @@ class TransformersEngine:
         return self._closed or all(f.cancelled() for f in list(self._futures.values()))
 
     def _start_over(self, rows: list[Row]) -> None:
-        """After a lack of memory: the same rows again, in batches of half the size."""
-        if len(rows) == 1:
-            self._settle(rows[0], RowError("out of memory", f"{len(rows[0].ids)} tokens"))
-            return
-        self.batch_size = max(1, min(self._size(), len(rows)) // 2)
+        """After a lack of memory: the same rows again. The first time without the beginnings that
+        were kept, then in batches of half the size."""
+        self._failures += 1
+        if self._failures > 1:
+            if len(rows) == 1:
+                self._settle(rows[0], RowError("out of memory", f"{len(rows[0].ids)} tokens"))
+                self._failures = 0
+                return
+            self._most = max(1, min(self._size(), len(rows)) // 2)
         for row in rows:
             fresh = type(row)(row.request, row.ids, row.limit)
             if row in self._futures:
                 self._futures[fresh] = self._futures.pop(row)
                 self._waiting.append(fresh)
+
+    def _recover(self) -> None:
+        """After a round that went well; many in a row, and the batch may grow again."""
+        self._failures = 0
+        self._good += 1
+        if self._most is not None and self._good % RECOVERY == 0:
+            self._most *= 2
 
     def _settle(self, row: Row, result: Answer | BaseException) -> None:
         future = self._futures.pop(row, None)
@@ -266,15 +299,3 @@ def _quiet() -> None:
 def _tokens(rows: list[Row], prefix: int) -> int:
     """Cache entries that a batch of `rows` may come to."""
     return len(rows) * (max(len(row.ids) + row.limit for row in rows) - prefix)
-
-
-def _free_bytes(local: LocalModel) -> int:
-    """Memory that is left; without bound where the system does not tell."""
-    if local.device.type == "cuda":
-        import torch
-
-        return torch.cuda.mem_get_info()[0]
-    told = Path("/proc/meminfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
-    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return free[0] if free else 2**62

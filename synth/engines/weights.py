@@ -69,6 +69,16 @@ def cannot_load(model: str, error: Exception) -> EngineError:
     )
 
 
+def too_large(model: str, error: Exception) -> EngineError:
+    """The error for a model that does not fit the device."""
+    reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+    return EngineError(
+        f"The model {model} does not fit the device's memory: {reason.strip()}",
+        "Use a server over several GPUs (--base-url), --engine vllm with --engine-args "
+        "'{\"tensor_parallel_size\": 2}', or a smaller --dtype.",
+    )
+
+
 def _folder_hash(folder: Path) -> str:
     seen = hashlib.sha256()
     for path in sorted(folder.iterdir()):

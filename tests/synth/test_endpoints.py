@@ -50,6 +50,33 @@ def test_one_that_is_full_hands_its_requests_to_the_other():
         assert full.refused <= 4
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [Failure(500, {"error": {"message": "CUDA error"}}), Failure(200, raw=b"<html>busy</html>"),
+     Failure(200, hang=0.6)],
+)  # fmt: skip
+def test_one_that_fails_fast_does_not_draw_all_requests(failure):
+    """It is always the one with the least under way."""
+    with serve(answers) as bad, serve(answers, delay=0.02) as good:
+        bad.always = failure
+        engine = OpenAIEngine("tiny", [bad.url, good.url], concurrency=8, timeout=0.3)
+        asyncio.run(ask_all(engine, 120))
+        assert good.count == 120
+        assert bad.refused <= 16
+
+
+def test_a_wrong_address_ends_a_run_whose_inputs_are_made(tmp_path):
+    """The requests that wait for the server hear of it, not only the one that knocked."""
+    write_task(tmp_path / "t", inputs={"count": 60})
+    with serve(answers) as server:
+        pass
+    began = time.monotonic()
+    printed, _ = (running := run_on(tmp_path, "out", server.url)).communicate(timeout=60)
+    assert running.returncode == 1
+    assert f"There is no server at {server.url}" in printed
+    assert time.monotonic() - began < 30
+
+
 def test_when_all_are_gone_each_is_named():
     with serve(answers) as one, serve(answers) as two:
         urls = [one.url, two.url]

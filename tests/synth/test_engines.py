@@ -15,7 +15,7 @@ from synth.engines.grouping import Group, choose_group, shared_prefix
 from synth.engines.openai import OpenAIEngine
 from synth.engines.transformers import TransformersEngine
 from synth.engines.weights import describe
-from synth.errors import EngineError, RowError
+from synth.errors import EngineError, RequestError, RowError
 from tests.synth.server import Failure, Reply, ScriptedServer, serve, transformers_serve
 from tests.tiny import CORPUS, save_tiny
 
@@ -82,6 +82,46 @@ def test_cut_and_empty_answers_are_told():
         assert answers(on(server), [ask("hello")])[0].finish == "length"
     with serve(lambda _: None) as server:
         assert answers(on(server), [ask("hello")])[0] == Answer("", "stop", 1, 0)
+
+
+@pytest.mark.parametrize("finish", ["abort", "error", "insufficient_system_resource"])
+def test_an_answer_that_was_broken_off_is_asked_for_again(finish, monkeypatch):
+    monkeypatch.setattr("synth.engines.endpoints.FIRST_PAUSE", 0.005)
+    parts = iter([Reply("Thought: I should sea", finish), Reply("search[lamp]", "stop")])
+    with serve(lambda messages: next(parts)) as server:
+        [answer] = answers(on(server), [ask("a lamp")])
+        assert (answer.text, server.count) == ("search[lamp]", 2)
+    always = Reply("Thought: I should sea", finish)
+    told = pytest.raises(RequestError, match=f"broke off an answer .{finish}.")
+    with serve(lambda messages: always) as server, told:
+        answers(on(server, max_retries=1), [ask("a lamp")])
+
+
+def test_a_limit_under_another_name_is_taken_up():
+    words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    with serve(echo) as server:
+        server.failures = [Failure(400, {"error": {"message": words}})]
+        got = answers(on(server), [ask("hello"), ask("you")], one_by_one=True)
+        assert [answer.text for answer in got] == ["You said: hello", "You said: you"]
+        assert [body["max_completion_tokens"] for body in server.requests] == [24, 24]
+        assert not [body for body in server.requests if "max_tokens" in body]
+
+
+def test_fields_of_the_users_own_go_with_each_request_and_tell_answers_apart():
+    own = {"reasoning_effort": "low", "temperature": None}
+    with serve(echo) as server:
+        engine = on(server, request_args=own, chat_template_kwargs={"enable_thinking": False})
+        answers(engine, [ask("hello")])
+        [body] = server.requests
+        assert body["reasoning_effort"] == "low"
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+        assert "temperature" not in body
+        assert engine.identity == {
+            "model": "tiny",
+            "chat_template_kwargs": '{"enable_thinking": false}',
+            "request_args": '{"reasoning_effort": "low", "temperature": null}',
+        }
+        assert on(server).identity == {"model": "tiny"}
 
 
 def test_concurrency_is_kept():
@@ -623,9 +663,83 @@ def test_lack_of_memory_halves_the_batch(tiny, monkeypatch):
     expected = answers(engine(tiny), requests)
     monkeypatch.setattr(local.LocalModel, "start", start)
     assert answers(engine(tiny, batch_size=8), requests) == expected
-    too_large = [place for place, size in enumerate(sizes) if size > 2]
-    assert too_large
-    assert all(sizes[place + 1] <= sizes[place] // 2 for place in too_large)
+    # Once more without what was kept, then half, and half again.
+    assert [size for size in sizes if size > 2] == [8, 8, 4]
+
+
+def test_after_a_lack_of_memory_the_batch_grows_again(tiny, monkeypatch):
+    import torch
+
+    from synth.engines import local
+
+    real, sizes, lacks = local.LocalModel.start, [], iter([True, True])
+
+    def start(self, rows, prefix):
+        sizes.append(len(rows))
+        if next(lacks, False):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, rows, prefix)
+
+    monkeypatch.setattr(local.LocalModel, "start", start)
+    monkeypatch.setattr("synth.engines.transformers.RECOVERY", 1)
+    requests = [ask(text, Sampling(max_tokens=40)) for text in "abcdefghijklmnopqrstuvwx"]
+    model = engine(tiny, batch_size=8)
+    answers(model, requests)
+    assert sizes[:3] == [8, 8, 4]
+    assert model._size() == 8
+
+
+def test_a_lack_of_memory_leaves_nothing_of_its_round(tiny, monkeypatch):
+    """The error's frames would hold the round's tensors while it is tried again."""
+    import weakref
+
+    import torch
+
+    from synth.engines import local
+
+    real, held, alive = local.LocalModel.start, [], []
+
+    def start(self, rows, prefix):
+        alive.append([one() is not None for one in held])
+        large = torch.zeros(10)
+        if len(held) < 2:
+            held.append(weakref.ref(large))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, rows, prefix)
+
+    monkeypatch.setattr(local.LocalModel, "start", start)
+    answers(engine(tiny, batch_size=4), [ask(text) for text in "abcd"])
+    assert alive[:3] == [[], [False], [False, False]]
+
+
+def test_an_error_between_rounds_reaches_its_callers(tiny, monkeypatch):
+    """Of a model whose shape is none that is known, for one: nobody may wait for ever."""
+    from synth.engines import local
+
+    def free_bytes(self):
+        raise AttributeError("no such thing")
+
+    async def run(model):
+        with pytest.raises(AttributeError, match="no such thing"):
+            await asyncio.wait_for(asyncio.gather(*map(model.generate, [ask("a"), ask("b")])), 30)
+        await model.close()
+
+    monkeypatch.setattr(local.LocalModel, "free_bytes", free_bytes)
+    asyncio.run(run(engine(tiny)))
+
+
+def test_kept_beginnings_take_a_part_of_the_memory_at_most(tiny, monkeypatch):
+    from synth.engines import local
+
+    model = local.LocalModel(str(tiny), "float32", {})
+    config = model.model.config
+    by_hand = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    assert model.bytes_per_token == by_hand
+    monkeypatch.setattr(local.LocalModel, "_memory", lambda self: 5 * 250 * by_hand)
+    ids = [(at * 31) % 300 for at in range(900)]
+    for start in (0, 100, 200, 300):
+        model._prefix(ids[start : start + 100])
+    assert sum(prefix.tokens for prefix in model._prefixes.values()) == 200
 
 
 def test_an_error_in_the_model_reaches_its_callers(tiny, monkeypatch):
@@ -676,6 +790,12 @@ SIZES = {
             "first_k_dense_replace": 1,
         }, False),
         ("Mistral", {"sliding_window": 16}, False),
+        ("Mamba", {"state_size": 8}, False),  # no attention, nothing to cut into rows
+        ("RecurrentGemma", {"attention_window_size": 2048, "lru_width": 32,
+                            "block_types": ["recurrent", "attention"]}, False),  # pads badly
+        ("Phi3", {"original_max_position_embeddings": 64, "max_position_embeddings": 2048,
+                  "rope_scaling": {"rope_type": "longrope", "short_factor": [1.0] * 4,
+                                   "long_factor": [4.0] * 4}}, False),  # by the longest row
         ("Gemma2", {"sliding_window": 16}, False),  # every other layer, and capped scores
         ("Gemma2", {"layer_types": ["full_attention"] * 2}, False),  # capped scores alone
     ],
@@ -695,8 +815,14 @@ def test_other_models_are_answered_as_by_plain_generate(name, changes, shares, t
     model = engine(folder, batch_size=4)
     model._load()
     assert model._local.shares == shares
-    got = answers(model, requests)
+    got = asyncio.run(asyncio.wait_for(all_answers(model, requests), 120))
     assert [answer.text for answer in got] == [plain_text(folder, r) for r in requests]
+
+
+async def all_answers(model, requests):
+    got = await asyncio.gather(*map(model.generate, requests))
+    await model.close()
+    return got
 
 
 def test_a_model_that_cannot_share_is_named_once(tmp_path, caplog):

@@ -11,7 +11,7 @@ import pytest
 
 from synth.engines.base import Answer, Message, Request, Sampling
 from synth.engines.vllm import VLLMEngine
-from synth.errors import EngineError, RowError
+from synth.errors import EngineError, RequestError, RowError
 from synth.models import ModelSpec, model_specs, open_engine
 from tests.tiny import make_tokenizer, save_tiny
 
@@ -29,6 +29,7 @@ class FakeLLM:
 
     made: list[FakeLLM]
     dies = False
+    ends = "stop"
 
     def __init__(self, arguments: SimpleNamespace) -> None:
         self.arguments = arguments
@@ -56,7 +57,7 @@ class FakeLLM:
             outputs=[
                 SimpleNamespace(
                     token_ids=tokens[: params.max_tokens],
-                    finish_reason="length" if cut else "stop",
+                    finish_reason="length" if cut else self.ends,
                 )
             ]
         )
@@ -133,6 +134,20 @@ def test_sampling_and_limits_are_handed_on(fake, tiny):
     assert (answer.finish, answer.completion_tokens) == ("length", 3)
     with pytest.raises(RowError, match="2048"):
         ask(VLLMEngine(tiny), request("word " * 3000))
+
+
+def test_arguments_of_the_users_own_are_the_engines(fake, tiny):
+    own = {"max_model_len": 8192, "tensor_parallel_size": 2, "dtype": "float16"}
+    ask(VLLMEngine(tiny, "bfloat16", engine_args=own), request())
+    arguments = fake.made[0].arguments
+    assert (arguments.max_model_len, arguments.tensor_parallel_size) == (8192, 2)
+    assert arguments.dtype == "bfloat16"
+
+
+def test_an_answer_that_was_broken_off_is_none(fake, tiny, monkeypatch):
+    monkeypatch.setattr(FakeLLM, "ends", "abort")
+    with pytest.raises(RequestError, match="broke off an answer"):
+        ask(VLLMEngine(tiny), request())
 
 
 def test_a_dead_engine_stops_the_run(fake, tiny, monkeypatch):
