@@ -259,7 +259,8 @@ def preflight(
     with and without the prompt, do prompt and reason fit the model, what will the run cost? Ends
     with exit code 0 when nothing speaks against the run, and with 3 when something does.
     """
-    from synth.preflight import look, print_preflight
+    from synth.preflight.look import look
+    from synth.preflight.show import print_preflight
 
     loaded = _load(task, sets, None, max_turns, None, inputs_file)
     settings = _settings(models, seed, inputs_file)

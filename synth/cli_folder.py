@@ -77,11 +77,15 @@ def push(folder: Path, repo: str, public: bool, dry_run: bool) -> None:
     files = files_to_push(folder)
     for path in files:
         click.echo(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
-    seen = "public" if public else "private"
     if dry_run:
-        click.echo(f"These {len(files)} files would go to the dataset {repo} ({seen}).")
+        asked = "public" if public else "private"
+        click.echo(f"These {len(files)} files would go to the dataset {repo} ({asked}).")
         return
-    click.echo(f"Pushed to {push_folder(folder, repo, public)} ({seen}).")
+    address, seen = push_folder(folder, repo, public)
+    click.echo(f"Pushed to {address} ({'public' if seen else 'private'}).")
+    if public and not seen:
+        click.echo("The dataset was there already, and private: it stays so. Its settings on the "
+                   "hub make it public.")  # fmt: skip
 
 
 FOLDER_COMMANDS = (status, report, export, push)

@@ -27,8 +27,8 @@ def files_to_push(folder: Path) -> list[Path]:
     return files
 
 
-def push_folder(folder: Path, repo: str, public: bool) -> str:
-    """Upload a run's folder; the dataset's address.
+def push_folder(folder: Path, repo: str, public: bool) -> tuple[str, bool]:
+    """Upload a run's folder; the dataset's address, and whether it is public.
 
     Raises:
         SynthError: the hub's library is missing, the hub refuses, or the dataset is there already
@@ -44,7 +44,8 @@ def push_folder(folder: Path, repo: str, public: bool) -> str:
     api = HfApi()
     try:
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
-        if not public and not api.dataset_info(repo).private:
+        seen = not api.dataset_info(repo).private
+        if seen and not public:
             raise SynthError(
                 f"The dataset {repo} is there already, and public.",
                 "Say --public if all may see the rows, or give another --repo.",
@@ -64,4 +65,4 @@ def push_folder(folder: Path, repo: str, public: bool) -> str:
             "Log in with `hf auth login` (or set HF_TOKEN to a token that may write), and check "
             "the name and the network.",
         ) from None
-    return f"{api.endpoint}/datasets/{repo}"
+    return f"{api.endpoint}/datasets/{repo}", seen

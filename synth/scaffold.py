@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import yaml
+
 from synth.errors import SynthError
 from synth.templates import load_prompt
 
@@ -110,6 +112,7 @@ def init_task(folder: Path, prompt: Path) -> Path:
     folder.mkdir(parents=True)
     shutil.copyfile(prompt, folder / copied)
     text = TASK_YML.format(folder=folder, name=json.dumps(name), prompt=copied)
-    text = text.replace(f'"{name}"', name) if not name.isdigit() else text
+    if yaml.safe_load(name) == name:  # no number, date or "null": it needs no quotes
+        text = text.replace(f'"{name}"', name)
     (folder / "task.yml").write_text(text, encoding="utf-8")
     return folder / "task.yml"

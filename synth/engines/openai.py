@@ -139,6 +139,10 @@ class OpenAIEngine:
                 # Requests that failed together should not come back together.
                 await asyncio.sleep(wait * random.uniform(1.0, 1.25))
 
+    def client(self) -> openai.AsyncOpenAI:
+        """The first server's client, to ask it other things than `generate` does."""
+        return self._connect().all[0].place
+
     async def close(self) -> None:
         """Close the connections. The engine may be used again; it then connects anew."""
         if self._endpoints is not None:

@@ -2,14 +2,21 @@
 
 import inspect
 import json
+import re
+import shlex
 from pathlib import Path
 
+import pytest
 import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from synth.cli import main
 from synth.config import TaskConfig
 from synth.taskfile import load_task
+from tests.synth.scripted import answers, write_task
+from tests.synth.server import serve
+from tests.synth.test_cli import synth
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 START = "<!-- fields: made by `python -m tests.synth.test_docs`, checked by the tests -->\n"
@@ -33,6 +40,37 @@ def rows(model, prefix=""):
 
 def table():
     return "\n".join(["| key | default | what |", "|---|---|---|", *rows(TaskConfig)]) + "\n"
+
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    "README.md",
+    "recipes/README.md",
+    *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_on_a_page_is_one(page):
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    for line in re.findall(r"^\s*(python -m synth .*)$", text, re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        # Raises a usage error for an option or an argument that is not there.
+        main.commands[words[3]].make_context(words[3], words[4:])
+
+
+def test_the_page_names_the_files_of_a_run(tmp_path):
+    with serve(answers, models=None) as server:
+        task = write_task(tmp_path / "t", inputs={"count": 12})
+        code, printed = synth("run", task, "-o", tmp_path / "out", "--model", "m",
+                              "--base-url", server.url)  # fmt: skip
+    assert code == 0, printed
+    table = (ROOT / "docs" / "synth.md").read_text().partition("## The output folder")[2]
+    named = {name for line in table.split("\n\n")[1].splitlines()
+             for name in re.findall(r"`([^`]+)`", line.split("|")[1])}  # fmt: skip
+    made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    made = {re.sub(r"-00000-of-00001", "-*", name) for name in made}
+    assert named == made
 
 
 def test_the_shortest_task_on_the_page_works(tmp_path):

@@ -7,8 +7,9 @@ from synth.engines.base import Answer, Message
 from synth.filters import agent_fault, environment_turns, plays_agent, word_runs, words
 from synth.refusals import refuses
 from synth.rows import as_dicts
-from synth.stages.inputs import input_request, inputs
-from tests.synth.scripted import Scripted, make_task, shop, stage_of
+from synth.stages.inputs import _Known, input_request, inputs
+from synth.taskfile import load_task, shipped_tasks
+from tests.synth.scripted import Scripted, make_task, shop, stage_of, write_task
 from tests.synth.test_conversations import counting, make_task_txt, talk, told
 from tests.synth.test_pipeline import make, texts
 
@@ -178,6 +179,38 @@ def test_refusals_leaks_and_near_duplicates_are_tried_again_and_named(tmp_path):
     assert "answer with one action search words" in rejected[1].detail
     assert rejected[2].detail.endswith("the same as a seed")
     assert rejected[3].detail.endswith("the same as try 3")
+
+
+def test_the_form_that_seeds_share_with_the_prompt_is_no_leak(tmp_path):
+    asks = "based on the page above what is the next step of this task"
+    prompt = (
+        f"<SYSTEM>:\nEach page ends with: {asks}. Never buy what costs more than you were "
+        f"told to spend.\n<USER>:\n<html> a lamp </html> {asks}\n<AGENT>:\nclick[lamp]\n"
+    )
+    own = {"count": 1, "copied_words": 6, "seeds": [f"<html> a tent, a bed </html> {asks}"]}
+    write_task(tmp_path, inputs=own)
+    (tmp_path / "prompt.txt").write_text(prompt)
+    task = load_task(str(tmp_path), {"prompt": "prompt.txt"})
+    made, rejected = tries(
+        task,
+        [
+            "never buy what costs more than you think",
+            f"<html> a lamp </html> {asks}",
+            f"<html> shoes in size nine, or ten, in red, green and blue </html> {asks}",
+            *["not reached"] * 40,
+        ],
+    )
+    assert [r.reason for r in rejected] == ["repeats the prompt", "duplicate"]
+    assert rejected[1].detail == "the same as an example in the prompt"
+    assert made[0].startswith("<html> shoes")
+
+
+def test_of_every_shipped_task_the_seeds_are_no_leaks():
+    for name in shipped_tasks():
+        task = load_task(name)
+        known = _Known(task, str.strip)
+        for seed in task.config.inputs.seeds:
+            assert known.fault(f"{seed} And more of it.", 1)[0] in {None, "near duplicate"}, name
 
 
 def test_each_filter_of_inputs_can_be_turned_off(tmp_path):

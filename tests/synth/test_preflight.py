@@ -2,7 +2,7 @@ import pytest
 
 from synth.rows import as_messages
 from tests.synth.scripted import shop, stage_of, write_task
-from tests.synth.server import serve
+from tests.synth.server import Failure, serve
 from tests.synth.test_cli import synth
 from tests.tiny import save_tiny
 
@@ -19,11 +19,77 @@ def test_over_http_it_says_what_it_saw_and_what_it_could_not(tmp_path):
     assert code == 0, printed
     assert "5 of 5 rows came through" in printed
     assert "Well-formed actions: teacher 100%, floor 0%." in printed
-    assert "Not looked at, since a server does not tell: the KL" in printed
-    assert "Go on: nothing speaks against the run." in printed
-    used = sum(len(m["content"].split()) for r in server.requests for m in r["messages"])
-    assert f"A run of 100 inputs: about {20 * used:,} tokens in" in printed
-    assert "Further turns of conversations come on top." in printed
+    assert "Not looked at, since neither a model in this process nor a vLLM server" in printed
+    assert "Go on: nothing that could be looked at speaks against the run." in printed
+    asked = [r for r in server.requests if r["max_tokens"] > 1]  # the others ask for a score
+    talks = [words_of(r) for r in asked if stage_of(as_messages(r["messages"])) == "environment"]
+    # Whole conversations of three of the inputs: three turns of the agent each.
+    agent = [words_of(r) for r in asked if len(r["messages"]) > 3
+             and stage_of(as_messages(r["messages"])) == "teacher"]  # fmt: skip
+    assert (len(talks), len(agent)) == (6, 6)
+    first = [words_of(r) for r in asked if not talked(r)]
+    told = round(sum(first) * 100 / 5 + sum(talks + agent) * 100 / 3)
+    assert f"A run of 100 inputs: about {told:,} tokens in" in printed
+
+
+def words_of(body):
+    return sum(len(message["content"].split()) for message in body["messages"])
+
+
+def talked(body):
+    stage = stage_of(as_messages(body["messages"]))
+    return stage == "environment" or (stage == "teacher" and len(body["messages"]) > 3)
+
+
+def test_a_file_of_inputs_is_what_the_run_would_cost(tmp_path):
+    (tmp_path / "mine.txt").write_text("".join(f"find item {n}\n" for n in range(30)))
+    with serve(as_answers(shop), models=None) as server:
+        task = write_task(tmp_path / "t", inputs={"count": 1000})
+        code, printed = synth("preflight", task, "--model", "m", "--base-url", server.url, "-n", 3,
+                              "--inputs", tmp_path / "mine.txt")  # fmt: skip
+    assert code == 0, printed
+    assert "A run of 30 inputs" in printed
+
+
+@pytest.mark.parametrize("per_token", [1.5, 0.01])
+def test_a_server_that_scores_tells_what_the_prompt_changes(tmp_path, per_token):
+    """As vLLM does: the log-probability of each token of a given answer."""
+
+    def scored(messages):
+        if messages[-1]["role"] != "assistant" or messages[0]["content"].startswith("Play"):
+            return None
+        teacher = stage_of(as_messages(messages)) == "teacher"
+        words = " ".join(m["content"] for m in messages).split()
+        logprob = -2.0 if teacher else -2.0 - per_token
+        told = [None, *({str(len(word)): {"logprob": logprob, "decoded_token": word}}
+                        for word in words[1:])]  # fmt: skip
+        return Failure(200, {"choices": [], "usage": {}, "prompt_logprobs": told})
+
+    with serve(as_answers(shop), models=None) as server:
+        server.fault = scored
+        task = write_task(tmp_path / "t", conversations={"max_turns": 1})
+        code, printed = synth("preflight", task, "--model", "m", "--base-url", server.url, "-n", 4)
+    assert f"makes the teacher's answers {per_token:.3f} nats a token likelier" in printed
+    assert "the same tokens with and without the prompt: yes." in printed
+    assert "the server does not tell what the model takes" in printed
+    assert code == (0 if per_token > 1 else 3), printed
+
+
+def test_nearly_the_same_answers_speak_against_the_run(tmp_path):
+    """Without an action pattern, behind a server that scores nothing, it is all there is."""
+
+    def script(messages, seed=0):
+        stage = stage_of(messages)
+        if stage in ("inputs", "reasons"):
+            return shop(messages)
+        text = "Sure, I can help you with that, here is a long list of what we have in our shop"
+        return text + ("." if stage == "teacher" else "")
+
+    with serve(as_answers(script), models=None) as server:
+        task = write_task(tmp_path / "t", action_pattern=None, conversations={"max_turns": 1})
+        code, printed = synth("preflight", task, "--model", "m", "--base-url", server.url, "-n", 4)
+    assert code == 3
+    assert "100% of answers are nearly the same" in printed
 
 
 @pytest.mark.parametrize(
@@ -60,7 +126,7 @@ def test_in_process_the_divergence_is_the_exact_one(tiny):
     from transformers import AutoModelForCausalLM
 
     from synth.engines.local import LocalModel
-    from synth.preflight_local import kl
+    from synth.preflight.local import kl
 
     local = LocalModel(str(tiny), "float32", {})
     teacher, floor, answer = [5, 6, 7, 8, 9], [8, 9], [10, 11, 12]
@@ -84,7 +150,7 @@ def test_an_answer_s_tokens_are_the_same_in_both_views(tmp_path, template):
     pytest.importorskip("torch")
     from synth.engines.base import Message
     from synth.engines.local import LocalModel
-    from synth.preflight_local import _answer_ids
+    from synth.preflight.local import _answer_ids
 
     local = LocalModel(str(save_tiny(tmp_path, template)), "float32", {})
     turns = (Message("system", "rules"), Message("user", "find a lamp"))
@@ -98,7 +164,7 @@ def test_a_template_that_answers_differently_under_a_prompt_is_found(tmp_path):
     pytest.importorskip("torch")
     from synth.engines.base import Message
     from synth.engines.local import LocalModel
-    from synth.preflight_local import _answer_ids
+    from synth.preflight.local import _answer_ids
 
     local = LocalModel(str(save_tiny(tmp_path)), "float32", {})
     local.tokenizer.chat_template = (

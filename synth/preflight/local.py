@@ -8,14 +8,14 @@ import torch
 
 from synth.engines.base import Message, Request, Sampling
 from synth.engines.local import LocalModel
-from synth.preflight import Inside
+from synth.preflight.found import Scored
 from synth.rows import Row, as_dicts
 from synth.stages.reasons import reason_messages
 from synth.taskfile import Task
 from synth.templates import prompt_text, teacher_messages
 
 
-def measure(local: LocalModel, rows: Sequence[Row], task: Task) -> Inside:
+def measure(local: LocalModel, rows: Sequence[Row], task: Task) -> Scored:
     """Divergence, both views of each answer, and the longest request of some rows."""
     nats, tokens, other, longest = 0.0, 0, "", 0
     for row in rows:
@@ -30,7 +30,7 @@ def measure(local: LocalModel, rows: Sequence[Row], task: Task) -> Inside:
         tokens += len(with_prompt)
         asked = len(_ids(local, reason_messages(row, task))) + task.config.reasons.max_tokens
         longest = max(longest, asked, _recital(local, row))
-    return Inside(nats / tokens, other, longest, local.context)
+    return Scored(nats / tokens, True, other, longest, local.context)
 
 
 @torch.inference_mode()

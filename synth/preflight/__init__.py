@@ -1,0 +1,1 @@
+"""`synth preflight`: from a few inputs, whether the whole run is worth its money."""

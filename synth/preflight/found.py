@@ -1,0 +1,91 @@
+"""What `synth preflight` found, and what of it speaks against a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Below these the prompt is said to change little: nats a token, a share of answers.
+LITTLE_KL = 0.05
+LITTLE_SHARE = 0.1
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model tells that scores given answers: one in this process, or behind vLLM.
+
+    Args:
+        nats: how much the prompt changes the model, in nats a token of the teacher's answers. In
+            process KL(teacher‖floor), exact, over the whole vocabulary. From a server how much
+            likelier the prompt makes the answer's own tokens, which is an estimate of that.
+        exact: which of the two.
+        other_tokens: the first answer that the template gives other tokens with the prompt than
+            without; "" if there is none.
+        longest: tokens of the longest of what the model must take: a request for a reason with
+            room for the reason, or a prompt-generation half.
+        context: tokens that the model takes; None where the server does not tell.
+    """
+
+    nats: float
+    exact: bool
+    other_tokens: str
+    longest: int
+    context: int | None
+
+
+@dataclass
+class Preflight:
+    """What was seen. `go` is whether nothing speaks against the run."""
+
+    inputs: int
+    rows: int
+    scored: Scored | None
+    well_formed: dict[str, float]
+    same: float
+    too_long: int
+    tokens: dict[str, tuple[float, float]]
+    wanted: int
+    money: float | None
+    whole: bool
+    rejected: list[str] = field(default_factory=list)
+
+    @property
+    def against(self) -> list[str]:
+        """What speaks against the run, a sentence each."""
+        found = []
+        if self.rows < HALF * self.inputs:
+            found.append(f"Only {self.rows} of {self.inputs} rows came through.")
+        teacher, floor = self.well_formed.get("teacher"), self.well_formed.get("floor")
+        if teacher is not None and teacher < HALF:
+            found.append(
+                f"The teacher itself gives a well-formed action in only {teacher:.0%} of answers."
+            )
+        seen = self.scored
+        if seen is not None and seen.nats < LITTLE_KL:
+            found.append(
+                f"The prompt hardly changes what the model says ({seen.nats:.3f} nats a "
+                "token): there is little to internalize."
+            )
+        elif seen is None and teacher is not None and floor is not None:
+            if teacher - floor < LITTLE_SHARE:
+                found.append("With the prompt, actions are hardly more often well-formed.")
+        elif seen is None and self.same > 1 - LITTLE_SHARE:
+            found.append(
+                f"{self.same:.0%} of answers are nearly the same with the prompt and without."
+            )
+        if seen is not None and seen.other_tokens:
+            found.append(
+                "The chat template gives an answer other tokens with the prompt than without: "
+                f"{seen.other_tokens}"
+            )
+        if seen is not None and seen.context is not None and seen.longest > seen.context:
+            found.append(
+                f"Prompt and reason take {seen.longest:,} tokens, the model {seen.context:,}."
+            )
+        if self.too_long:
+            found.append(f"{self.too_long} requests were longer than the model's context.")
+        return found
+
+    @property
+    def go(self) -> bool:
+        return not self.against

@@ -1,0 +1,55 @@
+"""What `synth preflight` found, as a person reads it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from synth.preflight.found import Preflight
+
+
+def print_preflight(found: Preflight, console: Console) -> None:
+    """Print what was seen, and whether to go on."""
+    lines = [f"{found.rows} of {found.inputs} rows came through, up to their reasons."]
+    lines += [f"  rejected in {line}" for line in found.rejected]
+    if found.well_formed:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in found.well_formed.items())
+        lines.append(f"Well-formed actions: {shares}.")
+    lines.append(f"Answers that are nearly the same with and without the prompt: {found.same:.0%}.")
+    seen = found.scored
+    if seen is None:
+        lines.append(
+            "Not looked at, since neither a model in this process nor a vLLM server answers: the "
+            "KL between teacher and floor, the tokens of both views, the model's context."
+        )
+    else:
+        lines.append(
+            f"KL(teacher‖floor): {seen.nats:.3f} nats a token, along the teacher's answers."
+            if seen.exact
+            else f"The prompt makes the teacher's answers {seen.nats:.3f} nats a token likelier."
+        )
+        lines.append(
+            "The template gives an answer the same tokens with and without the prompt: "
+            + ("no." if seen.other_tokens else "yes.")
+        )
+        takes = "the server does not tell what the model takes."
+        if seen.context is not None:
+            takes = f"the model takes {seen.context:,}."
+        lines.append(f"Prompt and reason: {seen.longest:,} tokens at most; {takes}")
+    (tokens_in, tokens_out) = map(sum, zip(*found.tokens.values(), strict=True))
+    money = "" if found.money is None else f", {found.money:.2f} at these prices"
+    more = "" if found.whole else " Further turns of conversations come on top."
+    lines.append(
+        f"A run of {found.wanted:,} inputs: about {tokens_in:,.0f} tokens in, "
+        f"{tokens_out:,.0f} out{money}.{more}"
+    )
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for line in found.against:
+        console.print(f"Against it: {line}", style="red", highlight=False, markup=False,
+                      soft_wrap=True)  # fmt: skip
+    if found.go:
+        looked = "" if seen is not None else " that could be looked at"
+        console.print(f"Go on: nothing{looked} speaks against the run.", style="green")
+    else:
+        console.print("Don't go on before this is mended; `preview` shows whole rows.",
+                      style="red")  # fmt: skip
