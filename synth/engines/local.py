@@ -257,12 +257,15 @@ class LocalModel:
         def held(tokens: int) -> int:
             ids = torch.full((1, tokens), self.pad_id, device=self.device)
             cache = getattr(self.model(ids, use_cache=True), "past_key_values", None)
-            found = [
-                value for layer in getattr(cache, "layers", ()) for value in vars(layer).values()
-            ]
+            layers = getattr(cache, "layers", ())
+            found = [value for layer in layers for value in vars(layer).values()]
             return sum(value.nbytes for value in found if isinstance(value, torch.Tensor))
 
-        return max((held(16) - held(8)) // 8, 1)
+        try:
+            return max((held(16) - held(8)) // 8, 1)
+        except Exception as failure:  # a trial, of whatever architecture
+            log.debug("no cache to measure: %r", failure)
+            return 1
 
     @torch.inference_mode()
     def _enable_padding(self) -> bool:

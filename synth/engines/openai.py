@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import random
 import time
@@ -20,7 +19,6 @@ from synth.errors import EngineError, RequestError, RowError, SynthError
 if TYPE_CHECKING:
     import openai
 
-log = logging.getLogger("synth")
 # Seconds in which a server that is there takes a connection.
 CONNECT = 10.0
 # So often a server is tried that never answered.
@@ -159,7 +157,7 @@ class OpenAIEngine:
         from openai.types.chat import ChatCompletion
 
         client = endpoint.place
-        url = _url(client)
+        url, limit = _url(client), self._limit
         try:
             # As `chat.completions.create` does, which first walks through every message's types
             # and takes as long for that as for all the rest.
@@ -181,9 +179,8 @@ class OpenAIEngine:
                 error.status_code in {404, 405} or PINNED in server_words(error)
             ):
                 return Verdict("stop", await self._explain_not_found(client, server_words(error)))
-            if self._limit != NEW_LIMIT and NEW_LIMIT in str(error):
+            if limit != NEW_LIMIT and NEW_LIMIT in str(error):
                 # Models that think take the limit under another name, and say so.
-                log.info("%s takes `%s` for `%s`.", url, NEW_LIMIT, self._limit)
                 self._limit = NEW_LIMIT
                 return await self._ask(endpoint, request)
             return judge(error, url, self.api_key_env, self.timeout)
