@@ -166,7 +166,12 @@ class Tally:
             + (f" ({tally.in_flight} in flight)" if tally.in_flight else "")
             for stage, tally in self.stages.items()
         ]
-        return f"{', '.join(parts)}; {self._below()}"
+        asked = [tally.total for tally in self.stages.values()]
+        tokens = (
+            f"{sum(one.asked_in for one in asked):,} tokens in, "
+            f"{sum(one.asked_out for one in asked):,} out"
+        )
+        return f"{', '.join(parts)}; {tokens}, {self._below()}"
 
     def table(self) -> Table:
         """The state as a table."""
@@ -190,12 +195,7 @@ class Tally:
         return table
 
     def _below(self) -> str:
-        asked = [tally.total for tally in self.stages.values()]
-        parts = [
-            f"{self.rate:.0f} tokens/s",
-            f"{sum(one.asked_in for one in asked):,} tokens in and "
-            f"{sum(one.asked_out for one in asked):,} out",
-        ]
+        parts = [f"{self.rate:.0f} tokens/s"]
         found = sum(tally.total.answers - tally.total.asked for tally in self.stages.values())
         if found:
             parts.append(f"{found:,} answers from the store")

@@ -153,7 +153,7 @@ def test_runs_killed_in_their_first_moments_go_on(tmp_path):
             running = start(tmp_path, f"out{run}", server)
             while not (tmp_path / f"out{run}" / "run.log").exists():
                 time.sleep(0.001)
-            time.sleep(0.006 * run)
+            time.sleep(0.001 * run)
             running.kill()
             running.wait()
             assert start(tmp_path, f"out{run}", server).wait() == 0, (
