@@ -1,7 +1,7 @@
 """How fast `synth` is, against other orders of work on the same model and the same requests.
 
     python -m benchmarks.synth_throughput --model models/smollm2 \\
-        --prompt ../shared/data/prompts/webshop.txt --inputs ../shared/data/webshop_inputs.jsonl
+        --prompt my_prompt.txt --inputs my_inputs.jsonl
 
 In this process, two comparisons in float32, whose answers are compared, too:
 
@@ -9,7 +9,7 @@ In this process, two comparisons in float32, whose answers are compared, too:
   the prompt in front of every row, padded on the left. Both begin with nothing read.
 * whole runs: `synthesize` on all rows, against the official order of work (one conversation at a
   time, one request at a time, on the same engine, which reads the prompt once here, too) on every
-  so many of these rows.
+  so many of these rows, and against all of the requests at once: what the engine can do at most.
 
 With `--base-url`, on a server instead: tokens/s of whole runs against those of a plain load of
 the very same requests, all there at once and as many in flight. A first run, which is not
@@ -119,6 +119,7 @@ async def against_official_order(options: argparse.Namespace, task: Task, inputs
         await _run(task, theirs, [text])
     official = time.perf_counter() - started
     await theirs.close()
+    load, at_once = await _answer_all(options, list(ours.answers))
     same = sum(ours.answers.get(request) == answer for request, answer in theirs.answers.items())
     print(f"Whole runs, {statistics.mean(turns):.1f} turns of the agent a conversation, float32")
     for name, watched, spent in (("ours", ours, taken), ("official order", theirs, official)):
@@ -130,7 +131,10 @@ async def against_official_order(options: argparse.Namespace, task: Task, inputs
     by_tokens = (ours.tokens / taken) / (theirs.tokens / official)
     by_requests = (len(ours.answers) / taken) / (len(theirs.answers) / official)
     print(f"  {by_tokens:.1f} times the tokens/s, {by_requests:.1f} times the requests/s; the same "
-          f"answer for {same} of {len(theirs.answers)} requests of both", flush=True)  # fmt: skip
+          f"answer for {same} of {len(theirs.answers)} requests of both")  # fmt: skip
+    rate = sum(answer.completion_tokens for answer in load.values()) / at_once
+    print(f"  all {len(load)} requests at once: {at_once:.1f} s, {rate:.1f} tokens/s; ours "
+          f"{ours.tokens / taken / rate:.0%} of that", flush=True)  # fmt: skip
 
 
 async def against_plain_load(options: argparse.Namespace, task: Task, inputs: Any) -> None:

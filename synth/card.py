@@ -59,7 +59,7 @@ Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds 
 def dataset_card(
     config: dict[str, Any], summary: Summary, models: dict[str, dict[str, str]]
 ) -> str:
-    """The text of README.md; the front matter tells `datasets` which files are the data.
+    """The text of README.md.
 
     Args:
         config: what is in synth.yaml.
@@ -67,17 +67,11 @@ def dataset_card(
         models: by role ("target", "generator"), what the engine knows its model by.
     """
     task = config["task"]
+    # Without `configs`: `datasets` finds the files by their names. It would know a local folder by
+    # its name and these lines alone, and go on giving the rows that it once read from them.
     front = {
         "pretty_name": task["name"],
         "tags": ["synthetic", "axolotl-genpi", "prompt-internalization"],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [
-                    {"split": split, "path": f"data/{split}-*"} for split in summary.splits
-                ],
-            }
-        ],
     }
     stages = "\n".join(
         f"| {stage} | {done} | {rejected.total()} | {counted(rejected)} | "

@@ -53,7 +53,7 @@ MODEL_OPTIONS = options_of(
                  help="How long one answer may take (openai)."),
     click.option("--batch-size", type=click.IntRange(1),
                  help="Requests answered together (transformers, vllm). "
-                 "[default: 32; vLLM's own]"),
+                 "[default: 32, on a GPU 128; vLLM's own]"),
     click.option("--dtype", default="auto", show_default=True,
                  help="bfloat16, float16 or float32 (transformers, vllm)."),
     click.option("--chat-template-kwargs", metavar="JSON", default="{}",

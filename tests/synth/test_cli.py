@@ -92,12 +92,26 @@ def test_run_makes_a_folder_that_explains_itself(tmp_path, server):
     }  # fmt: skip
 
 
-def test_datasets_loads_the_folder(tmp_path, server):
+def test_datasets_loads_what_is_in_the_folder_now(tmp_path, server):
+    """Not what it once read from a folder of this name, or from this folder."""
     datasets = pytest.importorskip("datasets")
-    out = tmp_path / "out"
-    synth(*run_command(write_task(tmp_path / "t", inputs={"count": 12}), out, server))
-    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
-    assert {split: len(rows) for split, rows in loaded.items()} == {"train": 11, "test": 1}
+    task = write_task(tmp_path / "t")
+
+    def run_and_load(out, count, *more):
+        code, printed = synth(*run_command(task, out, server, "-n", count, *more))
+        assert code == 0, printed
+        loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+        files = {name: pq.read_table(out / path).to_pylist()
+                 for name, path in (("train", TRAIN), ("test", TEST))}  # fmt: skip
+        assert {split: rows["input"] for split, rows in loaded.items()} == {
+            split: [row["input"] for row in rows] for split, rows in files.items()
+        }
+        return loaded
+
+    first = run_and_load(tmp_path / "a" / "demo", 12)
+    assert {split: len(rows) for split, rows in first.items()} == {"train": 11, "test": 1}
+    run_and_load(tmp_path / "b" / "demo", 20)
+    run_and_load(tmp_path / "a" / "demo", 12, "--seed", 1, "--resume", "changed")
 
 
 def test_a_second_run_asks_nothing_and_writes_the_same(tmp_path, server):
