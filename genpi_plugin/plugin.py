@@ -12,7 +12,7 @@ from .args import GenPISettings, parse_settings
 from .checks import check_config, check_distillation, no_teacher, shards_parameters
 from .cpu import cpu_asked_for, prepare_sharding_on_cpu, training_arguments
 from .errors import ConfigError, plain_exit
-from .prepared import fingerprint, prepared_path
+from .prepared import fingerprint, prepared_path, read_afresh
 
 LOG = get_logger("axolotl.genpi")
 GREEN, RESET = "\033[32m", "\033[0m"
@@ -41,6 +41,7 @@ class GenPIPlugin(BasePlugin):
             prepare_sharding_on_cpu(cfg)
             mark = fingerprint(cfg, settings.model_dump())
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), mark)
+            read_afresh(cfg)
 
     def _decide_on_a_teacher(self, cfg: Any) -> GenPISettings:
         """Distillation where it can be had (docs/results.md), and a word where it can't."""

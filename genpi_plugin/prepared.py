@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .rows import Message, prompt_text
 
 # Raise when the tokens that the same rows and settings give would change.
@@ -56,6 +58,35 @@ def prepared_path(configured: str | None, mark: str) -> str:
     if base.name.startswith(PREFIX):  # pasted from the line that `axolotl preprocess` ends with
         base = base.parent
     return str(base / f"{PREFIX}{mark}")
+
+
+def read_afresh(cfg: Mapping[str, Any]) -> None:
+    """Let `datasets` keep apart what it reads for each state of the data, where it must be told.
+
+    datasets 4 knows a local folder whose card names its files (`configs:` in README.md, as in
+    every dataset that comes from a hub) by the folder's name and these lines: it would go on
+    giving the rows that it once read there, or from another folder of that name.
+
+    Args:
+        cfg: the axolotl config, with the prepared folder of this state.
+    """
+    entries = [entry for key in ("datasets", "test_datasets") for entry in cfg.get(key) or []]
+    if any(_card_names_files(Path(str(entry.get("path")))) for entry in entries):
+        import datasets
+
+        datasets.config.HF_DATASETS_CACHE = Path(cfg["dataset_prepared_path"]) / "datasets"
+
+
+def _card_names_files(folder: Path) -> bool:
+    card = folder / "README.md"
+    if not card.is_file():
+        return False
+    parts = card.read_text(encoding="utf-8", errors="replace").split("---")
+    try:
+        front = yaml.safe_load(parts[1]) if len(parts) > 2 and not parts[0].strip() else None
+    except yaml.YAMLError:
+        return True  # whatever it names
+    return isinstance(front, dict) and "configs" in front
 
 
 def describe_prompt(prompt_id: str, prompt: list[Message]) -> dict[str, Any]:

@@ -85,6 +85,37 @@ def test_distillation_is_the_default_where_there_is_a_teacher(changes, weight, s
     assert bool(says) == ("trains without distillation" in caplog.text)
 
 
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+---
+# demo
+"""
+
+
+def test_rows_are_those_of_the_files_that_are_there_now(tmp_path, monkeypatch):
+    """`datasets` by itself gives the first folder's rows each time."""
+    import datasets
+
+    from genpi_plugin.evaluation.data import load_split
+    from genpi_plugin.plugin import GenPIPlugin
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for place, text in (("a", "one"), ("b", "two"), ("a", "three")):
+        folder = tmp_path / place / "demo"
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(CARD)
+        rows = datasets.Dataset.from_list([{"input": text}])
+        rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+        cfg = {"genpi": {}, "datasets": [DATASET | {"path": str(folder)}], "base_model": "tiny",
+               "dataset_prepared_path": str(tmp_path / "prepared")}  # fmt: skip
+        GenPIPlugin().register(cfg)
+        assert load_split(str(folder), "train", {})["input"][:] == [text]
+
+
 def test_a_right_config_passes():
     check_config({"datasets": [DATASET], "test_datasets": [DATASET], "sequence_len": 512})
 
