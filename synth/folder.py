@@ -22,7 +22,7 @@ HEADER = """\
 # Everything but `run:` determines the rows; a run that differs there is refused.
 """
 # What a run leaves here before synth.yaml is written.
-EARLY = (LOG, STORE, f"{STORE}-wal", f"{STORE}-shm", f"{CONFIG}.tmp")
+EARLY = (LOG, f"{CONFIG}.tmp", STORE, *(f"{STORE}-{part}" for part in ("journal", "wal", "shm")))
 # What follows from the store and synth.yaml.
 EXPORTED = ("README.md", "report.html", "rejected.jsonl", "data/*.parquet")
 
