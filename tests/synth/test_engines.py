@@ -99,8 +99,10 @@ def test_an_answer_that_was_broken_off_is_asked_for_again(finish, monkeypatch):
 
 def test_a_limit_under_another_name_is_taken_up():
     words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    refused = Failure(400, {"error": {"message": words}})
     with serve(echo) as server:
-        server.failures = [Failure(400, {"error": {"message": words}})] * 2
+        handle = server.handle
+        server.handle = lambda body, key: refused if "max_tokens" in body else handle(body, key)
         got = answers(on(server), [ask("hello"), ask("you")])
         assert {answer.text for answer in got} == {"You said: hello", "You said: you"}
         assert [body["max_completion_tokens"] for body in server.requests] == [24, 24]
