@@ -30,7 +30,8 @@ SAMPLE = 500  # inputs in which that is counted: enough to tell, and little memo
 
 
 def shingles(text: str) -> frozenset[str]:
-    """All runs of 5 characters, case and white space folded; of 3 where most are whole syllables.
+    """All runs of 5 characters, case and white space folded; of 3 where most are of a script
+    without spaces.
 
     The text is padded with spaces, so that its first and last characters count like the others.
     """
@@ -63,8 +64,7 @@ class Sketch:
 class Seen:
     """Texts in the order they came, and which of them a new one is like.
 
-    A new text is compared with all earlier ones at once: their signatures are one array, which
-    costs less than an index of them does up to some hundred thousand texts.
+    A new text is compared with all earlier ones at once: their signatures are one array.
 
     Args:
         threshold: similarity, 0 to 1, from which on two texts are near duplicates.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +27,11 @@ def split_sizes(folder: Path) -> dict[str, int]:
     Raises:
         SynthError: a file can't be read.
     """
-    return {split: read_split(path).num_rows for split, path in split_files(folder).items()}
+    sizes = {}
+    for split, path in split_files(folder).items():
+        with _readable(path):
+            sizes[split] = pq.read_metadata(path).num_rows
+    return sizes
 
 
 def read_split(path: Path) -> pa.Table:
@@ -34,8 +40,14 @@ def read_split(path: Path) -> pa.Table:
     Raises:
         SynthError: the file can't be read.
     """
-    try:
+    with _readable(path):
         return pq.read_table(path)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise SynthError(
             f"{path} can't be read: {error}", "Run the folder's command again: it writes it anew."

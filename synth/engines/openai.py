@@ -55,7 +55,7 @@ class OpenAIEngine:
             out.
 
     Raises:
-        EngineError: no key where one is needed, or a key or an address that can't be one.
+        EngineError: no key where one is needed, or one that can't be a key.
     """
 
     def __init__(
