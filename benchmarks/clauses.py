@@ -26,17 +26,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.common import new_adapter, quiet, train_adapter
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.chat import ChatView
-from genpi_plugin.evaluation.clauses import measure_clauses, summarize_clauses
-from genpi_plugin.evaluation.clauses.split import Part, split, text_of, without
-from genpi_plugin.evaluation.clauses.summary import ClauseSeen, ClausesSeen, WorstInput
-from genpi_plugin.evaluation.context import Context
-from genpi_plugin.evaluation.data import HeldOut
-from genpi_plugin.evaluation.intervals import internalization
-from genpi_plugin.evaluation.measure import measure
-from genpi_plugin.evaluation.subject import Subject
-from genpi_plugin.examples import make_pair
-from genpi_plugin.rows import Message, Row, parse_transcript
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.examples import make_pair
+from genpi_plugin.data.rows import Message, Row, parse_transcript
+from genpi_plugin.evaluation.figures.intervals import internalization
+from genpi_plugin.evaluation.measuring.context import Context
+from genpi_plugin.evaluation.measuring.measure import measure
+from genpi_plugin.evaluation.sections.clauses import measure_clauses, summarize_clauses
+from genpi_plugin.evaluation.sections.clauses.split import Part, split, text_of, without
+from genpi_plugin.evaluation.sections.clauses.summary import ClauseSeen, ClausesSeen, WorstInput
+from genpi_plugin.evaluation.subjects.inputs import HeldOut
+from genpi_plugin.evaluation.subjects.subject import Subject
 
 TASK = Path(__file__).parent / "clauses_task"
 WHOLE = "whole prompt"

@@ -15,9 +15,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.chat import ChatView
-from genpi_plugin.examples import Pair, make_pair
-from genpi_plugin.rows import parse
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.examples import Pair, make_pair
+from genpi_plugin.data.rows import parse
 
 
 def options_parser(doc: str | None, rows: int) -> argparse.ArgumentParser:
@@ -63,10 +63,10 @@ def train_adapter(
     """
     from axolotl.core.training_args import AxolotlTrainingArguments
 
-    from genpi_plugin.collator import GenPICollator
-    from genpi_plugin.targets import TargetStore
-    from genpi_plugin.teacher import Teacher
-    from genpi_plugin.trainer import GenPITrainer
+    from genpi_plugin.teacher.targets import TargetStore
+    from genpi_plugin.teacher.teacher import Teacher
+    from genpi_plugin.training.collator import GenPICollator
+    from genpi_plugin.training.trainer import GenPITrainer
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = GenPITrainer(

@@ -22,12 +22,12 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from genpi_plugin.chat import ChatView
-from genpi_plugin.evaluation.data import read_inputs
-from genpi_plugin.evaluation.measure import measure
-from genpi_plugin.evaluation.names import FLOOR, STUDENT, TEACHER
-from genpi_plugin.evaluation.prompts import read_prompt
-from genpi_plugin.evaluation.subject import Subject
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT, TEACHER
+from genpi_plugin.evaluation.measuring.measure import measure
+from genpi_plugin.evaluation.subjects.inputs import read_inputs
+from genpi_plugin.evaluation.subjects.prompts import read_prompt
+from genpi_plugin.evaluation.subjects.subject import Subject
 
 
 @dataclass(frozen=True)

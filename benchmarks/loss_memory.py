@@ -2,7 +2,7 @@
 
     python -m benchmarks.loss_memory --tokens 8192 --vocabulary 128256
 
-* ours: the head sees a chunk of the supervised positions at a time (`genpi_plugin.head`);
+* ours: the head sees a chunk of the supervised positions at a time (`genpi_plugin.reading.head`);
 * plain: all logits, in float32 for the cross entropy, as a model's forward with labels makes them.
 
 Each runs in a process of its own, forward and backward, from hidden states in bfloat16 to their
@@ -20,8 +20,9 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from genpi_plugin.head import SupervisedHead
-from genpi_plugin.layout import make_calls
+from genpi_plugin.reading.head import SupervisedHead
+from genpi_plugin.reading.layout import make_calls
+from genpi_plugin.training.supervised_loss import loss_sums
 
 
 class HeadOnly(torch.nn.Module):
@@ -46,7 +47,7 @@ def ours(model: HeadOnly, ids: torch.Tensor) -> torch.Tensor:
     """The mean cross entropy, a chunk at a time."""
     head = SupervisedHead(model)
     [call] = make_calls(ids, ids, [len(ids)], "bucketed")
-    return head.loss_sums(model, call)[0] / (len(ids) - 1)
+    return loss_sums(head, model, call)[0] / (len(ids) - 1)
 
 
 def plain(model: HeadOnly, ids: torch.Tensor) -> torch.Tensor:

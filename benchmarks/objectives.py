@@ -29,15 +29,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from benchmarks.common import new_adapter, quiet, train_adapter
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.chat import ChatView
-from genpi_plugin.evaluation.measure import Measured, kl_sum, measure
-from genpi_plugin.evaluation.names import FLOOR, STUDENT, TEACHER
-from genpi_plugin.evaluation.recital import recite
-from genpi_plugin.evaluation.scores import make_scores
-from genpi_plugin.evaluation.subject import Subject
-from genpi_plugin.examples import Pair, make_pair
-from genpi_plugin.prompt_generation import REASON_HEADING, answer, question
-from genpi_plugin.rows import Row, parse, prompt_text
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.examples import Pair, make_pair
+from genpi_plugin.data.prompt_generation import REASON_HEADING, answer, question
+from genpi_plugin.data.rows import Row, parse, prompt_text
+from genpi_plugin.evaluation.figures.measured import Measured
+from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT, TEACHER
+from genpi_plugin.evaluation.figures.scores import make_scores
+from genpi_plugin.evaluation.measuring.measure import kl_sum, measure
+from genpi_plugin.evaluation.sections.recital import recite
+from genpi_plugin.evaluation.subjects.reading import logprobs
+from genpi_plugin.evaluation.subjects.subject import Subject
 
 ENOUGH = 0.8  # the internalization whose time is noted
 
@@ -113,13 +115,13 @@ class HeldOut:
         self.answers = [generated.ids for generated in self.measured.answers[TEACHER]]
         self.truth: dict[int, torch.Tensor] = {}
         asked = self.teacher.requests(inputs)
-        for batch, found in self.teacher.logprobs(asked, self.answers):
+        for batch, found in logprobs(self.teacher, asked, self.answers):
             self.truth |= dict(zip(batch, found, strict=True))
 
     def internalization(self, student: Subject) -> float:
         """1 - KL(teacher || student) / KL(teacher || floor)."""
         divergence = 0.0
-        for batch, found in student.logprobs(self.requests, self.answers):
+        for batch, found in logprobs(student, self.requests, self.answers):
             divergence += sum(kl_sum(self.truth[i], mine)
                               for i, mine in zip(batch, found, strict=True))  # fmt: skip
         return 1.0 - divergence / sum(self.measured.kl[FLOOR])

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from synth.rows import as_messages
+from synth.store.rows import as_messages
 from tests.synth.scripted import shop, write_task
 from tests.synth.server import serve
 
@@ -52,7 +52,7 @@ def run(folder: Path, rows: int, url: str) -> tuple[float, float, int]:
     took = time.monotonic() - began
     if status:
         raise SystemExit((folder / f"{rows}.log").read_text())
-    from synth.store import Store
+    from synth.store.store import Store
 
     store = Store(out / "store.sqlite", read_only=True)
     answers = sum(store.answers().values())

@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from synth.engines.base import Answer, Engine, Message, Request, Sampling
-from synth.engines.openai import OpenAIEngine
-from synth.engines.transformers import TransformersEngine
+from synth.engines.local.engine import TransformersEngine
+from synth.engines.server.engine import OpenAIEngine
 from synth.errors import SynthError
-from synth.inputs_file import GivenInputs, read_inputs
-from synth.pipeline import Models, synthesize
-from synth.progress import Tally
-from synth.store import Store
-from synth.taskfile import Task, load_task
-from synth.templates import load_prompt, teacher_messages
+from synth.progress.progress import Tally
+from synth.running.pipeline import Models, synthesize
+from synth.store.store import Store
+from synth.task.inputs.lines import GivenInputs, read_inputs
+from synth.task.taskfile import Task, load_task
+from synth.task.templates import load_prompt, teacher_messages
 
 # A small model's pages come to no end otherwise.
 REMINDER = "Write one short line: Observation, then Available Actions with two clickables."

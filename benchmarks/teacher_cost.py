@@ -23,12 +23,13 @@ import torch
 
 from benchmarks.common import load_model, load_pairs, options_parser
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.collator import TOKENS, GenPICollator
-from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY, Pair
-from genpi_plugin.head import SupervisedHead
-from genpi_plugin.layout import make_calls
-from genpi_plugin.targets import TargetStore
-from genpi_plugin.teacher import Teacher
+from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY, Pair
+from genpi_plugin.reading.head import SupervisedHead
+from genpi_plugin.reading.layout import make_calls
+from genpi_plugin.teacher.targets import TargetStore
+from genpi_plugin.teacher.teacher import Teacher
+from genpi_plugin.training.collator import TOKENS, GenPICollator
+from genpi_plugin.training.supervised_loss import loss_sums
 
 SETTINGS = GenPISettings(sft_weight=0, prompt_generation_share=0, distill_weight=1)
 
@@ -81,7 +82,7 @@ def _epoch(model: Any, pairs: list[Pair], store: TargetStore) -> None:
             batch["input_ids"][0], batch["labels"][0], batch[LENGTHS][:count], "bucketed"
         )
         teacher = store.get(batch[TEACHER_KEY])
-        sums = [head.loss_sums(model, call, teacher)[1] for call in calls]
+        sums = [loss_sums(head, model, call, teacher)[1] for call in calls]
         loss = torch.stack(sums).sum() / batch[TOKENS][0]
         loss.backward()
         model.zero_grad()

@@ -29,12 +29,13 @@ import torch.nn.functional as F
 
 from benchmarks.common import load_model, load_pairs, options_parser
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.chat import IGNORE_INDEX, TokenSequence
-from genpi_plugin.collator import TOKENS, GenPICollator
-from genpi_plugin.examples import BEHAVIOUR_SEQUENCES, LENGTHS, Pair
-from genpi_plugin.head import SupervisedHead
-from genpi_plugin.layout import buckets, make_calls
-from genpi_plugin.loss import LossSums, TokenCounts, joint_loss
+from genpi_plugin.data.chat import IGNORE_INDEX, TokenSequence
+from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, Pair
+from genpi_plugin.reading.head import SupervisedHead
+from genpi_plugin.reading.layout import buckets, make_calls
+from genpi_plugin.training.collator import TOKENS, GenPICollator
+from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
+from genpi_plugin.training.supervised_loss import loss_sums
 
 SETTINGS = GenPISettings(prompt_generation_share=1, distill_weight=0)  # both halves of all rows
 WEIGHT = SETTINGS.sft_weight
@@ -95,7 +96,7 @@ def ours(model: Any, pairs: list[Pair]) -> torch.Tensor:
     ]
     sums = [
         torch.stack(
-            [head.loss_sums(model, call)[0] for call in make_calls(*half, layout="bucketed")]
+            [loss_sums(head, model, call)[0] for call in make_calls(*half, layout="bucketed")]
         ).sum()
         for half in halves
     ]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import ConfigError
+from genpi_plugin.errors import ConfigError
 
 
 class GenPISettings(BaseModel):

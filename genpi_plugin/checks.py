@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError
+from genpi_plugin.errors import ConfigError
 
 DATASET_TYPE = "genpi_plugin.strategy"
 

@@ -8,11 +8,11 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin
 from axolotl.utils.logging import get_logger
 
-from .args import GenPISettings, parse_settings
-from .checks import check_config, check_distillation, no_teacher, shards_parameters
-from .cpu import cpu_asked_for, prepare_sharding_on_cpu, training_arguments
-from .errors import ConfigError, plain_exit
-from .prepared import fingerprint, prepared_path, read_afresh
+from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.checks import check_config, check_distillation, no_teacher, shards_parameters
+from genpi_plugin.data.prepared import fingerprint, prepared_path, read_afresh
+from genpi_plugin.errors import ConfigError, plain_exit
+from genpi_plugin.training.cpu import cpu_asked_for, prepare_sharding_on_cpu, training_arguments
 
 LOG = get_logger("axolotl.genpi")
 GREEN, RESET = "\033[32m", "\033[0m"
@@ -82,14 +82,14 @@ class GenPIPlugin(BasePlugin):
     def get_trainer_cls(self, cfg: Any) -> type | None:
         if not _active(cfg):
             return None
-        from .trainer import GenPITrainer
+        from genpi_plugin.training.trainer import GenPITrainer
 
         return GenPITrainer
 
     def get_collator_cls_and_kwargs(self, cfg: Any, is_eval: bool = False) -> Any:
         if not _active(cfg):
             return None
-        from .collator import GenPICollator
+        from genpi_plugin.training.collator import GenPICollator
 
         return GenPICollator, {}
 
@@ -104,14 +104,14 @@ class GenPIPlugin(BasePlugin):
         unpacked = "padded" if trainer.sharded else "bucketed"
         trainer.layout = "packed" if cfg.sample_packing else unpacked
         if trainer.genpi.distills:
-            from .teacher import open_teacher
+            from genpi_plugin.teacher.teacher import open_teacher
 
             trainer.learn_from(open_teacher(cfg, trainer.genpi.distill_top_k))
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):
             return []
-        from .manifest import ManifestCallback, build_manifest
+        from genpi_plugin.training.manifest import ManifestCallback, build_manifest
 
         manifest = build_manifest(cfg, len(trainer.train_dataset))
         return [ManifestCallback(manifest, cfg.resume_from_checkpoint)]

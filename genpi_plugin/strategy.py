@@ -11,12 +11,12 @@ from axolotl.prompt_tokenizers import DatasetWrappingStrategy
 from axolotl.utils.logging import get_logger
 from datasets import Dataset
 
-from .args import GenPISettings, parse_settings
-from .chat import ChatView
-from .errors import ConfigError, SequenceLengthError, plain_exit
-from .examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
-from .prepared import describe_prompt, remember_prompts
-from .rows import Row, parse
+from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
+from genpi_plugin.data.prepared import describe_prompt, remember_prompts
+from genpi_plugin.data.rows import Row, parse
+from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
 
 LOG = get_logger("axolotl.genpi")
 # Below this many rows a process, starting processes costs more than it saves.

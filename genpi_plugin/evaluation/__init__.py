@@ -1,1 +1,1 @@
-"""How much of the prompt is in the weights: floor, teacher and student on held-out inputs."""
+"""`axolotl genpi-eval`: how much of a prompt was internalized; from the command to the report."""

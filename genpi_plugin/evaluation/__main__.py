@@ -1,3 +1,3 @@
-from .cli import main
+from genpi_plugin.evaluation.cli import main
 
 main()

@@ -128,11 +128,11 @@ def main(
     task's scores, and the prompt as the adapter recites it, each with a 95 % interval. What was
     measured before is not measured again.
     """
-    from ..errors import GenPIError
-    from .context import Options
-    from .gate import parse_requirement, shortfalls
-    from .run import evaluate
-    from .settings import Settings
+    from genpi_plugin.errors import GenPIError
+    from genpi_plugin.evaluation.gate import parse_requirement, shortfalls
+    from genpi_plugin.evaluation.measuring.context import Options
+    from genpi_plugin.evaluation.run import evaluate
+    from genpi_plugin.evaluation.settings import Settings
 
     try:
         requirements = tuple(parse_requirement(text) for text in required)

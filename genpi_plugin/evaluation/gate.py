@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import GenPIError
+from genpi_plugin.errors import GenPIError
 
 REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9_.-]+?)\s*(?P<sign>>=|<=)\s*(?P<limit>-?\d+(?:\.\d+)?)"

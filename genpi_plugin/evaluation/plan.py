@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..manifest import read_manifest
-from ..prepared import describe_prompt
-from ..rows import Message
-from .adapters import check_adapter, checkpoints, name_adapters
-from .context import Options, Section
-from .data import HeldOut, held_out, task_of, validation
-from .gate import check_names, known_figures
-from .names import FLOOR, TEACHER
-from .prompts import read_prompts
-from .scores import Score, make_scores
-from .sections import SECTIONS
-from .settings import Settings
-from .systems import System
-from .task_scores import read_scores, scores_mark, task_scores
+from genpi_plugin.data.prepared import describe_prompt
+from genpi_plugin.data.rows import Message
+from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
+from genpi_plugin.evaluation.figures.scores import Score, make_scores
+from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_mark, task_scores
+from genpi_plugin.evaluation.gate import check_names, known_figures
+from genpi_plugin.evaluation.measuring.context import Options, Section
+from genpi_plugin.evaluation.measuring.systems import System
+from genpi_plugin.evaluation.sections.catalog import SECTIONS
+from genpi_plugin.evaluation.settings import Settings
+from genpi_plugin.evaluation.subjects.adapters import check_adapter, checkpoints, name_adapters
+from genpi_plugin.evaluation.subjects.inputs import HeldOut, held_out, task_of, validation
+from genpi_plugin.evaluation.subjects.prompts import read_prompts
+from genpi_plugin.training.manifest import read_manifest
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .cost import table_rows as cost_rows
-from .html import write_html
-from .measure import Measured
-from .names import FLOOR, TEACHER
+from genpi_plugin.evaluation.figures.measured import Measured
+from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
+from genpi_plugin.evaluation.html import write_html
+from genpi_plugin.evaluation.sections.cost import table_rows as cost_rows
 
 # Metric -> what a reader calls it, and how its value is shown.
 METRICS = {

@@ -11,20 +11,21 @@ from typing import Any
 
 from rich.console import Console
 
-from .. import marks
-from ..prepared import DEFAULT_PREPARED_PATH, PREFIX
-from ..rows import prompt_text
-from .bars import bars
-from .cache import FOLDER, Cache, code_mark
-from .context import Context, Section, as_json
-from .curve import checkpoint_name, summarize_checkpoints
-from .load import load_config
-from .measure import Measured, Progress
-from .plan import Curve, Plan, list_systems, make_plan
-from .report import show, write
-from .settings import Settings
-from .summary import summarize
-from .systems import Lab, System, measure_systems
+from genpi_plugin.data import digests
+from genpi_plugin.data.prepared import DEFAULT_PREPARED_PATH, PREFIX
+from genpi_plugin.data.rows import prompt_text
+from genpi_plugin.evaluation.figures.measured import Measured
+from genpi_plugin.evaluation.figures.summary import summarize
+from genpi_plugin.evaluation.measuring.bars import bars
+from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_mark
+from genpi_plugin.evaluation.measuring.context import Context, Section, as_json
+from genpi_plugin.evaluation.measuring.measure import Progress
+from genpi_plugin.evaluation.measuring.systems import Lab, System, measure_systems
+from genpi_plugin.evaluation.plan import Curve, Plan, list_systems, make_plan
+from genpi_plugin.evaluation.report import show, write
+from genpi_plugin.evaluation.sections.curve import checkpoint_name, summarize_checkpoints
+from genpi_plugin.evaluation.settings import Settings
+from genpi_plugin.evaluation.subjects.load import load_config
 
 PACKAGES = ("axolotl-genpi", "axolotl", "transformers", "peft", "torch")
 
@@ -132,7 +133,7 @@ def _by_content(depends: Any) -> Any:
     if isinstance(depends, list | tuple):
         return [_by_content(one) for one in depends]
     if isinstance(depends, Path) and depends.is_file():
-        return marks.of_files([depends])
+        return digests.of_files([depends])
     return depends
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .context import Options
-from .gate import Requirement
+from genpi_plugin.evaluation.gate import Requirement
+from genpi_plugin.evaluation.measuring.context import Options
 
 
 @dataclass(frozen=True)

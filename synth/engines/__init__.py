@@ -1,1 +1,1 @@
-"""The models that `synth` asks: in process or behind a server."""
+"""Models that answer requests: in process, behind a server, with vLLM, on a Ray cluster."""

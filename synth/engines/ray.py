@@ -19,8 +19,8 @@ import ray
 
 from synth.engines.base import Answer, Engine, Request
 from synth.engines.endpoints import Endpoints
+from synth.engines.models import ModelSpec, open_engine
 from synth.errors import EngineError, RequestError, SynthError
-from synth.models import ModelSpec, open_engine
 
 # The address that stands for RAY_ADDRESS, or the cluster on this machine, or else a new one.
 AUTO = "auto"

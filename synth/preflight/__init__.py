@@ -1,1 +1,1 @@
-"""`synth preflight`: from a few inputs, whether the whole run is worth its money."""
+"""From a few inputs: whether a long run is worth its money."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from synth.engines.base import Message, Request, Sampling
-from synth.engines.local import LocalModel
+from synth.engines.local.model import LocalModel
 from synth.preflight.found import Scored
-from synth.rows import Row, as_dicts
 from synth.stages.reasons import reason_messages
-from synth.taskfile import Task
-from synth.templates import prompt_text, teacher_messages
+from synth.store.rows import Row, as_dicts
+from synth.task.taskfile import Task
+from synth.task.templates import prompt_text, teacher_messages
 
 
 def measure(local: LocalModel, rows: Sequence[Row], task: Task) -> Scored:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from synth.engines.base import Message
-from synth.engines.openai import OpenAIEngine
-from synth.engines.scoring import context, request_length, score
+from synth.engines.server.engine import OpenAIEngine
+from synth.engines.server.scoring import context, request_length, score
 from synth.preflight.found import Scored
-from synth.rows import Row
 from synth.stages.reasons import reason_messages
-from synth.taskfile import Task
-from synth.templates import teacher_messages
+from synth.store.rows import Row
+from synth.task.taskfile import Task
+from synth.task.templates import teacher_messages
 
 if TYPE_CHECKING:
     import openai

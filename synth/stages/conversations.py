@@ -9,15 +9,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synth.config import Conversations
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
-from synth.filters import PLAYS_AGENT, REFUSES, agent_fault, environment_turns, folded, plays_agent
-from synth.refusals import refuses
-from synth.rows import Row, as_dicts
-from synth.store import Generate
-from synth.taskfile import Task
-from synth.templates import instructed, teacher_messages
+from synth.quality.filters import PLAYS_AGENT, REFUSES, agent_fault, environment_turns, plays_agent
+from synth.quality.refusals import refuses
+from synth.store.rows import Row, as_dicts
+from synth.store.store import Generate
+from synth.task.config import Conversations
+from synth.task.taskfile import Task
+from synth.task.templates import instructed, teacher_messages
+from synth.text import folded
 
 ENVIRONMENT = """\
 Play a part in a conversation with an AI agent. Your part: {environment}.

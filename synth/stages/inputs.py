@@ -12,25 +12,18 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
-from synth.config import Inputs
-from synth.dedup import KnownTexts
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RequestError, RowError, SynthError
-from synth.filters import (
-    CUT,
-    EMPTY,
-    LEAKS,
-    REFUSES,
-    input_fault,
-    instruction_and_examples,
-    word_runs,
-)
-from synth.fingerprint import derived_seed
-from synth.refusals import refuses
-from synth.rows import Rejection
-from synth.store import Generate
-from synth.taskfile import Task
-from synth.templates import compile_wrap, instructed, prompt_text
+from synth.quality.dedup import KnownTexts
+from synth.quality.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, instruction_and_examples
+from synth.quality.refusals import refuses
+from synth.store.fingerprint import derived_seed
+from synth.store.rows import Rejection
+from synth.store.store import Generate
+from synth.task.config import Inputs
+from synth.task.taskfile import Task
+from synth.task.templates import compile_wrap, instructed, prompt_text
+from synth.text import word_runs
 
 # Tries under way at once: enough to fill any batch.
 WINDOW = 256

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from synth.engines.base import Message, Request
 from synth.errors import RowError
-from synth.filters import agent_fault, some_answer, whole_answer
-from synth.rows import Row
-from synth.store import Generate
-from synth.taskfile import Task
-from synth.templates import teacher_messages
-from synth.together import both
+from synth.quality.filters import agent_fault, some_answer, whole_answer
+from synth.stages.concurrency import both
+from synth.store.rows import Row
+from synth.store.store import Generate
+from synth.task.taskfile import Task
+from synth.task.templates import teacher_messages
 
 
 async def outputs(row: Row, target: Generate, task: Task, seed: int) -> Row:

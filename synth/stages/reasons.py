@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from synth.engines.base import Message, Request
 from synth.errors import RowError
-from synth.filters import REFUSES, whole_answer
-from synth.refusals import refuses
-from synth.rows import Row
-from synth.store import Generate
-from synth.taskfile import Task
-from synth.templates import instructed, prompt_text
+from synth.quality.filters import REFUSES, whole_answer
+from synth.quality.refusals import refuses
+from synth.store.rows import Row
+from synth.store.store import Generate
+from synth.task.taskfile import Task
+from synth.task.templates import instructed, prompt_text
 
 QUESTION = """\
 ## Prompt

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from synth.engines.base import Answer, Message, Request
-from synth.rows import as_messages
-from synth.taskfile import Task, load_task
+from synth.store.rows import as_messages
+from synth.task.taskfile import Task, load_task
 
 PROMPT = "You are a shop agent. Answer with one action: search[words] or click[value]."
 SEEDS = ["find a red cotton shirt", "i need a desk lamp under 30 dollars"]

@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .diff import Piece, compare, first_side, second_side
-from .words import FLOOR, TEACHER, colours, nats, role_of, students_of, tenths
+from genpi_plugin.evaluation.html.diff import Piece, compare, first_side, second_side
+from genpi_plugin.evaluation.html.words import (
+    FLOOR,
+    TEACHER,
+    colours,
+    nats,
+    role_of,
+    students_of,
+    tenths,
+)
 
 # More than this many are not on the page; it says so and where the others are.
 MOST_CASES = 200

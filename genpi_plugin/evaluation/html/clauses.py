@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .diff import Piece, compare, second_side
-from .findings import is_missing
-from .plots import Row, Scale, ends, row, scale_for
-from .words import Interval, colours, figure, nats, percent, students_of
+from genpi_plugin.evaluation.html.diff import Piece, compare, second_side
+from genpi_plugin.evaluation.html.findings import is_missing
+from genpi_plugin.evaluation.html.plots import Row, Scale, ends, row, scale_for
+from genpi_plugin.evaluation.html.words import Interval, colours, figure, nats, percent, students_of
 
 KINDS = {
     "item": "list item",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .plots import Plot, Row, axis, plain, row, scale_for
-from .words import Form, count, flops, percent, seconds, size
+from genpi_plugin.evaluation.html.plots import Plot, Row, axis, plain, row, scale_for
+from genpi_plugin.evaluation.html.words import Form, count, flops, percent, seconds, size
 
 # Setting -> what a reader calls it, its CSS class.
 SETTINGS = {

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .diff import Piece, compare, first_side, second_side
-from .findings import first_of
-from .plots import Plot, Row, axis, row, scale_for
-from .words import (
+from genpi_plugin.evaluation.html.diff import Piece, compare, first_side, second_side
+from genpi_plugin.evaluation.html.findings import first_of
+from genpi_plugin.evaluation.html.plots import Plot, Row, axis, row, scale_for
+from genpi_plugin.evaluation.html.words import (
     FLOOR,
     TEACHER,
     Interval,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..limits import (
+from genpi_plugin.evaluation.figures.limits import (
     CLAUSE_MISSING,
     DISCLOSED,
     DISCLOSED_BY_ANY,
@@ -19,7 +19,14 @@ from ..limits import (
     MUCH_KL,
     MUCH_OVER_REACH,
 )
-from .words import TEACHER, hundredths, listed, metric, percent, students_of
+from genpi_plugin.evaluation.html.words import (
+    TEACHER,
+    hundredths,
+    listed,
+    metric,
+    percent,
+    students_of,
+)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
-from . import answers, clauses, cost, elsewhere, systems
-from .verdict import cautions, verdict_parts
-from .words import (
+from genpi_plugin.evaluation.html import answers, clauses, cost, elsewhere, systems
+from genpi_plugin.evaluation.html.verdict import cautions, verdict_parts
+from genpi_plugin.evaluation.html.words import (
     colours,
     figure,
     interval_text,

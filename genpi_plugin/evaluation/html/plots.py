@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from .words import Form, Interval, interval_text, value_text
+from genpi_plugin.evaluation.html.words import Form, Interval, interval_text, value_text
 
 HEIGHT = 22
 CHART_HEIGHT = 200

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .plots import Plot, axis, curve, ends, row, scale_for
-from .words import (
+from genpi_plugin.evaluation.html.plots import Plot, axis, curve, ends, row, scale_for
+from genpi_plugin.evaluation.html.words import (
     FLOOR,
     METRICS,
     NARROW_SPACE,

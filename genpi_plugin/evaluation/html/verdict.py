@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..limits import FEW_INPUTS, MOST, NEARLY_ALL, PART
-from .findings import Finding, findings
-from .words import TEACHER, interval_text, listed, percent, students_of
+from genpi_plugin.evaluation.figures.limits import FEW_INPUTS, MOST, NEARLY_ALL, PART
+from genpi_plugin.evaluation.html.findings import Finding, findings
+from genpi_plugin.evaluation.html.words import TEACHER, interval_text, listed, percent, students_of
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:

@@ -1,0 +1,153 @@
+"""Row -> pair: the two halves of contract 1's row as token ids and labels. Pure lists, no torch.
+
+Worked example (ChatML, one turn). The behaviour half of input "red shirt" and teacher output
+"search[red shirt]" is
+
+    <|im_start|>user\\nred shirt<|im_end|>\\n<|im_start|>assistant\\nsearch[red shirt]<|im_end|>
+
+with labels on `search[red shirt]<|im_end|>` only. The prompt-generation half is a conversation
+of its own, whose assistant turn holds the whole prompt and the whole reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from genpi_plugin.args import GenPISettings
+from genpi_plugin.data.chat import ChatView, TokenSequence
+from genpi_plugin.data.prompt_generation import answer, question
+from genpi_plugin.data.rows import Message, Row, prompt_text, teacher_messages
+
+LENGTHS = "genpi_lengths"
+BEHAVIOUR_SEQUENCES = "genpi_behaviour_sequences"
+# Only with `distill_weight`: the teacher's view of the behaviour half, and a name for it.
+TEACHER_IDS = "genpi_teacher_ids"
+TEACHER_LABELS = "genpi_teacher_labels"
+TEACHER_LENGTHS = "genpi_teacher_lengths"
+TEACHER_PROMPT = "genpi_teacher_prompt"
+TEACHER_KEY = "genpi_teacher_key"
+
+
+@dataclass
+class Pair:
+    """One row's two halves. A half is empty where the objective has no use for it.
+
+    `teacher` is the behaviour half as the teacher reads it, behind the prompt: the same
+    supervised tokens in the same order. It is empty without distillation.
+    """
+
+    behaviour: list[TokenSequence]
+    prompt_generation: list[TokenSequence]
+    teacher: list[TokenSequence] = field(default_factory=list)
+    prompt_id: str = ""
+
+    @property
+    def behaviour_length(self) -> int:
+        return sum(len(sequence.ids) for sequence in self.behaviour)
+
+    @property
+    def prompt_generation_length(self) -> int:
+        return sum(len(sequence.ids) for sequence in self.prompt_generation)
+
+    def columns(self) -> dict[str, Any]:
+        """One dataset row: both halves one behind the other, and where each sequence ends."""
+        ids, labels, lengths = _flat([*self.behaviour, *self.prompt_generation])
+        columns: dict[str, Any] = {
+            "input_ids": ids,
+            "labels": labels,
+            "attention_mask": [1] * len(ids),
+            LENGTHS: lengths,
+            BEHAVIOUR_SEQUENCES: [len(self.behaviour)],
+        }
+        if self.teacher:
+            ids, labels, lengths = _flat(self.teacher)
+            read = json.dumps([ids, labels, lengths])
+            columns |= {
+                TEACHER_IDS: ids,
+                TEACHER_LABELS: labels,
+                TEACHER_LENGTHS: lengths,
+                TEACHER_PROMPT: self.prompt_id,
+                TEACHER_KEY: hashlib.sha256(read.encode()).hexdigest()[:32],
+            }
+        return columns
+
+
+def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> Pair:
+    """Build the halves that `settings` trains on.
+
+    Args:
+        row: a checked row.
+        index: its place in the dataset; decides whether it is among `prompt_generation_share`.
+
+    Raises:
+        TemplateError: the chat template can't render a half (see `ChatView`).
+    """
+    return Pair(
+        behaviour=behaviour_half(row, view, settings) if settings.trains_behaviour else [],
+        prompt_generation=(
+            prompt_generation_half(row, view)
+            if settings.trains_prompt_generation
+            and is_among(index, settings.prompt_generation_share)
+            else []
+        ),
+        teacher=teacher_view(row, view) if settings.distills else [],
+        prompt_id=row.prompt_id,
+    )
+
+
+def teacher_view(row: Row, view: ChatView) -> list[TokenSequence]:
+    """The conversation behind the prompt, with labels on the teacher's answers.
+
+    Raises:
+        TemplateError: an answer has other tokens here than in the student's view.
+    """
+    student: list[Message] = [{"role": "user", "content": row.input}]
+    before = teacher_messages(row.prompt, student)
+    for turn, message in enumerate(row.conversation):
+        if message["role"] == "assistant":
+            history = row.conversation[:turn]
+            view.check_same_answer([*student, *history], [*before, *history], message)
+    return view.sequences([*before, *row.conversation], train_from=len(before))
+
+
+def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[TokenSequence]:
+    """The student's view of the input, then the teacher's answers; loss on those alone."""
+    student: list[Message] = [{"role": "user", "content": row.input}]
+    with_prompt = teacher_messages(row.prompt, student)
+    view.check_same_answer(student, with_prompt, row.conversation[0])
+    before = with_prompt if keeps_prompt(row, settings) else student
+    return view.sequences([*before, *row.conversation], train_from=len(before))
+
+
+def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
+    """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included."""
+    asked = question(row.input, row.floor_output, row.teacher_output)
+    told = answer(prompt_text(row.prompt), row.reason)
+    return view.sequences(
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
+    )
+
+
+def keeps_prompt(row: Row, settings: GenPISettings) -> bool:
+    """Whether the student sees the prompt. `random` is a fixed coin for each row's id.
+
+    The official script tosses the coin anew in every epoch (finetune.py, W_PROMPT_RANDOMIZE);
+    here a row keeps its side, so that prepared data and resumed runs are the same.
+    """
+    if settings.student_prompt == "random":
+        return hashlib.sha256(row.id.encode()).digest()[0] % 2 == 0
+    return settings.student_prompt == "always"
+
+
+def _flat(sequences: list[TokenSequence]) -> tuple[list[int], list[int], list[int]]:
+    ids = [token for sequence in sequences for token in sequence.ids]
+    labels = [label for sequence in sequences for label in sequence.labels]
+    return ids, labels, [len(sequence.ids) for sequence in sequences]
+
+
+def is_among(index: int, share: float) -> bool:
+    """Spread `share` of all indices evenly: every fourth row for 0.25, and exactly so."""
+    return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)

@@ -1,0 +1,133 @@
+"""Prepared data: never stale, and it knows which prompts went in.
+
+axolotl keys its cache of tokenized data by config values, not by what stands in a local data
+file, and not by our settings. We give every state of data, settings and tokenizer a folder of
+its own under `dataset_prepared_path`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genpi_plugin.data.rows import Message, prompt_text
+
+# Raise when the tokens that the same rows and settings give would change.
+TOKENS_VERSION = 1
+DEFAULT_PREPARED_PATH = "last_run_prepared"
+PREFIX = "genpi-"
+PROMPTS_FILE = "genpi_prompts.json"
+DATA_SUFFIXES = {".parquet", ".jsonl", ".json", ".arrow", ".csv"}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                   "tokenizer.model", "special_tokens_map.json")  # fmt: skip
+TOKEN_KEYS = ("base_model", "tokenizer_config", "tokenizer_type", "chat_template",
+              "chat_template_jinja", "chat_template_kwargs", "special_tokens", "tokens",
+              "added_tokens_overrides", "default_system_message", "sequence_len")  # fmt: skip
+
+
+def fingerprint(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """16 hex digits for all that decides the tokens: data, settings, tokenizer.
+
+    Args:
+        cfg: the axolotl config. Data and tokenizers in local folders count by content; those on
+            a hub by name and revision.
+        settings: the `genpi:` block with its defaults filled in.
+    """
+    digest = hashlib.sha256()
+    known = {key: cfg.get(key) for key in TOKEN_KEYS}
+    datasets = [
+        dict(entry) for key in ("datasets", "test_datasets") for entry in cfg.get(key) or []
+    ]
+    facts = [TOKENS_VERSION, known, dict(settings), datasets]
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    for path in [*_data_files(datasets), *tokenizer_files(cfg)]:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def prepared_path(configured: str | None, mark: str) -> str:
+    """The folder for one state of the data, inside the one the user configured."""
+    base = Path(configured or DEFAULT_PREPARED_PATH)
+    if base.name.startswith(PREFIX):  # pasted from the line that `axolotl preprocess` ends with
+        base = base.parent
+    return str(base / f"{PREFIX}{mark}")
+
+
+def read_afresh(cfg: Mapping[str, Any]) -> None:
+    """Let `datasets` keep apart what it reads for each state of the data, where it must be told.
+
+    datasets 4 knows a local folder whose card names its files (`configs:` in README.md, as in
+    every dataset that comes from a hub) by the folder's name and these lines: it would go on
+    giving the rows that it once read there, or from another folder of that name.
+
+    Args:
+        cfg: the axolotl config, with the prepared folder of this state.
+    """
+    entries = [entry for key in ("datasets", "test_datasets") for entry in cfg.get(key) or []]
+    if any(_card_names_files(Path(str(entry.get("path")))) for entry in entries):
+        import datasets
+
+        datasets.config.HF_DATASETS_CACHE = Path(cfg["dataset_prepared_path"]) / "datasets"
+
+
+def _card_names_files(folder: Path) -> bool:
+    card = folder / "README.md"
+    if not card.is_file():
+        return False
+    parts = card.read_text(encoding="utf-8", errors="replace").split("---")
+    try:
+        front = yaml.safe_load(parts[1]) if len(parts) > 2 and not parts[0].strip() else None
+    except yaml.YAMLError:
+        return True  # whatever it names
+    return isinstance(front, dict) and "configs" in front
+
+
+def describe_prompt(prompt_id: str, prompt: list[Message]) -> dict[str, Any]:
+    """What tells one prompt from another, without giving it away."""
+    canonical = json.dumps(prompt, sort_keys=True, ensure_ascii=False)
+    return {
+        "prompt_id": prompt_id,
+        "sha256": hashlib.sha256(canonical.encode()).hexdigest(),
+        "messages": len(prompt),
+        "characters": len(prompt_text(prompt)),
+    }
+
+
+def remember_prompts(folder: str, prompts: Iterable[dict[str, Any]]) -> None:
+    """Add prompts (see `describe_prompt`) to the prepared folder's list."""
+    known = {entry["sha256"]: entry for entry in [*recall_prompts(folder), *prompts]}
+    path = Path(folder) / PROMPTS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(list(known.values()), indent=2, ensure_ascii=False))
+
+
+def recall_prompts(folder: str) -> list[dict[str, Any]]:
+    """The prompts whose rows were tokenized into this folder; empty when none were."""
+    path = Path(folder) / PROMPTS_FILE
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+def _data_files(datasets: Iterable[Mapping[str, Any]]) -> list[Path]:
+    found: list[Path] = []
+    for entry in datasets:
+        named = entry.get("data_files") or []
+        for name in [entry.get("path"), *([named] if isinstance(named, str) else named)]:
+            path = Path(str(name))
+            if path.is_file():
+                found.append(path)
+            elif path.is_dir():
+                found += [p for p in path.rglob("*") if p.suffix in DATA_SUFFIXES and p.is_file()]
+    return sorted(set(found))
+
+
+def tokenizer_files(cfg: Mapping[str, Any]) -> list[Path]:
+    """The files of a tokenizer in a local folder; none when it comes from a hub."""
+    folder = Path(str(cfg.get("tokenizer_config") or cfg.get("base_model")))
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]

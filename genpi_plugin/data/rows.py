@@ -1,0 +1,202 @@
+"""Contract 1: the dataset row. Parse it, check it, read the official implementation's names too.
+
+A row that is not as it must be is refused with the file, the row, the field and the cure.
+Nothing is filled in, and nothing is left out, in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genpi_plugin.errors import RowError
+
+Message = dict[str, str]
+
+# Our name -> the name in kaistAI/GenPI (dataset.py, save_pseudo_dataset).
+OFFICIAL_NAMES = {
+    "prompt_id": "context_id",
+    "prompt": "context",
+    "input": "pseudo_input",
+    "floor_output": "student_output_single",
+    "teacher_output": "teacher_output_single",
+    "reason": "reason",
+    "conversation": "teacher_output_conv",
+}
+TEXT_FIELDS = ("input", "floor_output", "teacher_output", "reason")
+MARKERS = {"<SYSTEM>:": "system", "<USER>:": "user", "<AGENT>:": "assistant"}
+MARKER_OF = {role: marker for marker, role in MARKERS.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input with all that the teacher made of it. See contract 1 for the fields."""
+
+    id: str
+    prompt_id: str
+    prompt: list[Message]
+    input: str
+    floor_output: str
+    teacher_output: str
+    reason: str
+    conversation: list[Message]
+
+
+def parse(raw: Mapping[str, Any], where: str) -> Row:
+    """Read one row with our names or the official ones.
+
+    Args:
+        raw: the row as `datasets` gives it.
+        where: file and row number, for messages.
+
+    Raises:
+        RowError: a field is missing, empty, of the wrong type, or its roles are out of order.
+    """
+    official = "prompt" not in raw and "context" in raw
+    names = OFFICIAL_NAMES if official else {name: name for name in OFFICIAL_NAMES}
+    named: dict[str, Any] = {ours: raw.get(theirs) for ours, theirs in names.items()}
+    for field, name in names.items():
+        if named.get(field) is None:
+            raise RowError(
+                f"{where}: the field `{name}` is missing.",
+                "make the dataset with `python -m synth run`, or add the field to the row "
+                "(docs/dataset.md lists them all).",
+            )
+    for field in TEXT_FIELDS:
+        _check_text(named[field], names[field], where)
+    prompt = parse_prompt(named["prompt"], names["prompt"], where)
+    conversation = _check_messages(named["conversation"], names["conversation"], where)
+    if official:
+        conversation = _without_trailing_users(conversation)
+    _check_conversation(conversation, names["conversation"], where)
+    row_id = raw.get("id")
+    return Row(
+        id=str(row_id) if row_id not in (None, "") else where,
+        prompt_id=str(named["prompt_id"]),
+        prompt=prompt,
+        conversation=conversation,
+        **{field: named[field] for field in TEXT_FIELDS},
+    )
+
+
+def parse_prompt(value: Any, name: str, where: str) -> list[Message]:
+    """Read a prompt: a list of messages, or a transcript (official datasets hold one string)."""
+    messages = parse_transcript(value) if isinstance(value, str) else value
+    prompt = _check_messages(messages, name, where)
+    roles = [message["role"] for message in prompt]
+    turns = roles[1:] if roles[0] == "system" else roles
+    expected = [("user", "assistant")[i % 2] for i in range(len(turns))]
+    if turns != expected:
+        raise RowError(
+            f"{where}: the roles of `{name}` are {_short(roles)}.",
+            "a prompt is a system message, or turns that go user, assistant, user ..., or both.",
+        )
+    return prompt
+
+
+def parse_transcript(text: str) -> list[Message]:
+    """Read `<SYSTEM>:`, `<USER>:`, `<AGENT>:` markers at line starts; an empty end is left out.
+
+    Text without a marker is one system message.
+    """
+    pieces = re.split(r"^(<(?:SYSTEM|USER|AGENT)>:)", text, flags=re.MULTILINE)
+    if len(pieces) == 1:
+        return [{"role": "system", "content": text.strip()}]
+    turns = [
+        {"role": MARKERS[marker], "content": content.strip()}
+        for marker, content in zip(pieces[1::2], pieces[2::2], strict=True)
+    ]
+    while turns and not turns[-1]["content"]:
+        turns.pop()
+    if pieces[0].strip():
+        turns.insert(0, {"role": "system", "content": pieces[0].strip()})
+    return turns
+
+
+def prompt_text(prompt: Sequence[Message]) -> str:
+    """The prompt as one text: what the adapter learns to write out and a recital is held to."""
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n\n".join(f"{MARKER_OF[m['role']]}\n{m['content']}" for m in prompt)
+
+
+def teacher_messages(prompt: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
+    """Put the prompt before a conversation that begins with a user turn.
+
+    A prompt that ends in a user turn ("Now, my problem is:") goes on in the first message.
+    """
+    if prompt and prompt[-1]["role"] == "user":
+        joined = f"{prompt[-1]['content']}\n\n{messages[0]['content']}"
+        return [*prompt[:-1], {"role": "user", "content": joined}, *messages[1:]]
+    return [*prompt, *messages]
+
+
+def _check_text(value: Any, name: str, where: str) -> None:
+    if not isinstance(value, str):
+        raise RowError(
+            f"{where}: the field `{name}` is {_kind(value)}, not text.",
+            f"write `{name}` as a string.",
+        )
+    if not value.strip():
+        raise RowError(
+            f"{where}: the field `{name}` is empty.",
+            "a pair without it would teach an empty answer: make the row again, or leave it out.",
+        )
+
+
+def _check_messages(value: Any, name: str, where: str) -> list[Message]:
+    if not isinstance(value, list | tuple) or not all(isinstance(m, Mapping) for m in value):
+        raise RowError(
+            f"{where}: the field `{name}` is {_kind(value)}, not a list of messages.",
+            f'write `{name}` as [{{"role": ..., "content": ...}}, ...].',
+        )
+    if not value:
+        raise RowError(
+            f"{where}: the field `{name}` is empty.",
+            "every row needs a prompt, and a conversation with at least one assistant turn.",
+        )
+    messages = []
+    for number, message in enumerate(value):
+        role, content = message.get("role"), message.get("content")
+        if role not in MARKER_OF:
+            raise RowError(
+                f"{where}: turn {number} of `{name}` has the role {role!r}.",
+                "roles are `system`, `user` and `assistant`.",
+            )
+        _check_text(content, f"{name}[{number}].content", where)
+        messages.append({"role": role, "content": content})
+    return messages
+
+
+def _check_conversation(conversation: list[Message], name: str, where: str) -> None:
+    roles = [message["role"] for message in conversation]
+    if not roles or len(roles) % 2 == 0 or roles != _alternating(len(roles)):
+        raise RowError(
+            f"{where}: the roles of `{name}` are {_short(roles)}.",
+            "it follows on the input, so it goes assistant, user, assistant ... and ends on "
+            "assistant.",
+        )
+
+
+def _alternating(count: int) -> list[str]:
+    return [("assistant", "user")[i % 2] for i in range(count)]
+
+
+def _without_trailing_users(conversation: list[Message]) -> list[Message]:
+    """Official conversations may end on the environment's word, which nobody answers."""
+    end = len(conversation)
+    while end and conversation[end - 1]["role"] == "user":
+        end -= 1
+    return conversation[:end]
+
+
+def _short(roles: Sequence[str]) -> str:
+    return ", ".join(roles[:8]) + (" ..." if len(roles) > 8 else "") if roles else "none"
+
+
+def _kind(value: Any) -> str:
+    return {"NoneType": "nothing", "str": "text", "dict": "a mapping", "list": "a list"}.get(
+        type(value).__name__, f"of type {type(value).__name__}"
+    )

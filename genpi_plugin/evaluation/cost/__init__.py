@@ -1,5 +1,0 @@
-"""What an internalized prompt saves: tokens, cache, FLOPs, time, and when that pays back."""
-
-from .section import Cost, cost_depends, measure_cost, summarize_cost, table_rows
-
-__all__ = ["Cost", "cost_depends", "measure_cost", "summarize_cost", "table_rows"]

@@ -1,0 +1,1 @@
+"""Figures from answers: scores, intervals, the summary. Pure functions, no model."""

@@ -1,0 +1,61 @@
+"""What was seen of the systems on the inputs, as plain data; every figure is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from genpi_plugin.evaluation.figures.scores import Score
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A greedy answer: its token ids, end-of-turn token included unless the limit cut it."""
+
+    ids: list[int]
+    text: str
+    cut: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was seen, by input; figures are made from it in `summary.py`.
+
+    `kl` holds, for each system, KL(teacher||system) summed over the answer's tokens, in nats.
+    """
+
+    inputs: list[str]
+    answers: dict[str, list[Generated]]
+    kl: dict[str, list[float]]
+    tokens: list[int]
+    scores: dict[str, dict[str, list[float]]]
+    request_tokens: dict[str, list[int]]
+
+
+def gather(
+    inputs: Sequence[str],
+    answers: Mapping[str, list[Generated]],
+    kl_sums: Mapping[str, list[float]],
+    request_tokens: Mapping[str, list[int]],
+    scores: Mapping[str, Score],
+    teacher: str,
+) -> Measured:
+    """Put together what was seen, and score it. The teacher's own divergence is 0."""
+    reference = answers[teacher]
+    return Measured(
+        inputs=list(inputs),
+        answers=dict(answers),
+        kl={name: list(kl_sums.get(name, [0.0] * len(inputs))) for name in answers},
+        tokens=[len(given.ids) for given in reference],
+        scores={
+            name: {
+                metric: [
+                    score(mine.text, theirs.text)
+                    for mine, theirs in zip(given, reference, strict=True)
+                ]
+                for metric, score in scores.items()
+            }
+            for name, given in answers.items()
+        },
+        request_tokens={name: list(counts) for name, counts in request_tokens.items()},
+    )

@@ -1,0 +1,1 @@
+"""Running the systems on the inputs: answers and divergences, measured once and cached."""

@@ -1,0 +1,78 @@
+"""Floor, teacher and the systems compared with them on the same inputs: answers and divergences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+
+from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
+from genpi_plugin.evaluation.figures.scores import Score
+from genpi_plugin.evaluation.subjects.reading import divergences, kl, request_and_answer
+from genpi_plugin.evaluation.subjects.subject import Subject
+
+# Called with a label and a total; yields a function that moves the bar on by n.
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+def measure(
+    inputs: Sequence[str],
+    teacher: Subject,
+    others: Sequence[Subject],
+    scores: Mapping[str, Score],
+    max_new_tokens: int,
+    progress: Progress,
+) -> Measured:
+    """Let every system answer every input, and follow the teacher's answers with each of them.
+
+    Args:
+        others: floor, student(s), and the base model with other prompts.
+        max_new_tokens: limit of an answer; answers it cuts are marked so.
+    """
+    systems = [teacher, *others]
+    answers = {s.name: answer_all(s, inputs, max_new_tokens, progress) for s in systems}
+    return gather(
+        inputs,
+        answers,
+        follow(inputs, teacher, others, answers[teacher.name], progress),
+        {s.name: [len(request) for request in s.requests(inputs)] for s in systems},
+        scores,
+        teacher.name,
+    )
+
+
+def answer_all(
+    system: Subject, inputs: Sequence[str], max_new_tokens: int, progress: Progress
+) -> list[Generated]:
+    """A system's greedy answers, one an input."""
+    with progress(f"{system.name} answers", len(inputs)) as advance:
+        return system.generate(system.requests(inputs), max_new_tokens, advance)
+
+
+def follow(
+    inputs: Sequence[str],
+    teacher: Subject,
+    others: Sequence[Subject],
+    answers: Sequence[Generated],
+    progress: Progress,
+) -> dict[str, list[float]]:
+    """KL(teacher||other) along the teacher's answers, summed over each answer's tokens, in nats."""
+    sequences = {
+        system.name: [
+            request_and_answer(request, given.ids)
+            for request, given in zip(system.requests(inputs), answers, strict=True)
+        ]
+        for system in (teacher, *others)
+    }
+    with progress("divergence from the teacher", len(inputs)) as advance:
+        found = divergences(teacher, others, sequences, advance)
+    return {name: [float(tokens.sum()) for tokens in by_input] for name, by_input in found.items()}
+
+
+def kl_sum(teacher: torch.Tensor, other: torch.Tensor) -> float:
+    """KL(teacher||other) over the whole vocabulary, summed over positions, in nats.
+
+    Args: log-probabilities, [positions, vocabulary] each.
+    """
+    return float(kl(teacher, other).sum())

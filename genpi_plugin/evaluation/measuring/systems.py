@@ -1,0 +1,122 @@
+"""The systems of an evaluation, and what each did on the inputs; measured once, then kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from genpi_plugin.data import digests
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
+from genpi_plugin.data.rows import Message
+from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
+from genpi_plugin.evaluation.figures.scores import Score
+from genpi_plugin.evaluation.measuring.cache import Cache, core_mark
+from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, follow
+from genpi_plugin.evaluation.subjects.adapters import mark_of
+from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
+from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.teacher.teacher import model_mark
+
+
+@dataclass(frozen=True)
+class System:
+    """The base model with a prompt, or with an adapter, or with neither."""
+
+    name: str
+    prompt: list[Message] = field(default_factory=list)
+    adapter: Path | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What decides its answers beside the base model. Its name does not."""
+        return {"prompt": self.prompt, "adapter": mark_of(self.adapter) if self.adapter else None}
+
+
+class Lab:
+    """The model under evaluation, loaded when a system is first asked for."""
+
+    def __init__(self, cfg: Any, first_adapter: Path, batch_size: int) -> None:
+        self.cfg = cfg
+        self.first_adapter = first_adapter
+        self.batch_size = batch_size
+        self.facts = {
+            "model": model_mark(cfg, None),
+            "tokens": {key: cfg.get(key) for key in TOKEN_KEYS},
+            "tokenizer": digests.of_files(tokenizer_files(cfg)),
+            "code": core_mark(),
+        }
+        self._loaded: tuple[Any, ChatView] | None = None
+        self._adapters: dict[Path, str] = {}
+        self._subjects: dict[str, Subject] = {}
+
+    def subject(self, system: System) -> Subject:
+        """The system, ready to answer; a prompt that it has read stays read.
+
+        Raises:
+            GenPIError: its adapter does not fit the model.
+        """
+        if system.name not in self._subjects:
+            self._subjects[system.name] = self._make(system)
+        return self._subjects[system.name]
+
+    def untouched(self) -> Any:
+        """The base model loaded once more, without any adapter."""
+        return load_base(self.cfg)
+
+    def _make(self, system: System) -> Subject:
+        if self._loaded is None:
+            model, tokenizer = load_model(self.cfg, self.first_adapter)
+            self._loaded = model, ChatView(tokenizer, self.cfg.get("chat_template_kwargs"))
+            self._adapters[self.first_adapter] = model.active_adapters[0]
+        model, view = self._loaded
+        adapter = system.adapter
+        if adapter is not None and adapter not in self._adapters:
+            name = f"adapter_{len(self._adapters)}"
+            add_adapter(model, name, adapter)
+            self._adapters[adapter] = name
+        switched_on = self._adapters[adapter] if adapter is not None else False
+        return Subject(system.name, model, view, system.prompt, switched_on, self.batch_size)
+
+
+def measure_systems(
+    lab: Lab,
+    cache: Cache,
+    inputs: Sequence[str],
+    systems: Sequence[System],
+    scores: Mapping[str, Score],
+    max_new_tokens: int,
+    progress: Progress,
+) -> Measured:
+    """What `measure` gives, from the parts that were measured before and those that are missing.
+
+    Args:
+        systems: the teacher first.
+    """
+    facts = {**lab.facts, "inputs": list(inputs), "max_new_tokens": max_new_tokens}
+    answers, request_tokens = {}, {}
+    for system in systems:
+
+        def answered(system: System = system) -> dict[str, Any]:
+            subject = lab.subject(system)
+            made = answer_all(subject, inputs, max_new_tokens, progress)
+            lengths = [len(request) for request in subject.requests(inputs)]
+            return {"answers": [asdict(one) for one in made], "request_tokens": lengths}
+
+        kept = cache.part("answers", {**facts, **system.facts()}, answered)
+        answers[system.name] = [Generated(**one) for one in kept["answers"]]
+        request_tokens[system.name] = kept["request_tokens"]
+    teacher, others = systems[0], systems[1:]
+    followed = {s.name: {**facts, **s.facts(), "teacher": teacher.facts()} for s in others}
+    missing = [s for s in others if not cache.has("divergence", followed[s.name])]
+    found: dict[str, list[float]] = {}
+    if missing:
+        subjects = [lab.subject(system) for system in missing]
+        found = follow(inputs, lab.subject(teacher), subjects, answers[teacher.name], progress)
+    sums = {
+        name: cache.part("divergence", its_facts, partial(found.__getitem__, name))
+        for name, its_facts in followed.items()
+    }
+    return gather(inputs, answers, sums, request_tokens, scores, teacher.name)

@@ -1,0 +1,54 @@
+"""The report's sections, in the order they are measured. A new one is a line here."""
+
+from __future__ import annotations
+
+from genpi_plugin.evaluation.measuring.context import Section
+from genpi_plugin.evaluation.sections.clauses import measure_clauses, summarize_clauses
+from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
+from genpi_plugin.evaluation.sections.cost import cost_depends, measure_cost, summarize_cost
+from genpi_plugin.evaluation.sections.disclosure import (
+    ATTACKS,
+    measure_disclosure,
+    read_attacks,
+    summarize_disclosure,
+)
+from genpi_plugin.evaluation.sections.drift import GENERAL, measure_drift, summarize_drift
+from genpi_plugin.evaluation.sections.recital import measure_recitals, summarize_recitals
+from genpi_plugin.evaluation.sections.turns import measure_turns, summarize_turns
+from genpi_plugin.evaluation.subjects.inputs import read_inputs
+
+SECTIONS = [
+    Section("turns", lambda context, options: measure_turns(context), summarize_turns),
+    Section(
+        "recitation",
+        lambda context, options: measure_recitals(context, options.recitals),
+        summarize_recitals,
+        lambda options: options.recitals,
+        details="recitals",
+    ),
+    Section(
+        "clauses",
+        lambda context, options: measure_clauses(context, options.clauses),
+        summarize_clauses,
+        lambda options: options.clauses,
+        lambda prompt, options: parts_of(prompt, options.clauses),
+    ),
+    Section(
+        "drift",
+        lambda context, options: measure_drift(context, options.general),
+        summarize_drift,
+        lambda options: options.general,
+        lambda _, options: read_inputs(options.general or GENERAL),
+    ),
+    Section(
+        "disclosure",
+        lambda context, options: measure_disclosure(context, options.attacks, options.clauses),
+        summarize_disclosure,
+        lambda options: [options.attacks, options.clauses],
+        lambda prompt, options: (
+            read_attacks(options.attacks or ATTACKS),
+            parts_of(prompt, options.clauses),
+        ),
+    ),
+    Section("cost", measure_cost, summarize_cost, cost_depends),
+]

@@ -1,0 +1,181 @@
+"""What an evaluation is made on: held-out inputs, their conversations, the prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import yaml
+
+from genpi_plugin.data.rows import Message, Row, parse
+from genpi_plugin.errors import GenPIError
+
+RESOLVED_CONFIG = "synth.yaml"
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Inputs and the prompt they are evaluated with.
+
+    `seen` counts the inputs that stand in the training split too. `conversations` holds what
+    follows on each input in the dataset (assistant, user, assistant ...); None when the inputs
+    come from a file of their own.
+    """
+
+    inputs: list[str]
+    prompt: list[Message]
+    prompt_id: str
+    source: str
+    seen: int
+    conversations: list[list[Message]] | None = None
+
+
+def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None) -> HeldOut:
+    """Inputs from `inputs_file`, else from the config's test split; the prompt from its dataset.
+
+    Raises:
+        GenPIError: there is no test split and no file, a file has no inputs, or rows of more
+            than one prompt.
+    """
+    train = _rows(cfg["datasets"][0], "train")
+    conversations = None
+    if inputs_file is not None:
+        inputs, source, rows = read_inputs(inputs_file), str(inputs_file), train
+    else:
+        entries = cfg.get("test_datasets") or []
+        if not entries:
+            raise GenPIError(
+                "the config has no `test_datasets:`.",
+                "add the test split of the dataset to it, or give `--inputs FILE`.",
+            )
+        rows = _rows(entries[0], "test")
+        inputs, source = [row.input for row in rows], f"{entries[0]['path']} (test split)"
+        conversations = [row.conversation for row in rows][:limit]
+    prompt_id, prompt = _one_prompt(rows, source)
+    inputs = inputs[:limit]
+    trained = {row.input for row in train}
+    seen = sum(text in trained for text in inputs)
+    return HeldOut(inputs, prompt, prompt_id, source, seen, conversations)
+
+
+def validation(
+    cfg: Mapping[str, Any], data: HeldOut, own_inputs: bool, limit: int | None
+) -> HeldOut:
+    """Inputs to choose a checkpoint on: neither trained on nor those that the figures are of.
+
+    The `validation` split of the training data's dataset; without one, the test split, if the
+    figures are of inputs from a file (`own_inputs`) and not of that split.
+
+    Args:
+        data: what the figures are of.
+
+    Raises:
+        GenPIError: there are none, or inputs of the test among them.
+    """
+    entry = dict(cfg["datasets"][0])
+    source = f"{entry['path']} ({VALIDATION} split)"
+    try:
+        rows = _rows({**entry, "split": VALIDATION}, VALIDATION)
+    except GenPIError as error:
+        entries = cfg.get("test_datasets") or []
+        if not (own_inputs and entries):
+            raise GenPIError(
+                f"{entry['path']} has no {VALIDATION} split to choose a checkpoint on.",
+                "give requests of your own with `--inputs FILE`: the final figures are then of "
+                "those, and the test split serves to choose. A checkpoint chosen on the inputs "
+                "that it is measured on looks better than it is.",
+            ) from error
+        rows, source = _rows(entries[0], "test"), f"{entries[0]['path']} (test split)"
+    prompt_id, prompt = _one_prompt(rows, source)
+    inputs = [row.input for row in rows][:limit]
+    shared = len(set(inputs) & set(data.inputs))
+    if shared:
+        raise GenPIError(
+            f"{shared} of the inputs in {source} are among those that the figures are of.",
+            "choose a checkpoint on other inputs than the final ones.",
+        )
+    return HeldOut(inputs, prompt, prompt_id, source, seen=0)
+
+
+def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
+    prompts = {row.prompt_id: row.prompt for row in rows}
+    if len(prompts) != 1:
+        names = f": {', '.join(prompts)}" if prompts else ""
+        raise GenPIError(
+            f"{source} holds rows of {len(prompts)} prompts{names}.",
+            "an evaluation is of one prompt: split the dataset." if prompts else "make some rows.",
+        )
+    [found] = prompts.items()
+    return found
+
+
+def read_inputs(path: Path) -> list[str]:
+    """Inputs of a `.jsonl` file with an `input` field, or of a text file with one input a line.
+
+    Raises:
+        GenPIError: with the line at fault, or when there are none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise GenPIError(f"{path}: {error.strerror}.", "give a file of inputs.") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        found.append(_input_of(line, f"{path}, line {number}") if path.suffix == ".jsonl" else line)
+    if not found:
+        raise GenPIError(f"{path} holds no inputs.", 'write one `{"input": ...}` a line.')
+    return found
+
+
+def task_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The task's keys, from the resolved config that `synth` leaves with the data; else empty."""
+    path = Path(str(cfg["datasets"][0]["path"])) / RESOLVED_CONFIG
+    if not path.is_file():
+        return {}
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("task") or {}
+
+
+def _input_of(line: str, where: str) -> str:
+    try:
+        value = json.loads(line)["input"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise GenPIError(
+            f"{where}: no `input`.", 'each line is like `{"input": "..."}`.'
+        ) from error
+    if not isinstance(value, str) or not value.strip():
+        raise GenPIError(f"{where}: `input` is empty or not text.", "write it as a string.")
+    return value
+
+
+def _rows(entry: Mapping[str, Any], default_split: str) -> list[Row]:
+    split = entry.get("split") or default_split
+    path = str(entry["path"])
+    raw = load_split(path, split, entry)
+    return [parse(row, f"{path} ({split}), row {index}") for index, row in enumerate(raw)]
+
+
+def load_split(path: str, split: str, entry: Mapping[str, Any]) -> Any:
+    """One split as axolotl finds it: saved to disk, in a folder or file, or on the hub."""
+    folder = Path(path)
+    try:
+        if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+            saved = datasets.load_from_disk(path)
+            return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+        if folder.is_file():
+            kind = {"jsonl": "json"}.get(folder.suffix.lstrip("."), folder.suffix.lstrip("."))
+            return datasets.load_dataset(kind, data_files=path, split="train")
+        return datasets.load_dataset(
+            path, data_files=entry.get("data_files"), revision=entry.get("revision"), split=split
+        )
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise GenPIError(
+            f"can't read the {split} split of {path}: {error}",
+            "make the dataset with `python -m synth run`, or mend its path in the config.",
+        ) from error

@@ -1,0 +1,107 @@
+"""Model, tokenizer and config through axolotl, so that the base model is the one trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.subjects.adapters import check_fits
+
+
+def load_config(path: Path, overrides: dict[str, Any]) -> Any:
+    """axolotl's own reading of the YAML, with its messages held back."""
+    with _quiet(logging.WARNING):  # what libraries lack on this machine, and training would need
+        from axolotl.cli.config import load_cfg
+
+        cfg = load_cfg(str(path), inference=True, **overrides)
+    if cfg.get("genpi") is None:
+        raise GenPIError(
+            f"{path} has no `genpi:` block.", "give the config of a GenPI training run."
+        )
+    if not cfg.adapter:
+        raise GenPIError(
+            f"{path} has no `adapter:`.",
+            "teacher and floor are the model with the adapter off, so there must be one to switch.",
+        )
+    return cfg
+
+
+def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
+    """(model with the adapter in `adapter`, tokenizer).
+
+    Raises:
+        GenPIError: the adapter's weights do not fit the model.
+    """
+    from axolotl.cli.utils import load_model_and_tokenizer
+
+    cfg.lora_model_dir = str(adapter)
+    cfg.sample_packing = False
+    with _quiet(logging.INFO), _fitting(adapter):
+        model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
+    model.eval()
+    _check(model, model.active_adapters[0], adapter)
+    return model, tokenizer
+
+
+def load_base(cfg: Any) -> Any:
+    """The base model as `load_model` loads it, but for the adapter."""
+    from axolotl.loaders import ModelLoader, load_tokenizer
+    from axolotl.utils.dict import DictDefault
+
+    without = DictDefault({**cfg, "lora_model_dir": None})
+    with _quiet(logging.INFO):
+        loader = ModelLoader(without, load_tokenizer(without), inference=True, reference_model=True)
+        model, _ = loader.load()
+    return model.eval()
+
+
+def add_adapter(model: Any, name: str, adapter: Path) -> None:
+    """Load a further adapter into the model, to be switched to by its name.
+
+    Raises:
+        GenPIError: its weights do not fit the model.
+    """
+    with _quiet(logging.INFO), _fitting(adapter):
+        model.load_adapter(str(adapter), adapter_name=name)
+    model.eval()
+    _check(model, name, adapter)
+
+
+def _check(model: Any, name: str, adapter: Path) -> None:
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    check_fits(adapter, {key: tuple(tensor.shape) for key, tensor in state.items()})
+
+
+@contextlib.contextmanager
+def _fitting(adapter: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if "size mismatch" not in str(error) and "arget module" not in str(error):
+            raise
+        raise GenPIError(
+            f"the adapter in {adapter} does not fit the base model: {str(error)[:300]}",
+            "it is an adapter of another model: give the config it was trained with.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet(level: int) -> Iterator[None]:
+    """Hold back what is told about loading up to a level: it is about training."""
+    logging.disable(level)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,142 @@
+"""A system under evaluation: one model, with or without prompt, with the adapter on or off."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.evaluation.figures.measured import Generated
+from genpi_plugin.reading.prefix import PrefixCache
+
+
+class Subject:
+    """Answers requests and tells the next-token distributions along given answers."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        view: ChatView,
+        prompt: Sequence[Message] = (),
+        adapter: bool | str = False,
+        batch_size: int = 16,
+    ) -> None:
+        """
+        Args:
+            prompt: what stands before every request.
+            adapter: off, on, or the name of the one of several that is on.
+        """
+        self.name = name
+        self.model = model
+        self.view = view
+        self.prompt = list(prompt)
+        self.adapter = adapter
+        self.batch_size = batch_size
+        self._prefix: PrefixCache | None = None
+
+    def request(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the request as this system is sent it."""
+        return self.view.request_ids(teacher_messages(self.prompt, messages))
+
+    def requests(self, inputs: Sequence[str]) -> list[list[int]]:
+        return [self.request([{"role": "user", "content": text}]) for text in inputs]
+
+    def generate(
+        self,
+        requests: Sequence[list[int]],
+        max_new_tokens: int,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> list[Generated]:
+        """Greedy answers, in the order of the requests.
+
+        Args:
+            advance: called with the number of requests answered, after each batch.
+        """
+        answers: dict[int, Generated] = {}
+        with self.switched(), torch.inference_mode():
+            prefix = self.prefix_of(requests)
+            order = sorted(range(len(requests)), key=lambda i: -len(requests[i]))
+            for start in range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
+                made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
+                answers |= dict(zip(batch, made, strict=True))
+                advance(len(batch))
+        return [answers[i] for i in range(len(requests))]
+
+    def _generate(
+        self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int
+    ) -> list[Generated]:
+        width = max(len(request) for request in requests)
+        ids = torch.full((len(requests), width), self._pad_id)
+        mask = torch.zeros_like(ids)
+        for row, request in enumerate(requests):
+            rest = request[len(prefix) :]
+            # [prefix | padding | rest]: the cached part stands where it was computed.
+            for part, start in ((prefix.ids, 0), (rest, width - len(rest))):
+                ids[row, start : start + len(part)] = torch.tensor(part)
+                mask[row, start : start + len(part)] = 1
+        end_ids = self.end_ids
+        with prefix.reading():
+            output = self.model.generate(
+                input_ids=ids.to(self.model.device),
+                attention_mask=mask.to(self.model.device),
+                past_key_values=prefix.for_batch(len(requests)),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self._pad_id,
+                eos_token_id=end_ids,
+                use_cache=True,
+            )
+        return [self._cut_at_end(row, end_ids) for row in output[:, width:].tolist()]
+
+    def _cut_at_end(self, ids: list[int], end_ids: list[int]) -> Generated:
+        place = next((i for i, token in enumerate(ids) if token in end_ids), None)
+        kept = ids if place is None else ids[: place + 1]
+        text = self.view.tokenizer.decode(
+            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        ).strip()
+        return Generated(kept, text, cut=place is None)
+
+    def prefix_of(self, requests: Sequence[list[int]]) -> PrefixCache:
+        """The cache of what all requests begin with; read anew only when it is another start.
+
+        Call it inside `switched()`.
+        """
+        found = PrefixCache(self.model, requests, self._prefix)
+        self._prefix = found if found.ids else self._prefix
+        return found
+
+    @contextlib.contextmanager
+    def switched(self) -> Iterator[None]:
+        """The model as this system: its adapter on, or all adapters off."""
+        self.model.eval()
+        if isinstance(self.adapter, str) and self.model.active_adapters != [self.adapter]:
+            self.model.set_adapter(self.adapter)
+        if self.adapter or not hasattr(self.model, "disable_adapter"):
+            yield
+        else:
+            with self.model.disable_adapter():
+                yield
+
+    @property
+    def _pad_id(self) -> int:
+        tokenizer = self.view.tokenizer
+        return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Tokens that end an answer: the model's own, and the template's end of turn."""
+        configured = self.model.generation_config.eos_token_id
+        configured = configured if isinstance(configured, list) else [configured]
+        _, answer = self.view.request_and_answer(
+            [{"role": "user", "content": "a"}], {"role": "assistant", "content": "a"}
+        )
+        return sorted({t for t in [*configured, answer[-1]] if t is not None})

@@ -1,0 +1,109 @@
+"""A batch's sequences -> the tensors of its model calls.
+
+Three layouts, with equal losses:
+
+* `bucketed`: sequences of like length share a call, one a row, padded on the right. A causal model
+  never looks at what comes later, so no attention mask is needed and SDPA keeps its fast causal
+  kernel. The layout where attention does not know where packed sequences end.
+* `padded`: the same in one call, for models whose processes must make equally many calls.
+* `packed`: all sequences in one row, `position_ids` starting anew with each. transformers turns
+  those into block-diagonal attention when there is neither an attention mask nor a cache; flash
+  attention does that without a cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from genpi_plugin.data.chat import IGNORE_INDEX
+
+Layout = Literal["bucketed", "padded", "packed"]
+# Sequences share a call as long as padding is at most this share of its tokens ...
+PADDING = 0.1
+# ... or the call is so small that its fixed cost outweighs the padding.
+SMALL_CALL = 512
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """Inputs of one forward pass, and what its logits are to predict.
+
+    Shapes: input_ids, position_ids and targets [rows, length]; targets are -100 where there is
+    no loss. order [supervised]: which of the batch's supervised tokens the call's are, row after
+    row.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor | None
+    targets: torch.Tensor
+    order: torch.Tensor
+
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments of the model's forward."""
+        # With a cache, transformers would not separate packed sequences, and not say so.
+        inputs: dict[str, Any] = {"input_ids": self.input_ids, "use_cache": False}
+        if self.position_ids is not None:
+            inputs["position_ids"] = self.position_ids
+        return inputs
+
+
+def make_calls(
+    input_ids: torch.Tensor, labels: torch.Tensor, lengths: Sequence[int], layout: Layout
+) -> list[ModelCall]:
+    """Lay out sequences that stand one behind the other.
+
+    Args:
+        input_ids: [tokens], the sequences concatenated.
+        labels: [tokens], -100 where there is no loss; never a loss on a sequence's first token.
+        lengths: tokens of each sequence. Without any there is one call: of one token, no loss.
+        layout: see the module's docstring.
+    """
+    if not lengths:
+        ids = torch.zeros((1, 1), dtype=torch.long, device=input_ids.device)
+        return [ModelCall(ids, None, ids + IGNORE_INDEX, ids[0, :0])]
+    # The logits at a position predict the next token, so labels move one to the left.
+    ends = torch.tensor(lengths, device=labels.device).cumsum(0) - 1
+    targets = labels.roll(-1).index_fill(0, ends, IGNORE_INDEX)
+    if layout == "packed":
+        starts = [torch.arange(length, device=labels.device) for length in lengths]
+        positions = torch.cat(starts)[None] if len(lengths) > 1 else None
+        order = torch.arange(int((targets != IGNORE_INDEX).sum()), device=labels.device)
+        return [ModelCall(input_ids[None], positions, targets[None], order)]
+    ids_of, targets_of = input_ids.split(list(lengths)), targets.split(list(lengths))
+    counts = [int((part != IGNORE_INDEX).sum()) for part in targets_of]
+    order_of = torch.arange(sum(counts), device=labels.device).split(counts)
+    groups = buckets(lengths) if layout == "bucketed" else [list(range(len(lengths)))]
+    # Padding is any token at all: nothing looks at it and it has no loss.
+    return [
+        ModelCall(
+            _pad([ids_of[i] for i in group], 0),
+            None,
+            _pad([targets_of[i] for i in group], IGNORE_INDEX),
+            torch.cat([order_of[i] for i in group]),
+        )
+        for group in groups
+    ]
+
+
+def buckets(lengths: Sequence[int]) -> list[list[int]]:
+    """Which sequences share a call: indices, longest first, with little padding (`PADDING`)."""
+    groups: list[list[int]] = []
+    real = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if groups:
+            padded = (len(groups[-1]) + 1) * lengths[groups[-1][0]]
+            if padded <= SMALL_CALL or padded - real - lengths[index] <= PADDING * padded:
+                groups[-1].append(index)
+                real += lengths[index]
+                continue
+        groups.append([index])
+        real = lengths[index]
+    return groups
+
+
+def _pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=value)

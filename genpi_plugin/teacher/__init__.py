@@ -1,0 +1,1 @@
+"""What the prompted model holds likely at each behaviour token: computed once, kept on disk."""

@@ -1,0 +1,92 @@
+"""Contract 3: the joint loss. Pure torch.
+
+    L = w / N_b * sum CE(behaviour tokens) + (1 - w) / N_p * sum CE(prompt-generation tokens)
+        + d / N_b * sum KL(teacher || student) over the behaviour tokens
+
+N_b and N_p count the supervised tokens of the whole optimizer step, over all accumulation
+micro-batches and all data-parallel ranks, so the shape of a batch does not change the loss. With
+one micro-batch on one device it equals kaistAI/GenPI's
+`(1 - stage2_ratio) * stage1_loss + stage2_ratio * stage2_loss` (finetune.py, MixtureTrainer) with
+w = stage2_ratio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from genpi_plugin.teacher.targets import Targets
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """Sums over tokens, in nats: cross entropy of each half, divergence of the behaviour half."""
+
+    behaviour: torch.Tensor | float
+    prompt_generation: torch.Tensor | float
+    divergence: torch.Tensor | float = 0.0
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Supervised tokens of each half."""
+
+    behaviour: float
+    prompt_generation: float
+
+
+def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Sum of cross entropy over tokens, in nats.
+
+    Args:
+        logits: [tokens, vocabulary], float32; each predicts its target.
+        targets: [tokens].
+    """
+    return F.cross_entropy(logits, targets, reduction="sum")
+
+
+def divergence_sum(logits: torch.Tensor, teacher: Targets) -> torch.Tensor:
+    """Sum of KL(teacher || student) over tokens, in nats.
+
+    Both distributions are those over the teacher's k likeliest tokens and one bucket for all
+    others, so it is at most the divergence over the whole vocabulary, and 0 for equal ones.
+
+    Args:
+        logits: the student's, [tokens, vocabulary], float32.
+        teacher: of the same tokens.
+    """
+    token_ids = teacher.token_ids.long()
+    total = logits.logsumexp(-1)
+    head = logits.gather(-1, token_ids) - total[:, None]
+    divergence = (teacher.logprobs.exp() * (teacher.logprobs - head)).sum()
+    if token_ids.shape[-1] < logits.shape[-1]:
+        tail = logits.scatter(-1, token_ids, -torch.inf).logsumexp(-1) - total
+        divergence = divergence + (teacher.tail.exp() * (teacher.tail - tail)).sum()
+    return divergence
+
+
+def joint_loss(
+    sums: LossSums, counts: TokenCounts, sft_weight: float, distill_weight: float = 0.0
+) -> torch.Tensor | float:
+    """Weigh the mean losses.
+
+    Args:
+        sums: over the tokens at hand.
+        counts: supervised tokens of the whole optimizer step, not only of those at hand.
+        sft_weight: w, the weight of the behaviour half, in [0, 1].
+        distill_weight: d, the weight of the divergence, 0 or more.
+
+    Returns:
+        The share of the step's joint loss that the tokens at hand bring; shares add up to it.
+        A half without tokens in the whole step brings nothing.
+    """
+    behaviour = sums.behaviour / max(counts.behaviour, 1)
+    prompt_generation = sums.prompt_generation / max(counts.prompt_generation, 1)
+    divergence = sums.divergence / max(counts.behaviour, 1)
+    return (
+        sft_weight * behaviour
+        + (1.0 - sft_weight) * prompt_generation
+        + distill_weight * divergence
+    )

@@ -1,0 +1,23 @@
+"""Evaluation rows for all processes, none of them counted twice."""
+
+from __future__ import annotations
+
+from datasets import Dataset, concatenate_datasets
+
+from genpi_plugin.data.chat import IGNORE_INDEX
+
+
+def fill_up(dataset: Dataset, multiple: int) -> Dataset:
+    """The dataset with blank pairs behind it, up to a multiple of rows.
+
+    Left with a last batch that not all processes have, accelerate repeats rows, and they would
+    weigh double in the loss. A blank pair is the shortest one without any label.
+    """
+    missing = -len(dataset) % multiple
+    if not missing or not len(dataset):
+        return dataset
+    shortest = min(range(len(dataset)), key=lambda i: len(dataset[i]["input_ids"]))
+    row = dataset[shortest]
+    blank = {**row, "labels": [IGNORE_INDEX] * len(row["labels"])}
+    blanks = Dataset.from_list([blank] * missing, features=dataset.features)
+    return concatenate_datasets([dataset, blanks])

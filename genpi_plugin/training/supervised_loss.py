@@ -1,0 +1,54 @@
+"""The losses of one call's supervised tokens, from a forward pass that ends before the output head.
+
+Logits are made a chunk at a time, and again in the backward pass instead of being remembered; see
+`genpi_plugin.reading.head`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from genpi_plugin.data.chat import IGNORE_INDEX
+from genpi_plugin.reading.head import SupervisedHead
+from genpi_plugin.reading.layout import ModelCall
+from genpi_plugin.teacher.targets import Targets
+from genpi_plugin.training.loss import cross_entropy_sum, divergence_sum
+
+
+def loss_sums(
+    head: SupervisedHead,
+    model: torch.nn.Module,
+    call: ModelCall,
+    teacher: Targets | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross entropy, and divergence from the teacher, summed over supervised tokens, in nats.
+
+    Args:
+        head: the model's output head.
+        model: the model as the trainer calls it, wrapped or not.
+        call: what to call it with.
+        teacher: of all the batch's supervised tokens; without it the divergence is 0.
+    """
+    wanted = call.targets != IGNORE_INDEX
+    states, targets = head.states(model, call.inputs(), wanted), call.targets[wanted]
+    if teacher is not None:
+        teacher = teacher.select(call.order)
+    # Zeros with a gradient, also where nothing is supervised.
+    sums = torch.zeros(2, device=states.device) + states.float().sum() * 0.0
+    parts = head.parts(states)
+    for part in parts:
+        given = (states[part], targets[part], teacher.part(part) if teacher else None)
+        if len(parts) > 1 and torch.is_grad_enabled():
+            sums = sums + checkpoint(_part_sums, head, *given, use_reentrant=False)
+        else:
+            sums = sums + _part_sums(head, *given)
+    return sums[0], sums[1]
+
+
+def _part_sums(
+    head: SupervisedHead, states: torch.Tensor, targets: torch.Tensor, teacher: Targets | None
+) -> torch.Tensor:
+    logits = head.logits(states)
+    divergence = logits.new_zeros(()) if teacher is None else divergence_sum(logits, teacher)
+    return torch.stack([cross_entropy_sum(logits, targets), divergence])

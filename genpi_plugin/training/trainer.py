@@ -1,0 +1,200 @@
+"""The trainer: call the model for each half, weigh the losses, report them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from axolotl.core.trainers.base import AxolotlTrainer
+from datasets import Dataset
+
+from genpi_plugin.args import GenPISettings
+from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
+from genpi_plugin.errors import plain_exit
+from genpi_plugin.reading.head import SupervisedHead
+from genpi_plugin.reading.layout import Layout, make_calls
+from genpi_plugin.teacher.targets import Targets
+from genpi_plugin.teacher.teacher import Teacher
+from genpi_plugin.training.collator import TOKENS
+from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
+from genpi_plugin.training.meter import LossMeter
+from genpi_plugin.training.padding import fill_up
+from genpi_plugin.training.supervised_loss import loss_sums
+
+
+class GenPITrainer(AxolotlTrainer):
+    """axolotl's trainer with the joint loss in place of cross entropy over everything."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # `compute_loss` already divides by the whole step's tokens; a further division by the
+        # number of accumulation steps would be one too many.
+        self.model_accepts_loss_kwargs = True
+        self.genpi = GenPISettings()
+        self.layout: Layout = "padded"
+        # Whether each process holds parts of the parameters only (ZeRO-3, FSDP).
+        self.sharded = False
+        self._head: SupervisedHead | None = None
+        self.teacher: Teacher | None = None
+        self._train_meter = LossMeter()
+        self._eval_meter = LossMeter()
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        """The joint loss of one micro-batch as its share of the step's (contract 3).
+
+        Args:
+            inputs: a batch of `GenPICollator`.
+            num_items_in_batch: [2], supervised tokens of the step (behaviour, prompt
+                generation); without it, those of this batch.
+        """
+        sums = self._sums(model, inputs)
+        counts = inputs[TOKENS] if num_items_in_batch is None else num_items_in_batch.tolist()
+        loss = self._joint_loss(sums, TokenCounts(*counts))
+        meter = self._train_meter if model.training else self._eval_meter
+        meter.add(sums, inputs[TOKENS])
+        if model.training:
+            self._count_tokens(inputs)
+            if num_items_in_batch is not None:
+                # DDP and DeepSpeed average gradients over ranks, and the counts are of all ranks.
+                loss = loss * self.accelerator.num_processes
+        return (loss, {}) if return_outputs else loss
+
+    def learn_from(self, teacher: Teacher) -> None:
+        """Take the divergence from a teacher, which takes over its view of the datasets."""
+        self.teacher = teacher
+        for name in ("train_dataset", "eval_dataset"):
+            if (dataset := getattr(self, name)) is not None:
+                setattr(self, name, teacher.claim(dataset))
+
+    def _sums(self, model: torch.nn.Module, inputs: dict[str, Any]) -> LossSums:
+        lengths = inputs[LENGTHS]
+        count = inputs[BEHAVIOUR_SEQUENCES]
+        cut = sum(lengths[:count])
+        ids, labels = inputs["input_ids"][0], inputs["labels"][0]
+        nothing = torch.zeros((), device=ids.device)
+        behaviour = divergence = prompt_generation = nothing
+        if self.genpi.trains_behaviour:
+            teacher = self._targets(inputs[TEACHER_KEY])
+            behaviour, divergence = self._half(
+                model, ids[:cut], labels[:cut], lengths[:count], teacher
+            )
+        # Another rank may have this half in its batch: wrapped models talk to each other in every
+        # forward, so all ranks call.
+        alone = self.accelerator.num_processes == 1
+        if self.genpi.trains_prompt_generation and (lengths[count:] or not alone):
+            prompt_generation, _ = self._half(model, ids[cut:], labels[cut:], lengths[count:])
+        return LossSums(behaviour, prompt_generation, divergence)
+
+    def _half(
+        self,
+        model: torch.nn.Module,
+        ids: torch.Tensor,
+        labels: torch.Tensor,
+        lengths: list[int],
+        teacher: Targets | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy and divergence of one half of a batch, summed over its tokens."""
+        if self._head is None:
+            self._head = SupervisedHead(self._plain_model, apart=not self.sharded)
+        sums = [
+            loss_sums(self._head, model, call, teacher)
+            for call in make_calls(ids, labels, lengths, self.layout)
+        ]
+        cross_entropies, divergences = zip(*sums, strict=True)
+        return sum(cross_entropies), sum(divergences)
+
+    def _targets(self, keys: list[str]) -> Targets | None:
+        if self.teacher is None:
+            return None
+        with plain_exit():
+            self.teacher.prepare(self._plain_model, self.accelerator)
+        return self.teacher.targets(keys, self.args.device)
+
+    @property
+    def _plain_model(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
+
+    def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
+        settings = self.genpi
+        return joint_loss(sums, counts, settings.sft_weight, settings.distill_weight or 0.0)
+
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, Any]], device: torch.device
+    ) -> torch.Tensor:
+        """Supervised tokens of a step over all ranks: [behaviour, prompt generation]."""
+        counts = torch.zeros(2, dtype=torch.long, device=device)
+        for batch in batch_samples:
+            counts += torch.tensor(batch[TOKENS], device=device)
+        return self._sum_over_ranks(counts).cpu()
+
+    def _sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(tensor, reduction="sum")
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """As the parent's, with as many rows as make whole batches on all processes."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        processes = self.accelerator.num_processes
+        if processes > 1 and isinstance(dataset, Dataset):
+            dataset = fill_up(dataset, processes * self.args.per_device_eval_batch_size)
+        return super().get_eval_dataloader(dataset)
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor, None, None]:
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs)
+        return loss.detach(), None, None
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """As the parent's, with losses over all tokens instead of a mean of batch means."""
+        self._eval_meter.reset()
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        metrics = self._metrics(self._eval_meter)
+        means = LossSums(
+            metrics.get("behaviour_loss", 0.0),
+            metrics.get("prompt_generation_loss", 0.0),
+            metrics.get("divergence", 0.0),
+        )
+        metrics["loss"] = float(self._joint_loss(means, TokenCounts(1, 1)))
+        output.metrics.update({f"{metric_key_prefix}_{k}": v for k, v in metrics.items()})
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs |= self._metrics(self._train_meter)
+            self._train_meter.reset()
+        super().log(logs, start_time)
+
+    def _metrics(self, meter: LossMeter) -> dict[str, float]:
+        return meter.metrics(self.genpi, self._sum_over_ranks, self.args.device)
+
+    def _count_tokens(self, inputs: dict[str, Any]) -> None:
+        """Keep axolotl's token counters, which the parent's `compute_loss` would."""
+        if not self.args.include_tkps:
+            return
+        here = torch.tensor(
+            [sum(inputs[TOKENS]), inputs["input_ids"].numel()], device=self.args.device
+        )
+        trainable, total = self._sum_over_ranks(here).cpu()
+        if not hasattr(self.state, "tokens"):
+            self.state.tokens = {"trainable": torch.zeros(1), "total": torch.zeros(1)}
+        self.state.tokens["trainable"] = self.state.tokens["trainable"] + trainable
+        self.state.tokens["total"] = self.state.tokens["total"] + total
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """Keep the pair's columns, which the model's forward does not name."""
+        super()._set_signature_columns_if_needed()
+        for name in (LENGTHS, BEHAVIOUR_SEQUENCES, TEACHER_KEY):
+            if name not in self._signature_columns:
+                self._signature_columns.append(name)

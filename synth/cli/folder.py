@@ -1,0 +1,91 @@
+"""Commands on a folder that a run has made: status, report, export, push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from synth.cli.options import examples
+
+FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+
+
+@click.command(epilog=examples("status data/webshop"))
+@FOLDER
+def status(folder: Path) -> None:
+    """Tell how far the run in a folder is."""
+    from synth.cli.show import print_status
+
+    print_status(folder, Console())
+
+
+@click.command(epilog=examples("report data/webshop"))
+@FOLDER
+def report(folder: Path) -> None:
+    """Write report.html anew: figures and rows on one page that opens offline.
+
+    `run` writes it at its end; this is for a run that is still at work or was stopped.
+    """
+    from synth.report.page import write_report
+
+    click.echo(f"Wrote {write_report(folder)}")
+
+
+@click.command(
+    epilog=examples(
+        "export data/webshop --official-schema -o data/webshop-official",
+        "export data/webshop --format jsonl -o data/webshop-jsonl",
+    )
+)
+@FOLDER
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+              help="A folder that is not there yet.")  # fmt: skip
+@click.option("--official-schema", is_flag=True,
+              help="With the field names and the prompt's transcript of the official GenPI "
+              "scripts, which read what `--format disk` writes.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["disk", "parquet", "jsonl"]),
+              default="disk", show_default=True,
+              help="disk: `datasets.load_from_disk`, which needs datasets.")  # fmt: skip
+def export(folder: Path, output: Path, official_schema: bool, form: str) -> None:
+    """Write the dataset in another form."""
+    from synth.dataset.official import export_folder
+
+    for split, rows in export_folder(folder, output, official_schema, form).items():
+        click.echo(f"{rows} {split} rows")
+    click.echo(f"Wrote {output}")
+
+
+@click.command(
+    epilog=examples(
+        "push data/webshop --repo my-name/webshop --dry-run",
+        "push data/webshop --repo my-name/webshop",
+    )
+)
+@FOLDER
+@click.option("--repo", required=True, help="The dataset on the Hugging Face hub: USER/NAME.")
+@click.option("--public", is_flag=True, help="For all to see. [default: private]")
+@click.option("--dry-run", is_flag=True, help="List what would be pushed; no network is used.")
+def push(folder: Path, repo: str, public: bool, dry_run: bool) -> None:
+    """Put the dataset on the Hugging Face hub, private unless told otherwise.
+
+    The store and the log stay here. You are known to the hub by `hf auth login` or by HF_TOKEN.
+    """
+    from synth.dataset.push import files_to_push, push_folder
+
+    files = files_to_push(folder)
+    for path in files:
+        click.echo(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
+    if dry_run:
+        asked = "public" if public else "private"
+        click.echo(f"These {len(files)} files would go to the dataset {repo} ({asked}).")
+        return
+    address, seen = push_folder(folder, repo, public)
+    click.echo(f"Pushed to {address} ({'public' if seen else 'private'}).")
+    if public and not seen:
+        click.echo("The dataset was there already, and private: it stays so. Its settings on the "
+                   "hub make it public.")  # fmt: skip
+
+
+FOLDER_COMMANDS = (status, report, export, push)

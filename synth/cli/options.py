@@ -1,0 +1,102 @@
+"""The options that several commands of `python -m synth` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from synth.running.limits import ENOUGH, FAILURE_RATE
+
+PROGRAM = "python -m synth"
+
+
+def examples(*lines: str) -> str:
+    """A command's epilog: lines to be typed after the program's name."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)
+
+
+def options_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, listed in their order."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+MODEL_OPTIONS = options_of(
+    click.option("--model", help="The target: the model that learns. A folder, a hub name, or "
+                 "the name a server knows it by."),
+    click.option("--engine", type=click.Choice(["transformers", "vllm", "openai"]),
+                 help="In process, or any OpenAI-compatible server. "
+                 "[default: openai with --base-url, else transformers]"),
+    click.option("--base-url", multiple=True,
+                 help="The server, for example http://localhost:8000/v1. May be given several "
+                 "times: work goes to the least loaded."),
+    click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True,
+                 help="The environment variable that holds the API key."),
+    click.option("--generator-model", help="Who writes inputs and reasons and plays the "
+                 "environment. [default: the target]"),
+    click.option("--generator-engine", type=click.Choice(["transformers", "vllm", "openai"]),
+                 help="[default: openai with --generator-base-url, else the target's]"),
+    click.option("--generator-base-url", multiple=True, help="[default: the target's]"),
+    click.option("--generator-api-key-env", help="[default: the target's]"),
+    click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1),
+                 help="Requests under way at once (openai)."),
+    click.option("--timeout", default=600.0, show_default=True, metavar="SECONDS",
+                 type=click.FloatRange(0, min_open=True),
+                 help="How long one answer may take (openai)."),
+    click.option("--batch-size", type=click.IntRange(1),
+                 help="Requests answered together (transformers, vllm). "
+                 "[default: 32, on a GPU 128; vLLM's own]"),
+    click.option("--dtype", default="auto", show_default=True,
+                 help="bfloat16, float16 or float32 (transformers, vllm)."),
+    click.option("--chat-template-kwargs", metavar="JSON", default="{}",
+                 help="Passed to the chat template, for example '{\"enable_thinking\": false}'; "
+                 "servers of vLLM, SGLang and llama.cpp take it, too."),
+    click.option("--request-args", metavar="JSON", default="{}",
+                 help="More fields of each request, or others (openai), for example "
+                 "'{\"reasoning_effort\": \"low\", \"temperature\": null}'; null leaves one out."),
+    click.option("--engine-args", metavar="JSON", default="{}",
+                 help="Arguments of vLLM's engine (vllm), for example "
+                 "'{\"max_model_len\": 8192, \"tensor_parallel_size\": 2}'."),
+)  # fmt: skip
+TASK_OPTIONS = options_of(
+    click.option("--inputs", "inputs_file", metavar="FILE",
+                 type=click.Path(dir_okay=False, path_type=Path),
+                 help="Your own inputs, as the application sends them, in place of generated ones: "
+                 ".jsonl with `input`, or text, one a line."),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
+                 help="Of everything that is drawn."),
+    click.option("--max-turns", type=int, help="Assistant turns in a conversation at most."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                 help="Replace a value of task.yml, for example outputs.max_tokens=2048. "
+                 "May be given several times."),
+)  # fmt: skip
+FAILURE_OPTION = click.option(
+    "--max-failure-rate", default=FAILURE_RATE, show_default=True, type=click.FloatRange(0, 1),
+    help=f"Stop when a larger share of a stage's rows fails, looked at after {ENOUGH} rows.",
+)  # fmt: skip
+RAY_OPTIONS = options_of(
+    click.option("--ray", is_flag=False, flag_value="auto", metavar="[ADDRESS]",
+                 help="Spread the requests over a Ray cluster. Without an address: RAY_ADDRESS, "
+                 "the cluster on this machine, or a new one."),
+    click.option("--ray-workers", type=click.IntRange(1),
+                 help="How many workers, each with an engine. [default: one for each GPU, or for "
+                 "each node without]"),
+)  # fmt: skip
+PRICE_OPTIONS = options_of(
+    click.option("--price-in", type=click.FloatRange(0), metavar="PRICE",
+                 help="Of a million tokens that the target reads: the run shows what it costs."),
+    click.option("--price-out", type=click.FloatRange(0), metavar="PRICE",
+                 help="Of a million tokens that it writes."),
+    click.option("--generator-price-in", type=click.FloatRange(0), metavar="PRICE",
+                 help="[default: the target's]"),
+    click.option("--generator-price-out", type=click.FloatRange(0), metavar="PRICE",
+                 help="[default: the target's]"),
+)  # fmt: skip

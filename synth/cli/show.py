@@ -1,0 +1,127 @@
+"""Rows and states as a person reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.text import Text
+
+from synth.dataset.summary import counted
+from synth.engines.base import Answer
+from synth.progress.cost import read_cost
+from synth.progress.progress import duration
+from synth.quality.filters import input_fault
+from synth.store.folder import STORE, is_locked, read_run
+from synth.store.rows import Rejection, Row
+from synth.store.store import Store
+from synth.task.taskfile import Task
+from synth.task.templates import MARKER
+
+SPEAKER = {"assistant": "agent", "user": "environment"}
+STYLE = {"assistant": "green", "user": "cyan"}
+
+
+def print_row(row: Row, console: Console) -> None:
+    """Print a whole row: input, the two answers, the reason, the rest of the conversation."""
+    parts: list[Rule | Text] = []
+
+    def part(title: str, text: str, style: str) -> None:
+        parts.append(Rule(title, align="left", style="dim"))
+        # `Text`, not markup: a row may hold [brackets].
+        parts.append(Text(text, style=style))
+
+    part("input", row.input, "cyan")
+    part("floor: the answer without the prompt", row.floor_output, "yellow")
+    part("teacher: the answer with the prompt", row.teacher_output, "green")
+    part("reason", row.reason, "magenta")
+    for turn in row.conversation[1:]:
+        part(SPEAKER[turn.role], turn.content, STYLE[turn.role])
+    parts.append(Rule(f"ended: {row.conversation_end}", align="left", style="dim"))
+    console.print(Panel(Group(*parts), title=f"row {row.position + 1}", subtitle=row.id))
+
+
+def print_rejection(rejection: Rejection, console: Console) -> None:
+    """Print what was rejected, with the reason."""
+    parts: list[Rule | Text] = []
+    for name, value in rejection.made.items():
+        if name != "id":
+            parts += [Rule(name, align="left", style="dim"), Text(str(value))]
+    if rejection.detail:
+        parts += [Rule("why", align="left", style="dim"), Text(rejection.detail)]
+    title = f"rejected in {rejection.stage}: {rejection.reason}"
+    console.print(Panel(Group(*parts), title=title, border_style="red"))
+
+
+def print_status(folder: Path, console: Console) -> None:
+    """Print what an output folder holds and whether a run is at work in it.
+
+    Raises:
+        SynthError: no run made this folder.
+    """
+    config = read_run(folder)
+    store = Store(folder / STORE, read_only=True)
+    try:
+        rows, rejected, answers = len(store.row_ids()), store.rejected(), store.answers()
+    finally:
+        store.close()
+    wanted = config["task"]["inputs"]["count"]
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    line(f"Task {config['task']['name']}, target {config['target']['model']}, "
+         f"generator {config['generator']['model']}")  # fmt: skip
+    line(f"Rows finished: {rows} of {wanted}")
+    for stage, counts in rejected.items():
+        line(f"Rejected in {stage}: {counts.total()} ({counted(counts)})")
+    cost = read_cost(folder)
+    for stage, count in cost.get("failed", {}).items():
+        if count:
+            line(f"Not answered in {stage}: {count}")
+    stored = ", ".join(f"{stage} {count}" for stage, count in answers.items()) or "none"
+    line(f"Answers in the store: {stored}")
+    if cost:
+        money = "" if cost["money"] is None else f", {cost['money']:.2f} at the prices given"
+        line(
+            f"Work so far: {duration(cost['seconds'])} in {cost['runs']} runs, "
+            f"{cost['tokens_in']:,} tokens in, {cost['tokens_out']:,} out{money}"
+        )
+    exported = sorted(path.name for path in (folder / "data").glob("*.parquet"))
+    line(f"Exported: {', '.join(exported) or 'nothing yet'}")
+    lost = sum(counts.total() for stage, counts in rejected.items() if stage != "inputs")
+    if is_locked(folder):
+        line("A run is at work here.")
+    elif not exported or rows + lost < wanted:
+        line("No run is at work here. To go on:")
+        line(f"  {config['run']['command']}")
+
+
+def print_task(task: Task, console: Console) -> None:
+    """Print how a task was read, and what is unusual in it."""
+    config = task.config
+    roles = ", ".join(turn.role for turn in task.prompt)
+    characters = sum(len(turn.content) for turn in task.prompt)
+    seeds = len(config.inputs.seeds)
+    lines = [
+        f"Task {config.name} ({task.source})",
+        f"Prompt {task.prompt_id}: {characters} characters in {len(task.prompt)} turns ({roles})",
+        f"Inputs: {config.inputs.count}, after {seeds} seeds",
+        f"Conversations: at most {config.conversations.max_turns} assistant turns",
+        f"Actions: {config.action_pattern or 'no action_pattern'}",
+    ]
+    if not seeds:
+        lines.append("Note: no `inputs.seeds`; a handful of real examples makes better inputs.")
+    if len(task.prompt) == 1 and MARKER.search(task.prompt[0].content):
+        lines.append(
+            "Note: the prompt is read as plain text but has <USER>: or <AGENT>: markers; "
+            "name the file .txt to have them read as turns."
+        )
+    for number, seed in enumerate(config.inputs.seeds, start=1):
+        fault = input_fault(Answer(seed, "stop"), config.inputs)
+        if fault:
+            lines.append(f"Note: seed {number} is itself malformed: {fault}.")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""From stored rows to a dataset folder: splits, Parquet, card, provenance, push."""

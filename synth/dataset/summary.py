@@ -1,0 +1,152 @@
+"""What a run made, in numbers: for the terminal's end and the dataset card."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from synth.errors import SynthError
+from synth.progress.progress import STAGES
+from synth.quality.diversity import Diversity, diversity
+from synth.quality.refusals import refuses
+from synth.store.store import Store
+from synth.task.config import TaskConfig
+from synth.task.taskfile import Task, shipped_tasks
+
+
+@dataclass
+class Summary:
+    """Counts of a finished run."""
+
+    wanted: int
+    rows: int
+    rejected: dict[str, Counter[str]]
+    ends: Counter[str] = field(default_factory=Counter)
+    turns: Counter[int] = field(default_factory=Counter)
+    splits: dict[str, int] = field(default_factory=dict)
+    well_formed: dict[str, float] = field(default_factory=dict)
+    floors_cut: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    refusals: int = 0
+    diversity: Diversity | None = None
+
+    @property
+    def done(self) -> dict[str, int]:
+        """Rows that passed each stage."""
+        left = self.rows + sum(
+            counts.total() for stage, counts in self.rejected.items() if stage != "inputs"
+        )
+        left += sum(count for stage, count in self.failed.items() if stage != "inputs")
+        passed = {"inputs": left}
+        for stage in STAGES[1:]:
+            left -= self.rejected.get(stage, Counter()).total() + self.failed.get(stage, 0)
+            passed[stage] = left
+        return passed
+
+    def check_whole(self) -> None:
+        """Raise a `SynthError` when rows failed: the dataset is not yet what it will be."""
+        failed = sum(self.failed.values())
+        if failed:
+            raise SynthError(
+                f"{failed} of {self.wanted} rows failed and are not in the dataset; the other "
+                f"{self.rows} are.",
+                "Run the same command again to go on: only what was not answered is asked.",
+            )
+
+
+def summarize(
+    config: TaskConfig, store: Store, splits: dict[str, int], failed: Mapping[str, int]
+) -> Summary:
+    """Count what is in the store, by a task's settings.
+
+    Args:
+        config: the task's.
+        store: the run's.
+        splits: the number of rows of each split.
+        failed: rows that were left pending, by stage.
+    """
+    summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
+    summary.diversity = diversity(store.rows())
+    pattern = config.action_pattern
+    formed: Counter[str] = Counter()
+    for row in store.rows():
+        summary.rows += 1
+        summary.ends[row.conversation_end] += 1
+        summary.floors_cut += row.floor_cut
+        summary.refusals += refuses(row.teacher_output)
+        summary.turns[sum(turn.role == "assistant" for turn in row.conversation)] += 1
+        if pattern is not None:
+            for name, text in (("teacher", row.teacher_output), ("floor", row.floor_output)):
+                formed[name] += re.search(pattern, text) is not None
+    if pattern is not None and summary.rows:
+        summary.well_formed = {name: formed[name] / summary.rows for name in ("teacher", "floor")}
+    return summary
+
+
+def counted(counts: Counter[str]) -> str:
+    """Counts as one line, the most frequent first."""
+    return ", ".join(f"{count} x {name}" for name, count in counts.most_common())
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print rows made and rejected by stage, with the reasons."""
+    table = Table()
+    table.add_column("stage")
+    table.add_column("made", justify="right")
+    table.add_column("rejected", justify="right")
+    table.add_column("failed", justify="right")
+    table.add_column("why rejected")
+    for stage, done in summary.done.items():
+        rejected = summary.rejected.get(stage, Counter())
+        why = "\n".join(f"{count} x {reason}" for reason, count in rejected.most_common())
+        failed = str(summary.failed.get(stage, 0))
+        table.add_row(stage, str(done), str(rejected.total()), failed, Text(why))
+    console.print(table)
+    for line in remarks(summary):
+        console.print(line, highlight=False, markup=False)
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What there is to say of a dataset beside its counts, a sentence a line."""
+    lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
+    if summary.floors_cut:
+        lines.append(f"Floor outputs cut by the token limit, and kept: {summary.floors_cut}.")
+    if summary.refusals:
+        lines.append(f"Teacher outputs that refuse, and kept: {summary.refusals}.")
+    if summary.well_formed:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.well_formed.items())
+        lines.append(f"Answers with a well-formed action: {shares}.")
+    found = summary.diversity
+    if found is not None:
+        varied = {
+            "distinct words": found.distinct_1,
+            "distinct word pairs": found.distinct_2,
+            "near duplicates": found.near_duplicates,
+        }
+        told = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()
+                         if share is not None)  # fmt: skip
+        lines.append(f"Inputs, without the form that all share: {told}.")
+        sizes = "; ".join(f"{name} {size}" for name, size in found.lengths.items())
+        lines.append(f"Characters, median (least to most): {sizes}.")
+    return lines
+
+
+def next_step(task: Task, folder: Path) -> str:
+    """What to do with the dataset."""
+    name = task.config.name
+    if name in shipped_tasks() and task.source.parent == shipped_tasks()[name]:
+        return f"Next: axolotl train recipes/genpi_{name}.yml"
+    return (
+        "Next: in an axolotl YAML,\n"
+        "  plugins: [genpi_plugin.GenPIPlugin]\n"
+        f"  datasets: [{{path: {folder}, type: genpi_plugin.strategy}}]\n"
+        "  genpi: {}\n"
+        "and then: axolotl train YOUR.yml"
+    )

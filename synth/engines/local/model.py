@@ -1,0 +1,400 @@
+"""A causal language model in this process: loading, rendering, and decoding by the slice."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from transformers.cache_utils import DynamicLayer
+from transformers.utils.logging import disable_progress_bar
+
+from synth.engines.base import Answer, Request, Sampling
+from synth.engines.chat import answer_text, check_template, end_ids, request_ids
+from synth.engines.local import shared_prefix
+from synth.engines.local.batch import Batch, Prefix, Row
+from synth.engines.local.grouping import shared_prefix as shared_beginning
+from synth.engines.local.sampling import next_tokens
+from synth.engines.weights import cannot_load, too_large
+from synth.errors import EngineError
+
+# Tokens after which ended rows leave the batch at the latest, and new ones may come in.
+SLICE = 32
+# Beginnings kept at once: the teacher's, the reasons', the environment's, the inputs', and those on
+# the way to them.
+KEPT_PREFIXES = 8
+# Of the device's memory, that kept beginnings may take.
+PREFIX_SHARE = 0.2
+# A part of a kept beginning is taken in multiples of so many tokens, see `_usable`.
+GRAIN = 32
+NOTHING = Request((), Sampling())
+log = logging.getLogger("synth")
+
+
+class LocalModel:
+    """Tokenizer and model of a folder or a hub name.
+
+    Args:
+        name: the folder or hub name.
+        dtype: see `resolve_dtype`.
+        template_kwargs: passed to the chat template, for example `{"enable_thinking": False}`.
+
+    Raises:
+        EngineError: no such model, no chat template, no such dtype.
+    """
+
+    def __init__(self, name: str, dtype: str, template_kwargs: dict[str, Any]) -> None:
+        self.name = name
+        self.template_kwargs = template_kwargs
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = resolve_dtype(dtype)
+        folder = Path(name).expanduser()
+        path = str(folder) if folder.is_dir() else name
+        disable_progress_bar()  # it would run through the caller's own
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(path)
+            check_template(self.tokenizer, name)
+            self.model = AutoModelForCausalLM.from_pretrained(path, dtype=self.dtype)
+            self.model.to(self.device).eval()
+        except torch.OutOfMemoryError as error:
+            raise too_large(name, error) from error
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            raise cannot_load(name, error) from error
+        self.end_ids = end_ids(
+            self.tokenizer, template_kwargs, self.model.generation_config.eos_token_id
+        )
+        # Only the request shapes an answer, nothing that the model's folder recommends.
+        self.model.generation_config = GenerationConfig()
+        pad = self.tokenizer.pad_token_id
+        self.pad_id = self.end_ids[0] if pad is None else pad
+        config = self.model.config.get_text_config()
+        self.context: int = getattr(config, "max_position_embeddings", None) or 2**31
+        self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
+        self.bytes_per_token = self._measured()
+        self.rope_ends = _rope_ends(config)
+        self.shares = not self.rope_ends and self._enable_sharing()
+        self.pads = self.shares or self._enable_padding()
+        if not self.shares:
+            log.info(
+                "%s (%s) is answered by plain `generate`, %s and with the prompt read for every "
+                "row: its attention or cache is not one that rows can share.",
+                name, config.model_type, "in whole batches" if self.pads else "row by row",
+            )  # fmt: skip
+
+    def render(self, request: Request) -> list[int]:
+        """The request's token ids; see `request_ids`."""
+        return request_ids(self.tokenizer, self.template_kwargs, request, self.name)
+
+    def known_prefixes(self, ids: list[int]) -> list[int]:
+        """How much of the beginning of `ids` has been read, by each beginning that is kept."""
+        key = tuple(ids[:-1])
+        return [_usable(kept, key) for kept in self._prefixes]
+
+    def free_bytes(self) -> int:
+        """Memory that is left on the model's device; without bound where it does not tell."""
+        if self.device.type == "cuda":
+            # What the allocator holds and does not use is free, too.
+            kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            return torch.cuda.mem_get_info()[0] + kept
+        return _system_memory("MemAvailable")
+
+    def free_memory(self) -> None:
+        """Let go of the beginnings that are kept, and of what the allocator holds."""
+        self._prefixes.clear()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def start(self, rows: Sequence[Row], prefix: int) -> Batch:
+        """Read rows that share their first `prefix` tokens, and write the first token of each."""
+        batch, scores = self._read(rows, prefix)
+        self._write(batch, scores)
+        return batch
+
+    @torch.inference_mode()
+    def advance(self, batch: Batch, most: int, stop: Callable[[], bool]) -> None:
+        """Write up to `most` tokens in each row, fewer once several rows are over, or on `stop`."""
+        for _ in range(most):
+            if batch.over() > len(batch.rows) // 8 or stop():
+                return
+            ids = [[row.tokens[-1] if row.tokens else self.pad_id] for row in batch.rows]
+            positions = [[position] for position in batch.positions()]
+            seen = torch.arange(batch.used + 1) >= torch.tensor(batch.first)[:, None]
+            scores = self._forward(batch, ids, torch.tensor(positions), seen[:, None, None])
+            self._write(batch, scores)
+
+    def answer_plainly(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
+        """Write all tokens of these rows by `generate`, for models whose cache can't be shared."""
+        beside = [row for row in rows if self.pads and not self._reaches(row)]
+        if beside:
+            self._generate(beside, stop)
+        for row in rows:
+            if row not in beside:
+                self._generate([row], stop)
+
+    def _reaches(self, row: Row) -> bool:
+        """Whether a row comes to where its model's positions are read in another way."""
+        return bool(self.rope_ends) and len(row.ids) + row.limit > self.rope_ends
+
+    def _generate(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
+        width = max(len(row.ids) for row in rows)
+        ids = torch.tensor([[self.pad_id] * (width - len(row.ids)) + row.ids for row in rows])
+        first = torch.tensor([[width - len(row.ids)] for row in rows])
+        sequences = self.model.generate(
+            input_ids=ids.to(self.device),
+            attention_mask=(torch.arange(width) >= first).long().to(self.device),
+            logits_processor=LogitsProcessorList([_OwnDraws(rows)]),
+            stopping_criteria=StoppingCriteriaList([_Stopped(stop)]),
+            generation_config=GenerationConfig(
+                do_sample=False,
+                max_new_tokens=max(row.limit for row in rows),
+                eos_token_id=self.end_ids,
+                pad_token_id=self.pad_id,
+            ),
+        )
+        for row, tokens in zip(rows, sequences[:, width:].tolist(), strict=True):
+            for token in tokens:
+                self._add(row, token)
+
+    def answer_of(self, row: Row) -> Answer:
+        """The answer that a row holds."""
+        text = answer_text(self.tokenizer, row.tokens)
+        finish = "stop" if row.ended else "length"
+        return Answer(text, finish, len(row.ids), len(row.tokens))  # type: ignore[arg-type]
+
+    def _read(self, rows: Sequence[Row], prefix: int) -> tuple[Batch, torch.Tensor]:
+        """A new batch, padded on the left, and the scores (rows, vocabulary) of what comes next."""
+        known = self._prefix(rows[0].ids[:prefix]) if prefix else None
+        for row in rows:
+            row.prefix = known
+        own = [row.ids[prefix:] for row in rows]
+        width = max(map(len, own))
+        ids = [[self.pad_id] * (width - len(tail)) + tail for tail in own]
+        batch = Batch(rows, [width - len(tail) for tail in own], len(self._new_cache().layers))
+        first, columns = torch.tensor(batch.first)[:, None], torch.arange(width)
+        seen = (columns >= first)[:, None] & (columns[:, None] >= columns)
+        # Padding sees itself: a softmax over nothing would be no number.
+        seen |= torch.eye(width, dtype=torch.bool)
+        positions = (columns - first).clamp(min=0) + prefix
+        return batch, self._forward(batch, ids, positions, seen[:, None])
+
+    def _forward(
+        self, batch: Batch, ids: list[list[int]], positions: torch.Tensor, seen: torch.Tensor
+    ) -> torch.Tensor:
+        out = self.model(
+            input_ids=torch.tensor(ids, device=self.device),
+            position_ids=positions.to(self.device),
+            attention_mask=seen.to(self.device),
+            past_key_values=batch.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1].float()
+
+    def _write(self, batch: Batch, scores: torch.Tensor) -> None:
+        sampling = [row.request.sampling for row in batch.rows]
+        tokens = next_tokens(scores, sampling, [row.random for row in batch.rows])
+        for row, token in zip(batch.rows, tokens.tolist(), strict=True):
+            self._add(row, token)
+
+    def _add(self, row: Row, token: int) -> None:
+        """Note a row's next token; a row that is over takes none."""
+        if not row.over:
+            row.ended = token in self.end_ids
+            if not row.ended:
+                row.tokens.append(token)
+
+    def _prefix(self, ids: list[int]) -> Prefix:
+        """A beginning: a part of a kept one, or read now, going on from such a part, and kept."""
+        key = tuple(ids)
+        like = max(self._prefixes, key=lambda kept: _usable(kept, key), default=())
+        start = _usable(like, key)
+        known = None
+        if start:
+            self._prefixes.move_to_end(like)
+            known = self._prefixes[like].part(start)
+            if start == len(ids):
+                return known
+        cache = known.branch() if known else self._new_cache()
+        new = torch.tensor([ids[start:]], device=self.device)
+        self.model.base_model(input_ids=new, past_key_values=cache, use_cache=True)
+        kept = self._prefixes[key] = Prefix(len(ids), cache)
+        while len(self._prefixes) > 1 and self._too_many():
+            self._prefixes.popitem(last=False)
+        return kept
+
+    def _too_many(self) -> bool:
+        held = sum(prefix.tokens for prefix in self._prefixes.values()) * self.bytes_per_token
+        return len(self._prefixes) > KEPT_PREFIXES or held > PREFIX_SHARE * self._memory()
+
+    def _memory(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info()[1]
+        return _system_memory("MemTotal")
+
+    def _new_cache(self) -> DynamicCache:
+        return DynamicCache(config=self.model.config)
+
+    @torch.inference_mode()
+    def _measured(self) -> int:
+        """Bytes that one more token takes in the cache; 1 where none grows."""
+
+        def held(tokens: int) -> int:
+            ids = torch.full((1, tokens), self.pad_id, device=self.device)
+            cache = getattr(self.model(ids, use_cache=True), "past_key_values", None)
+            layers = getattr(cache, "layers", ())
+            found = [value for layer in layers for value in vars(layer).values()]
+            return sum(value.nbytes for value in found if isinstance(value, torch.Tensor))
+
+        try:
+            return max((held(16) - held(8)) // 8, 1)
+        except Exception as failure:  # a trial, of whatever architecture
+            log.debug("no cache to measure: %r", failure)
+            return 1
+
+    @torch.inference_mode()
+    def _enable_padding(self) -> bool:
+        """Whether a row's scores stay what they are beside a longer one, padded on its left."""
+        size = self.model.config.get_text_config().vocab_size
+        ids = torch.tensor([[(at * 97 + 11) % size for at in range(24)]], device=self.device)
+        padded = torch.cat([torch.full_like(ids[:, :7], self.pad_id), ids[:, 7:]], dim=1)
+        mask = torch.ones(2, 24, dtype=torch.long, device=self.device)
+        mask[1, :7] = 0
+        how = GenerationConfig(
+            do_sample=False, max_new_tokens=1, pad_token_id=self.pad_id,
+            output_logits=True, return_dict_in_generate=True,
+        )  # fmt: skip
+        try:
+            [alone] = self.model.generate(ids[:, 7:], generation_config=how).logits
+            both = self.model.generate(
+                torch.cat([ids, padded]), attention_mask=mask, generation_config=how
+            ).logits[0]
+        except Exception as failure:  # a trial: row by row is right where anything is
+            log.debug("no padding: %r", failure)
+            return False
+        return _same(both[1:].float(), alone.float())
+
+    @torch.inference_mode()
+    def _enable_sharing(self) -> bool:
+        """Let the model read shared prefixes, if its answers stay what they are.
+
+        Two rows of unlike length are read both ways and compared. Sliding windows would count the
+        padding, recurrent layers can't be cut into rows, some attentions do more than the one of
+        `shared_prefix`: such models go on as they are.
+        """
+        config = self.model.config
+        if config._attn_implementation != "sdpa" or any(
+            type(layer) is not DynamicLayer for layer in self._new_cache().layers
+        ):
+            return False
+        size = config.get_text_config().vocab_size
+        ids = [(at * 97 + 11) % size for at in range(40)]
+        rows = [Row(NOTHING, ids[:24], 1), Row(NOTHING, [*ids[:16], *ids[27:40]], 1)]
+        plain = torch.cat(
+            [self.model(torch.tensor([row.ids], device=self.device)).logits[:, -1] for row in rows]
+        ).float()
+        try:
+            self.model.set_attn_implementation(shared_prefix.NAME)
+            _, shared = self._read(rows, 16)
+            same = _same(shared, plain)
+        except Exception as failure:  # a trial: whatever is wrong with it, the plain way is right
+            log.debug("no shared prefix: %r", failure)
+            same = False
+        self._prefixes.clear()
+        if not same:
+            self.model.set_attn_implementation("sdpa")
+        return same
+
+
+def _same(scores: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether scores differ by rounding alone, which in bfloat16 comes to 0.06; tokens that were
+    left out come to 1."""
+    return bool((scores - right).norm() / (right - right.mean(-1, keepdim=True)).norm() < 0.2)
+
+
+def _rope_ends(config: Any) -> int:
+    """The position from which on a model reads a batch's positions in another way, which then
+    depends on the longest row; 0 if there is none."""
+    config = config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if (rope.get("rope_type") or rope.get("type")) not in {"longrope", "dynamic"}:
+        return 0
+    named = "original_max_position_embeddings"
+    return rope.get(named) or getattr(config, named, None) or config.max_position_embeddings
+
+
+def _system_memory(name: str) -> int:
+    """A line of /proc/meminfo in bytes; without bound where there is none."""
+    told = Path("/proc/meminfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
+    return found[0] if found else 2**62
+
+
+def _usable(kept: tuple[int, ...], ids: tuple[int, ...]) -> int:
+    """How many tokens of a kept beginning `ids` can go on from: all, or a multiple of `GRAIN`.
+
+    Two requests have some words in common by accident where the prompt has ended. Without the
+    grain, every row would begin with another part.
+    """
+    common = shared_beginning(kept, ids)
+    return common if common == len(kept) else common // GRAIN * GRAIN
+
+
+class _OwnDraws(LogitsProcessor):
+    """Leaves `generate` the token that `next_tokens` chooses."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.sampling = [row.request.sampling for row in rows]
+        self.randoms = [row.random for row in rows]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        chosen = next_tokens(scores, self.sampling, self.randoms)[:, None]
+        return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
+
+
+class _Stopped(StoppingCriteria):
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self.stop = stop
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        return torch.full((len(input_ids),), self.stop(), device=input_ids.device)
+
+
+def resolve_dtype(name: str) -> torch.dtype:
+    """The dtype of a name in torch; "auto" is bfloat16 where the hardware has it.
+
+    Raises:
+        EngineError: torch has no such dtype.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return (
+                torch.bfloat16
+                if torch.cuda.is_bf16_supported(including_emulation=False)
+                else torch.float16
+            )
+        cpu = Path("/proc/cpuinfo")
+        fast = cpu.exists() and "avx512_bf16" in cpu.read_text(encoding="utf-8")
+        return torch.bfloat16 if fast else torch.float32
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise EngineError(
+            f"There is no dtype {name!r} for a model.", "Use auto, bfloat16, float16 or float32."
+        )
+    return dtype

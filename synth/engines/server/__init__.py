@@ -1,0 +1,1 @@
+"""Any OpenAI-compatible server: requests, failures and what they mean, scoring."""

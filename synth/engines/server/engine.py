@@ -1,0 +1,313 @@
+"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, hosted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from synth.engines.base import Answer, Request
+from synth.engines.endpoints import Endpoint, Endpoints, pause
+from synth.engines.server.faults import (
+    AGAIN,
+    Verdict,
+    judge,
+    not_a_completion,
+    server_words,
+    timed_out,
+)
+from synth.engines.server.urls import without_login
+from synth.errors import EngineError, RequestError, RowError, SynthError
+
+if TYPE_CHECKING:
+    import openai
+
+# Seconds in which a server that is there takes a connection.
+CONNECT = 10.0
+# So often a server is tried that never answered.
+EARLY_STRIKES = 2
+# Seconds beyond the time-out, so that the client's own, which tells more, comes first.
+GRACE = 0.2
+# So many requests are refused, and none answered, before the fault is taken to be everybody's.
+REFUSED = 20
+NEW_LIMIT = "max_completion_tokens"
+# How servers say that an answer is whole; None where they don't.
+WHOLE = {"stop", "eos", "eos_token", "stop_sequence", "end_turn", None}
+# What `transformers serve MODEL` says, as a 400, to any other model's name.
+PINNED = "Server is pinned to"
+
+
+class OpenAIEngine:
+    """A model behind one or several servers, asked with `concurrency` requests at once.
+
+    Work goes to the server with the least under way. What a failure means is in `faults`, which
+    server may be asked in `endpoints`; the client's own repetitions are off, for they know of
+    one server and one request only.
+
+    Args:
+        model: the name the servers know the model by.
+        base_url: for example `http://localhost:8000/v1`, or several; None: OpenAI's own.
+        api_key_env: the environment variable that holds the key. May be unset with a `base_url`.
+        concurrency: how many requests may be under way at once, at all servers together.
+        timeout: seconds one request may take, without its repetitions.
+        max_retries: how often a request is repeated, and how often in a row a server is left
+            out for a while, before it is given up.
+        chat_template_kwargs: arguments of the server's chat template, `enable_thinking` for one;
+            vLLM, SGLang and llama.cpp take them.
+        request_args: more fields of a request, or other values for those it has; null leaves one
+            out.
+
+    Raises:
+        EngineError: no key where one is needed, or one that can't be a key.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | Sequence[str] | None = None,
+        api_key_env: str = "OPENAI_API_KEY",
+        concurrency: int = 32,
+        timeout: float = 600.0,
+        max_retries: int = 6,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        request_args: dict[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.chat_template_kwargs = chat_template_kwargs or {}
+        self.request_args = request_args or {}
+        self._limit = "max_tokens"
+        self.base_urls = (base_url,) if isinstance(base_url, str) else tuple(base_url or ())
+        self.api_key_env = api_key_env
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self._key = os.environ.get(api_key_env) or ("none" if self.base_urls else "")
+        if not self._key:
+            raise EngineError(
+                f"There is no API key: the environment variable {api_key_env} is not set.",
+                f"Set it (export {api_key_env}=...), name another variable with --api-key-env, "
+                "or name your own server with --base-url.",
+            )
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise EngineError(
+                f"The API key in {api_key_env} holds characters that no key has.",
+                f"Set it anew (export {api_key_env}=...), without a line break.",
+            )
+        self._refusals = 0
+        self._concurrency = concurrency
+        self._slots = asyncio.Semaphore(concurrency)
+        self._endpoints: Endpoints[openai.AsyncOpenAI] | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The model's name and what else goes with each request. Not the URL: the same model may
+        move to another port or host."""
+        more = {
+            "chat_template_kwargs": self.chat_template_kwargs,
+            "request_args": self.request_args,
+        }
+        told = {name: json.dumps(value, sort_keys=True) for name, value in more.items() if value}
+        return {"model": self.model, **told}
+
+    async def generate(self, request: Request) -> Answer:
+        """Answer one request; see `Engine.generate` for what is raised."""
+        async with self._slots:
+            endpoints = self._connect()
+            began, repeated = time.monotonic(), 0
+            failed: Endpoint[openai.AsyncOpenAI] | None = None
+            while True:
+                async with endpoints.least_loaded(failed) as endpoint:
+                    asked = time.monotonic()
+                    outcome = await self._ask(endpoint, request)
+                    if isinstance(outcome, Answer):
+                        endpoints.answered(endpoint, asked)
+                        return outcome
+                    if outcome.treatment in {"reject", "stop"}:
+                        raise self._refused(outcome, endpoints)
+                    self._leave_out(endpoints, endpoint, asked, outcome)
+                if outcome.treatment == "wait":
+                    if time.monotonic() - began > self.timeout:
+                        raise RequestError(outcome.error.cause, outcome.error.cure)
+                    continue
+                repeated += 1
+                failed = endpoint
+                once = outcome.treatment == "repeat once"
+                if repeated > (min(self.max_retries, 1) if once else self.max_retries):
+                    raise outcome.error
+                endpoints.tell(endpoint, f"{outcome.error.cause} The request is sent again.")
+                if repeated < len(endpoints.all):
+                    continue  # the others have not been asked
+                wait = max(pause(repeated), outcome.seconds or 0.0)
+                # Requests that failed together should not come back together.
+                await asyncio.sleep(wait * random.uniform(1.0, 1.25))
+
+    def client(self) -> openai.AsyncOpenAI:
+        """The first server's client, to ask it other things than `generate` does."""
+        return self._connect().all[0].place
+
+    async def close(self) -> None:
+        """Close the connections. The engine may be used again; it then connects anew."""
+        if self._endpoints is not None:
+            for endpoint in self._endpoints.all:
+                await endpoint.place.close()
+            self._endpoints = None
+            self._slots = asyncio.Semaphore(self._concurrency)
+
+    async def _ask(
+        self, endpoint: Endpoint[openai.AsyncOpenAI], request: Request
+    ) -> Answer | Verdict:
+        """One server's answer to one request, or what its failure means."""
+        import openai
+        from openai.types.chat import ChatCompletion
+
+        client = endpoint.place
+        url, limit = _url(client), self._limit
+        try:
+            # As `chat.completions.create` does, which first walks through every message's types
+            # and takes as long for that as for all the rest.
+            # The client's own time-out is between two bytes: a server that sends a blank now and
+            # then would be waited for without an end.
+            async with asyncio.timeout(self.timeout + GRACE):
+                reply = await client.post(
+                    "/chat/completions", cast_to=ChatCompletion, body=self._body(request)
+                )
+            return _to_answer(reply, url)
+        except TimeoutError:
+            return timed_out(url, self.timeout)
+        except RowError as error:
+            return Verdict("reject", error)
+        except RequestError as error:
+            return Verdict("repeat", error, away=True)
+        except (openai.APIError, ValueError) as error:
+            if isinstance(error, openai.APIStatusError) and (
+                error.status_code in {404, 405} or PINNED in server_words(error)
+            ):
+                return Verdict("stop", await self._explain_not_found(client, server_words(error)))
+            if limit != NEW_LIMIT and NEW_LIMIT in str(error):
+                # Models that think take the limit under another name, and say so.
+                self._limit = NEW_LIMIT
+                return await self._ask(endpoint, request)
+            return judge(error, url, self.api_key_env, self.timeout)
+
+    def _connect(self) -> Endpoints[openai.AsyncOpenAI]:
+        if self._endpoints is None:
+            import openai
+
+            limits = openai.Timeout(self.timeout, connect=CONNECT)
+            clients = [
+                openai.AsyncOpenAI(api_key=self._key, base_url=url, timeout=limits, max_retries=0)
+                for url in self.base_urls or (None,)
+            ]
+            named = [(_url(client), client) for client in clients]
+            self._endpoints = Endpoints(named, self.max_retries)
+        return self._endpoints
+
+    def _leave_out(
+        self,
+        endpoints: Endpoints[openai.AsyncOpenAI],
+        endpoint: Endpoint[openai.AsyncOpenAI],
+        asked: float,
+        verdict: Verdict,
+    ) -> None:
+        """Ask a server nothing for a while that can't answer now, or may be gone.
+
+        Raises:
+            EngineError: no server is there any more.
+        """
+        why = verdict.error
+        assert isinstance(why, EngineError)
+        waits = verdict.treatment == "wait"
+        if waits or (verdict.away and len(endpoints.all) > 1):
+            endpoints.leave_out(endpoint, asked, why, verdict.seconds)
+        if waits and verdict.away and not endpoints.answers:
+            # Nobody ever answered: a wrong address is likelier than a server that will be back.
+            endpoints.check(why, EARLY_STRIKES)
+
+    def _refused(self, verdict: Verdict, endpoints: Endpoints[openai.AsyncOpenAI]) -> SynthError:
+        """The error of a request that is not taken; of the run, where none is."""
+        if verdict.everybody and not endpoints.answers:
+            self._refusals += 1
+            if self._refusals >= REFUSED:
+                error = verdict.error
+                words = getattr(error, "detail", "")
+                return EngineError(
+                    f"All of the first {REFUSED} requests were {error.cause}: {words}",
+                    "Correct what the server names: --model, a setting of the task, or a field of "
+                    "the request with --request-args, for example '{\"temperature\": null}'.",
+                )
+        return verdict.error
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """The request as servers take it; `top_p` and `seed` only when sampling."""
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "temperature": sampling.temperature,
+            self._limit: sampling.max_tokens,
+        }
+        if sampling.temperature > 0:
+            body |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
+        if self.chat_template_kwargs:
+            body["chat_template_kwargs"] = self.chat_template_kwargs
+        body |= self.request_args
+        return {name: value for name, value in body.items() if value is not None}
+
+    async def _explain_not_found(self, client: openai.AsyncOpenAI, words: str) -> EngineError:
+        """A 404 is a wrong model or a wrong path; the list of models tells which."""
+        import openai
+
+        url = _url(client)
+        try:
+            offered = [model.id for model in (await client.models.list()).data]
+        except (openai.APIError, ValueError):
+            return EngineError(
+                f"{url} knows no chat completions: {words}",
+                "Correct --base-url; it usually ends in /v1.",
+            )
+        return EngineError(
+            f"{url} has no model {self.model!r}: {words}",
+            "Name one that it has with --model: " + (", ".join(offered[:20]) or "it lists none."),
+        )
+
+
+def _url(client: openai.AsyncOpenAI) -> str:
+    return without_login(str(client.base_url).rstrip("/"))
+
+
+def _to_answer(reply: Any, url: str) -> Answer:
+    """A chat completion as an `Answer`; an answer without text is an empty one.
+
+    Raises:
+        RowError: the content filter took the answer.
+        RequestError: it is no chat completion, or the server broke the answer off.
+    """
+    try:
+        choice = reply.choices[0]
+        finish, text = choice.finish_reason, choice.message.content
+    except (AttributeError, TypeError, IndexError):
+        raise not_a_completion(url, str(reply)) from None
+    if finish == "content_filter":
+        raise RowError("refused by the server's content filter")
+    if text is not None and not isinstance(text, str):
+        raise not_a_completion(url, str(reply))
+    if finish not in WHOLE | {"length"}:
+        raise RequestError(
+            f"{url} broke off an answer ({finish}).", f"Look at the server's log. {AGAIN}"
+        )
+    ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
+    return Answer(
+        # Half of a character that takes two is no text, and no file can hold it.
+        text=(text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+        finish=ended,
+        prompt_tokens=_count(reply, "prompt_tokens"),
+        completion_tokens=_count(reply, "completion_tokens"),
+    )
+
+
+def _count(reply: Any, name: str) -> int:
+    found = getattr(getattr(reply, "usage", None), name, 0)
+    return found if isinstance(found, int) else 0

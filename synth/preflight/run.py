@@ -1,0 +1,155 @@
+"""From a few inputs: rows up to their reasons, scores, a few conversations, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from synth.engines.base import OVERLONG, Engine
+from synth.engines.server.engine import OpenAIEngine
+from synth.errors import SynthError
+from synth.preflight.found import Preflight, Scored
+from synth.progress.progress import ROLES, Tally, shown
+from synth.quality.dedup import NEAR, shingles, similarity
+from synth.running.pipeline import Models, synthesize
+from synth.running.run import RunSettings, open_engines
+from synth.store.rows import Row
+from synth.store.store import Store
+from synth.task.inputs.lines import GivenInputs, read_inputs
+from synth.task.taskfile import Task
+
+TALKS = 3  # rows whose conversations go to their end
+
+
+def look(task: Task, settings: RunSettings, count: int, console: Console) -> Preflight:
+    """Make `count` rows up to their reasons, kept nowhere, and look at them.
+
+    Raises:
+        SynthError: as `synth run` does.
+    """
+    given = None
+    if settings.inputs_file is not None:
+        given = read_inputs(settings.inputs_file)
+        given = replace(given, texts=given.texts[:count])
+        count = len(given.texts)
+    return asyncio.run(_look(_short(task, count), task, settings, count, given, console))
+
+
+async def _look(
+    short: Task, task: Task, settings: RunSettings, count: int, given: GivenInputs | None,
+    console: Console,
+) -> Preflight:  # fmt: skip
+    tally = Tally(count, settings.prices)
+    scored, talks = None, None
+    with contextlib.closing(Store(":memory:")) as store:
+        async with open_engines(settings) as models:
+            async with shown(tally, console):
+                await synthesize(short, models, store, tally, settings.seed, given)
+            rows = list(store.rows())
+            rejected = [
+                f"{stage}: {number} x {reason}"
+                for stage, reasons in store.rejected().items()
+                for reason, number in reasons.items()
+            ]
+            too_long = sum(r.reason == OVERLONG for r in store.rejections())
+            if rows:
+                scored = await _score(models.target, rows, task)
+                talks = await _talk(task, models, store, settings, rows[:TALKS])
+    return Preflight(
+        count,
+        len(rows),
+        scored,
+        _well_formed(rows, task.config.action_pattern),
+        sum(map(_alike, rows)) / max(len(rows), 1),
+        too_long,
+        *_cost(tally, talks, task.config.inputs.count, count),
+        talks is not None or task.config.conversations.max_turns == 1,
+        rejected,
+    )
+
+
+async def _score(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
+    on_model = getattr(engine, "on_model", None)
+    if on_model is not None:
+        from synth.preflight.local import measure
+
+        scored: Scored = await on_model(lambda local: measure(local, rows, task))
+        return scored
+    if isinstance(engine, OpenAIEngine):
+        from synth.preflight.server import measure_served
+
+        return await measure_served(engine, rows, task)
+    return None
+
+
+async def _talk(
+    task: Task, models: Models, store: Store, settings: RunSettings, rows: Sequence[Row]
+) -> Tally | None:
+    """Let a few rows go on to the end of their conversations, for what these cost.
+
+    Returns:
+        Their counts; None where there are none, or where nothing can be told from so few.
+    """
+    if task.config.conversations.max_turns == 1:
+        return None
+    few = _short(task, len(rows), max_turns=task.config.conversations.max_turns)
+    tally = Tally(len(rows), settings.prices)
+    given = GivenInputs(tuple(row.input for row in rows))
+    try:
+        await synthesize(few, models, store, tally, settings.seed, given)
+    except SynthError:
+        return None
+    return tally
+
+
+def _alike(row: Row) -> bool:
+    return similarity(shingles(row.floor_output), shingles(row.teacher_output)) >= NEAR
+
+
+def _short(task: Task, count: int, max_turns: int = 1) -> Task:
+    """The task with `count` inputs and conversations of so many turns, whatever their end."""
+    config = task.config
+    inputs = config.inputs.model_copy(update={"count": count})
+    talks = config.conversations.model_copy(update={"max_turns": max_turns, "require_end": False})
+    return replace(
+        task, config=config.model_copy(update={"inputs": inputs, "conversations": talks})
+    )
+
+
+def _well_formed(rows: Sequence[Row], pattern: str | None) -> dict[str, float]:
+    if pattern is None or not rows:
+        return {}
+    return {
+        "teacher": sum(bool(re.search(pattern, row.teacher_output)) for row in rows) / len(rows),
+        "floor": sum(bool(re.search(pattern, row.floor_output)) for row in rows) / len(rows),
+    }
+
+
+def _cost(
+    tally: Tally, talks: Tally | None, wanted: int, count: int
+) -> tuple[dict[str, tuple[float, float]], int, float | None]:
+    """Of a run of `wanted` inputs: tokens in and out by role, inputs, money.
+
+    Args:
+        tally: of `count` inputs, with conversations of one turn.
+        talks: of a few of them, with whole conversations.
+        wanted: inputs of the run.
+        count: inputs that were looked at.
+    """
+    tokens = {}
+    for role in ROLES:
+        used = [counts.by_role[role] for counts in tally.stages.values()]
+        parts = [(used, wanted / count)]
+        if talks is not None:
+            parts.append(([talks.stages["conversations"].by_role[role]], wanted / talks.total))
+        tokens[role] = (
+            sum(times * one.tokens_in for part, times in parts for one in part),
+            sum(times * one.tokens_out for part, times in parts for one in part),
+        )
+    whole = {role: (round(each[0]), round(each[1])) for role, each in tokens.items()}
+    return tokens, wanted, tally.prices.of(whole)

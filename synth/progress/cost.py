@@ -1,0 +1,112 @@
+"""run.json: what a folder's dataset took to make, for whoever works out what it is worth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from synth.errors import SynthError
+from synth.progress.progress import ROLES, Tally
+from synth.store.folder import replace_text
+
+COST = "run.json"
+log = logging.getLogger("synth")
+WRITE_EVERY = 10.0
+
+
+def read_cost(folder: Path) -> dict[str, Any]:
+    """The folder's run.json; {} if there is none.
+
+    Raises:
+        SynthError: it can't be read.
+    """
+    path = folder / COST
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SynthError(f"{path} can't be read: {error}", "Delete it.") from None
+    if not isinstance(found, dict) or not found.keys() >= {"runs", "seconds", "tokens_in", "money"}:
+        raise SynthError(f"{path} is none that a run wrote.", "Delete it.")
+    return found
+
+
+def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
+    """The content of run.json.
+
+    `stages` counts every answer that the dataset is made from, whichever run asked for it, so it
+    is the same after one run and after ten. `failed` counts the rows that this run left pending,
+    by the stage in which they were. `seconds` is the time of all runs in the folder; what
+    a killed run did after its last note (10 seconds at most) is missing.
+
+    Args:
+        tally: this run's counts.
+        earlier: run.json as it was before this run.
+    """
+    stages = {
+        stage: {
+            role: {name: getattr(tokens, name) for name in ("answers", "tokens_in", "tokens_out")}
+            for role, tokens in counts.by_role.items()
+            if tokens.answers
+        }
+        for stage, counts in tally.stages.items()
+    }
+    totals = {
+        role: [
+            sum(counts.by_role[role].tokens_in for counts in tally.stages.values()),
+            sum(counts.by_role[role].tokens_out for counts in tally.stages.values()),
+        ]
+        for role in ROLES
+    }
+    money = tally.prices.of({role: (both[0], both[1]) for role, both in totals.items()})
+    return {
+        "finished": False,
+        "runs": earlier.get("runs", 0) + 1,
+        "seconds": round(earlier.get("seconds", 0.0) + tally.seconds, 1),
+        "rows": tally.stages["conversations"].done,
+        "failed": tally.failed,
+        "models": tally.models,
+        "tokens_in": sum(both[0] for both in totals.values()),
+        "tokens_out": sum(both[1] for both in totals.values()),
+        "stages": stages,
+        "prices_per_million": None if money is None else asdict(tally.prices),
+        "money": None if money is None else round(money, 6),
+    }
+
+
+@contextlib.asynccontextmanager
+async def recorded(tally: Tally, folder: Path) -> AsyncIterator[None]:
+    """Keep run.json up to date while the body runs, and `finished` when it came to its end."""
+    earlier = read_cost(folder)
+
+    def write(finished: bool) -> None:
+        record = cost_record(tally, earlier) | {"finished": finished}
+        replace_text(folder / COST, json.dumps(record, indent=2) + "\n")
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY)
+            try:
+                write(False)
+            except SynthError as error:
+                log.warning("%s", error.cause)
+
+    keeping = asyncio.ensure_future(keep())
+    try:
+        yield
+    except BaseException:
+        # What stopped the run is what is told, not that this can't be noted either.
+        with contextlib.suppress(SynthError):
+            write(False)
+        raise
+    else:
+        write(True)
+    finally:
+        keeping.cancel()

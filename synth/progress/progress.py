@@ -1,0 +1,235 @@
+"""What a run tells while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from synth.engines.base import Answer, Request
+from synth.progress.estimate import Pace, StageWork, tokens_to_go
+from synth.progress.prices import Prices
+from synth.store.store import Generate
+
+STAGES = ("inputs", "outputs", "reasons", "conversations")
+ROLES = ("target", "generator")
+LINE_EVERY = 10.0
+log = logging.getLogger("synth")
+
+
+@dataclass
+class Tokens:
+    """Answers of one model in one stage, and their tokens.
+
+    `answers`, `tokens_in` and `tokens_out` count every answer that was used, `asked` and
+    `asked_*` those that this run asked for; the others were in the store.
+    """
+
+    answers: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    asked: int = 0
+    asked_in: int = 0
+    asked_out: int = 0
+
+    def add(self, answer: Answer, asked: bool) -> None:
+        self.answers += 1
+        self.tokens_in += answer.prompt_tokens
+        self.tokens_out += answer.completion_tokens
+        if asked:
+            self.asked += 1
+            self.asked_in += answer.prompt_tokens
+            self.asked_out += answer.completion_tokens
+
+
+@dataclass
+class StageTally:
+    """What one stage did so far: rows done, rejected and failed; requests in flight; tokens."""
+
+    done: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    in_flight: int = 0
+    by_role: dict[str, Tokens] = field(default_factory=lambda: {role: Tokens() for role in ROLES})
+
+    @property
+    def total(self) -> Tokens:
+        """Both models together."""
+        sums = Tokens()
+        for tokens in self.by_role.values():
+            for name, value in vars(tokens).items():
+                setattr(sums, name, getattr(sums, name) + value)
+        return sums
+
+
+@dataclass
+class Tally:
+    """The counts of a run. `total` is the wanted number of rows."""
+
+    total: int
+    prices: Prices = field(default_factory=Prices)
+    stages: dict[str, StageTally] = field(
+        default_factory=lambda: {stage: StageTally() for stage in STAGES}
+    )
+    ends: Counter[str] = field(default_factory=Counter)
+    models: dict[str, dict[str, str]] = field(default_factory=dict)  # role -> engine's identity
+    clock: Callable[[], float] = time.monotonic
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+        self._pace = Pace(self.started)
+
+    def heard(self, stage: str, answer: Answer, asked: bool, role: str = "target") -> None:
+        """Count an answer; one from the store costs nothing."""
+        self.stages[stage].by_role[role].add(answer, asked)
+        if asked:
+            self._pace.add(self.clock(), answer.completion_tokens)
+
+    def watched(self, stage: str, generate: Generate) -> Generate:
+        """`generate`, with its requests counted as in flight."""
+        tally = self.stages[stage]
+
+        async def counted(request: Request) -> Answer:
+            tally.in_flight += 1
+            try:
+                return await generate(request)
+            finally:
+                tally.in_flight -= 1
+
+        return counted
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Rows that were not answered, by stage."""
+        return {stage: counts.failed for stage, counts in self.stages.items()}
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return self.clock() - self.started
+
+    @property
+    def rate(self) -> float:
+        """Generated tokens per second since the start, all stages together."""
+        written = sum(tally.total.asked_out for tally in self.stages.values())
+        return written / max(self.seconds, 1e-3)
+
+    @property
+    def money(self) -> float | None:
+        """What this run's answers cost so far; None without prices."""
+        return self.prices.of(
+            {
+                role: (
+                    sum(tally.by_role[role].asked_in for tally in self.stages.values()),
+                    sum(tally.by_role[role].asked_out for tally in self.stages.values()),
+                )
+                for role in ROLES
+            }
+        )
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to go at the pace of the last while; None as long as a stage is unknown."""
+        work = [
+            StageWork(tally.done, tally.rejected.total() + tally.failed, tally.total.tokens_out)
+            for tally in self.stages.values()
+        ]
+        left, pace = tokens_to_go(self.total, work), self._pace.rate(self.clock())
+        return None if left is None or not pace else left / pace
+
+    def tell(self) -> None:
+        """Log the state of a run that ends before its time: each stage, and why rows were lost."""
+        log.info("so far: %s", self.line())
+        for stage, tally in self.stages.items():
+            if tally.rejected:
+                reasons = ", ".join(
+                    f"{count} x {why}" for why, count in tally.rejected.most_common()
+                )
+                log.info("  rejected in %s: %s", stage, reasons)
+
+    def line(self) -> str:
+        """The state in one line."""
+        parts = [
+            f"{stage} {tally.done}/{self.total}"
+            + (f" ({tally.rejected.total()} rejected)" if tally.rejected else "")
+            + (f" ({tally.failed} failed)" if tally.failed else "")
+            + (f" ({tally.in_flight} in flight)" if tally.in_flight else "")
+            for stage, tally in self.stages.items()
+        ]
+        asked = [tally.total for tally in self.stages.values()]
+        tokens = (
+            f"{sum(one.asked_in for one in asked):,} tokens in, "
+            f"{sum(one.asked_out for one in asked):,} out"
+        )
+        return f"{', '.join(parts)}; {tokens}, {self._below()}"
+
+    def table(self) -> Table:
+        """The state as a table."""
+        table = Table(
+            caption=self._below(), caption_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0)
+        )
+        table.add_column("stage", no_wrap=True)
+        for title in ("done", "in flight", "rejected", "failed", "tokens in", "tokens out"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for stage, tally in self.stages.items():
+            tokens = tally.total
+            table.add_row(
+                stage,
+                f"{tally.done}/{self.total}",
+                str(tally.in_flight),
+                str(tally.rejected.total()),
+                str(tally.failed),
+                f"{tokens.asked_in:,}",
+                f"{tokens.asked_out:,}",
+            )
+        return table
+
+    def _below(self) -> str:
+        parts = [f"{self.rate:.0f} tokens/s"]
+        found = sum(tally.total.answers - tally.total.asked for tally in self.stages.values())
+        if found:
+            parts.append(f"{found:,} answers from the store")
+        if self.money is not None:
+            parts.append(f"{self.money:.2f} spent")
+        left = f", about {duration(self.eta)} to go" if self.eta else ""
+        return ", ".join([*parts, f"{duration(self.seconds)} so far{left}"])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says it: `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextlib.asynccontextmanager
+async def shown(tally: Tally, console: Console) -> AsyncIterator[None]:
+    """Show `tally` on `console` while the body runs."""
+    if console.is_terminal:
+        with Live(console=console, get_renderable=tally.table, refresh_per_second=4):
+            yield
+        return
+    lines = asyncio.ensure_future(_lines(tally))
+    try:
+        yield
+    finally:
+        lines.cancel()
+
+
+async def _lines(tally: Tally) -> None:
+    while True:
+        await asyncio.sleep(LINE_EVERY)
+        log.info(tally.line())

@@ -1,0 +1,1 @@
+"""What is good enough to keep: filters, refusals, near duplicates, diversity."""

@@ -1,0 +1,120 @@
+"""What is good enough to keep, and the reason when it is not. Pure functions over text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from synth.engines.base import Answer, Message
+from synth.errors import RowError
+from synth.quality.refusals import refuses
+from synth.task.config import Inputs, TaskConfig
+from synth.text import folded
+
+EMPTY = "empty"
+CUT = "cut by the token limit"
+REFUSES = "refuses"
+LEAKS = "repeats the prompt"
+PLAYS_AGENT = "plays the agent"
+
+# A turn's own marker at the start of a line: the speaker goes on with somebody else's turn.
+# In lower case it is a key of some file that the environment shows ("agent: any").
+AGENT_MARKER = re.compile(
+    r"""^[^\w\n]{0,4}(?:(?:AGENT|Agent|ASSISTANT|Assistant|AI)[^\w\n]{0,3}:|<\|assistant\|>)""",
+    re.MULTILINE,
+)
+
+
+def input_fault(answer: Answer, settings: Inputs) -> str | None:
+    """Why a generated text is not a well-formed input; None if it is."""
+    text = answer.text.strip()
+    # A model that thinks first may come to no text before its limit.
+    if answer.finish == "length":
+        return CUT
+    if not text:
+        return EMPTY
+    if len(text) < settings.min_chars:
+        return f"shorter than {settings.min_chars} characters"
+    if len(text) > settings.max_chars:
+        return f"longer than {settings.max_chars} characters"
+    if settings.pattern is not None and not re.fullmatch(settings.pattern, text):
+        return "does not match inputs.pattern"
+    return None
+
+
+def whole_answer(answer: Answer, what: str, limit: str) -> str:
+    """The answer's text without white space around it.
+
+    Args:
+        answer: the model's answer.
+        what: what it is, for the reason ("teacher output").
+        limit: the key that bounds it, for the detail ("outputs.max_tokens").
+
+    Raises:
+        RowError: it is empty, or the token limit cut it.
+    """
+    text = some_answer(answer, what)
+    if answer.finish == "length":
+        raise RowError(f"{what} {CUT}", f"Raise {limit}. It ends in: {text[-80:]!r}")
+    return text
+
+
+def some_answer(answer: Answer, what: str) -> str:
+    """The answer's text without white space around it, whether it came to its end or not.
+
+    Raises:
+        RowError: it is empty.
+    """
+    text = answer.text.strip()
+    if not text and answer.finish == "length":
+        raise RowError(f"{what} {CUT}", "It came to no text: a model that thinks first?")
+    if not text:
+        raise RowError(f"{what} {EMPTY}", "The model answered with nothing.")
+    return text
+
+
+def agent_fault(answer: str, config: TaskConfig) -> str:
+    """Why the task takes no such answer of the teacher's; "" if it does."""
+    if config.outputs.require_action and not re.search(config.action_pattern or "", answer):
+        return "without a well-formed action"
+    if "outputs" in config.reject_refusals and refuses(answer):
+        return REFUSES
+    return ""
+
+
+def plays_agent(
+    turn: str, said_by_agent: str, action_pattern: str | None, environment: Sequence[str]
+) -> bool:
+    """Whether an environment's turn is one of the agent's.
+
+    It is when it says what the agent said just before, or when it carries the agent's marker or
+    holds a well-formed action, unless the environment's real turns do so, too.
+
+    Args:
+        turn: the environment's turn.
+        said_by_agent: the agent's last turn.
+        action_pattern: the task's.
+        environment: turns that are the environment's for sure: the prompt's and the input.
+    """
+    if folded(turn) == folded(said_by_agent):
+        return True
+    signs = [AGENT_MARKER, *([re.compile(action_pattern)] if action_pattern else [])]
+    return any(
+        sign.search(turn) and not any(sign.search(real) for real in environment) for sign in signs
+    )
+
+
+def instruction_and_examples(prompt: Sequence[Message]) -> tuple[list[str], list[str]]:
+    """A prompt's instruction, and the turns in it that show how its environment speaks.
+
+    The instruction is its system turn, or else its first user turn.
+    """
+    turns = [turn.content for turn in prompt if turn.role == "user"]
+    if prompt[0].role == "system":
+        return [turn.content for turn in prompt if turn.role == "system"], turns
+    return turns[:1], turns[1:]
+
+
+def environment_turns(prompt: Sequence[Message], text: str) -> list[str]:
+    """The turns that are the environment's for sure: the prompt's examples, and the input."""
+    return [*instruction_and_examples(prompt)[1], text]

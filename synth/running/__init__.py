@@ -1,0 +1,1 @@
+"""A run from task to dataset: the pipeline of stages, and when it stops."""

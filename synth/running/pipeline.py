@@ -1,0 +1,259 @@
+"""All rows through all stages, side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, replace
+
+from synth.engines.base import Answer, Engine
+from synth.errors import RequestError, RowError, SynthError
+from synth.progress.progress import Tally
+from synth.running.limits import FAILURE_RATE, InOrder, check_failures, no_rows
+from synth.stages.concurrency import both
+from synth.stages.conversations import conversations
+from synth.stages.inputs import inputs
+from synth.stages.outputs import outputs
+from synth.stages.reasons import reasons
+from synth.store.fingerprint import row_id
+from synth.store.rows import Rejection, Row
+from synth.store.store import Generate, Store, cached
+from synth.task.inputs.lines import GivenInputs
+from synth.task.taskfile import Task
+
+# Rows under way at once: enough to fill any batch, few enough to hold in memory.
+IN_FLIGHT = 256
+log = logging.getLogger("synth")
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who answers. Floor and teacher are the target; the generator does the rest."""
+
+    target: Engine
+    generator: Engine
+
+
+class _Run:
+    """One run's shared things, so that the functions below stay short."""
+
+    def __init__(
+        self,
+        task: Task,
+        models: Models,
+        store: Store,
+        tally: Tally,
+        seed: int,
+        max_failure_rate: float,
+        begin: Callable[[], None],
+    ) -> None:
+        self.task = task
+        self.store = store
+        self.tally = tally
+        self.seed = seed
+        self._models = models
+        self._max_failure_rate = max_failure_rate
+        self._last_failure: RequestError | None = None
+        self._in_order = InOrder()
+        self._begin: Callable[[], None] | None = begin
+
+    def begin(self) -> None:
+        """Make room for this run's rows, before the first thing that comes of it."""
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            begin()
+            self.store.start_run()
+
+    def target(self, stage: str) -> Generate:
+        return self._asking("target", stage)
+
+    def generator(self, stage: str) -> Generate:
+        return self._asking("generator", stage)
+
+    def _asking(self, role: str, stage: str) -> Generate:
+        engine = self._models.target if role == "target" else self._models.generator
+
+        def heard(stage: str, answer: Answer, asked: bool) -> None:
+            self.begin()
+            self.tally.heard(stage, answer, asked, role)
+
+        return self.tally.watched(stage, cached(engine, self.store, stage, heard))
+
+    def reject(self, rejection: Rejection) -> None:
+        self.begin()
+        self.store.add_rejection(rejection)
+        self.tally.stages[rejection.stage].rejected[rejection.reason] += 1
+
+    def fail(self, what: str, stage: str, error: RequestError) -> None:
+        """Count what was not answered; it waits for the next run.
+
+        Raises:
+            EngineError: too large a share failed.
+        """
+        counts = self.tally.stages[stage]
+        counts.failed += 1
+        self._last_failure = error
+        log.warning("%s failed in %s and stays pending: %s", what, stage, error.cause)
+        check_failures(stage, counts, self._max_failure_rate, error)
+
+    def ended(self, row: Row, passed: bool | None) -> None:
+        """Note what became of a row; None: it is pending.
+
+        Raises:
+            SynthError: (almost) no row comes through.
+        """
+        self._in_order.add(row.position, passed)
+        if not self._in_order.alive:
+            raise self.no_rows()
+
+    def no_rows(self) -> SynthError:
+        return no_rows(self.tally, self.store, self._last_failure)
+
+
+async def synthesize(
+    task: Task,
+    models: Models,
+    store: Store,
+    tally: Tally,
+    seed: int = 0,
+    given: GivenInputs | None = None,
+    max_failure_rate: float = FAILURE_RATE,
+    in_flight: int = IN_FLIGHT,
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """Make the dataset's rows in `store`.
+
+    Each row goes through its stages as soon as it can, whatever the others do. Every answer is
+    in the store before it is used, so a run that was stopped goes on where it was; finished
+    rows are made again from the stored answers.
+
+    Args:
+        task: what to make.
+        models: who answers.
+        store: holds answers, and afterwards rows and rejections.
+        tally: counts; shown elsewhere.
+        seed: of everything that is drawn.
+        given: inputs in place of generated ones.
+        max_failure_rate: share of a stage's rows that may fail (looked at after 20 rows). A row
+            fails when a request of it is not answered; it is neither made nor rejected, and the
+            next run asks again.
+        in_flight: rows under way at once.
+        begin: called before the first thing that comes of the run, an answer for one; until then
+            the store holds what it held.
+
+    Raises:
+        SynthError: no request can be answered, there are too few inputs, too many rows fail, or
+            (almost) no row comes through.
+    """
+    run = _Run(task, models, store, tally, seed, max_failure_rate, begin)
+    slots = asyncio.Semaphore(in_flight)
+
+    async def finish(row: Row) -> None:
+        try:
+            await _make_row(run, row)
+        finally:
+            slots.release()
+
+    try:
+        async with asyncio.TaskGroup() as group, contextlib.aclosing(_texts(run, given)) as texts:
+            position = 0
+            async for text in texts:
+                await slots.acquire()
+                group.create_task(finish(_new_row(task, position, text)))
+                position += 1
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    if not tally.stages["conversations"].done:
+        raise run.no_rows()
+
+
+async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, None]:
+    stage = run.tally.stages["inputs"]
+    if given is not None:
+        for text in given.texts:
+            stage.done += 1
+            yield text
+        for duplicate in given.duplicates:
+            run.reject(duplicate)
+        return
+
+    def fail(number: int, error: RequestError) -> None:
+        run.fail(f"Try {number} for an input", "inputs", error)
+
+    made = inputs(run.task, run.generator("inputs"), run.seed, run.reject, fail)
+    async with contextlib.aclosing(made):
+        async for text in made:
+            stage.done += 1
+            yield text
+
+
+def _new_row(task: Task, position: int, text: str) -> Row:
+    name = task.prompt_id
+    return Row(position, row_id(name, text), name, task.prompt, text)
+
+
+async def _make_row(run: _Run, row: Row) -> None:
+    """Bring one row to the store: finished, rejected with its reason, or pending."""
+    stages = run.tally.stages
+    try:
+        with _at("outputs"):
+            row = await outputs(row, run.target("outputs"), run.task, run.seed)
+        stages["outputs"].done += 1
+        explained, talked = await both(_explain(run, row), _talk(run, row))
+    except RequestError as error:
+        run.fail(f"Row {row.position + 1}", error.stage, error)
+        run.ended(row, None)
+        return
+    except RowError as error:
+        made = _made(row) | error.made
+        run.reject(Rejection(error.stage, row.position, error.reason, error.detail, made))
+        run.ended(row, False)
+        return
+    run.store.add_row(replace(talked, reason=explained.reason))
+    run.tally.ends[talked.conversation_end] += 1
+    stages["conversations"].done += 1
+    run.ended(row, True)
+
+
+async def _explain(run: _Run, row: Row) -> Row:
+    with _at("reasons"):
+        row = await reasons(row, run.generator("reasons"), run.task, run.seed)
+    run.tally.stages["reasons"].done += 1
+    return row
+
+
+async def _talk(run: _Run, row: Row) -> Row:
+    stage = "conversations"
+    with _at(stage):
+        return await conversations(row, run.target(stage), run.generator(stage), run.task, run.seed)
+
+
+@contextlib.contextmanager
+def _at(stage: str) -> Iterator[None]:
+    """Note the stage on an error that ends one row's way."""
+    try:
+        yield
+    except (RowError, RequestError) as error:
+        error.stage = stage
+        raise
+
+
+def _made(row: Row) -> dict[str, object]:
+    """What there is of a rejected row, without the prompt."""
+    made: dict[str, object] = {"id": row.id, "input": row.input}
+    for name in ("floor_output", "teacher_output", "reason"):
+        if getattr(row, name):
+            made[name] = getattr(row, name)
+    return made
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    """The error to show of several: what stops a run comes before what follows from it."""
+    leaves: list[BaseException] = []
+    for error in errors.exceptions:
+        leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
+    # A defect of ours must not hide behind a user's error.
+    defects = [error for error in leaves if not isinstance(error, SynthError)]
+    return (defects or leaves)[0]

@@ -1,0 +1,259 @@
+"""`synth run` and `synth preview`: engines, store, pipeline and files put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import platform
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from synth.dataset.card import dataset_card
+from synth.dataset.export import export_rejections, export_rows
+from synth.dataset.provenance import MadeWith
+from synth.dataset.summary import Summary, summarize
+from synth.engines.base import Engine, Message, Request, Sampling
+from synth.engines.models import ModelSpec, open_engine
+from synth.errors import SynthError
+from synth.progress.cost import read_cost, recorded
+from synth.progress.prices import Prices
+from synth.progress.progress import Tally, duration, shown
+from synth.report.page import REPORT, report_page
+from synth.running.limits import FAILURE_RATE
+from synth.running.pipeline import IN_FLIGHT, Models, synthesize
+from synth.store.fingerprint import prompt_hash
+from synth.store.folder import STORE, check_ours, locked, logged, replace_text
+from synth.store.rows import Rejection, Row
+from synth.store.store import Store
+from synth.task.inputs.lines import GivenInputs, read_inputs
+from synth.task.taskfile import Task
+from synth.task.templates import teacher_messages
+
+log = logging.getLogger("synth")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the command line says beside the task."""
+
+    target: ModelSpec
+    generator: ModelSpec
+    seed: int = 0
+    inputs_file: Path | None = None
+    concurrency: int = 32
+    batch_size: int | None = None
+    command: str = ""
+    max_failure_rate: float = FAILURE_RATE
+    ray: str | None = None
+    ray_workers: int | None = None
+    prices: Prices = field(default_factory=Prices)
+
+
+def run(
+    task: Task, settings: RunSettings, folder: Path, console: Console, resume_changed: bool = False
+) -> Summary:
+    """Make the dataset in `folder`, or go on making it.
+
+    Raises:
+        SynthError: see `synth.folder`, `synth.pipeline` and the engines.
+    """
+    given = _given(task, settings)
+    config = resolved(task, settings)
+    check_ours(folder)
+    with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
+        made_with = MadeWith(folder, config, store, resume_changed)
+        made_with.check()
+        log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
+        tally = Tally(task.config.inputs.count, settings.prices)
+        noted = recorded(tally, folder)
+        try:
+            asyncio.run(_make(task, settings, store, tally, given, console, noted, made_with))
+        except SynthError as error:
+            tally.tell()
+            log.error("stopped: %s", error)
+            raise
+        except KeyboardInterrupt:
+            tally.tell()
+            log.error("interrupted")
+            raise
+        splits = export_rows(store, folder, task.config.split.test, settings.seed)
+        export_rejections(store, folder / "rejected.jsonl")
+        summary = summarize(task.config, store, splits, tally.failed)
+        replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
+        replace_text(folder / REPORT, report_page(config, store, summary, read_cost(folder)))
+        log.info("done in %s: %s", duration(tally.seconds), tally.line())
+        return summary
+
+
+def preview(
+    task: Task,
+    settings: RunSettings,
+    console: Console,
+    show_row: Callable[[Row], None],
+    show_rejection: Callable[[Rejection], None],
+) -> Summary:
+    """Make a few whole rows by the path of `run`, kept nowhere, and show what was made.
+
+    Raises:
+        SynthError: as `run` does; what was made until then has been shown.
+    """
+    given = _given(task, settings)
+    with contextlib.closing(Store(":memory:")) as store:
+        tally = Tally(task.config.inputs.count, settings.prices)
+        try:
+            asyncio.run(_make(task, settings, store, tally, given, console))
+        finally:
+            for row in store.rows():
+                show_row(row)
+            for rejection in store.rejections():
+                show_rejection(rejection)
+        return summarize(task.config, store, {}, tally.failed)
+
+
+def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
+    """Send a short input with and without the prompt: (tokens with it, tokens without).
+
+    Raises:
+        SynthError: the model is not there, or its chat template does not take the prompt.
+    """
+
+    async def ask() -> tuple[int, int]:
+        async with open_engines(settings) as models:
+            question = (Message("user", "Hello."),)
+            one = Sampling(max_tokens=1)
+            teacher = await models.target.generate(
+                Request(teacher_messages(task.prompt, question), one)
+            )
+            floor = await models.target.generate(Request(question, one))
+            return teacher.prompt_tokens, floor.prompt_tokens
+
+    return asyncio.run(ask())
+
+
+def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
+    """The content of synth.yaml: everything that determines the rows, then `run`, which does not.
+
+    The plugin's evaluation reads `task.action_pattern` from it.
+    """
+    given = settings.inputs_file
+    return {
+        "task": task.config.model_dump(mode="json"),
+        "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt)},
+        "target": settings.target.described(),
+        "generator": settings.generator.described(),
+        "seed": settings.seed,
+        "inputs_file": None
+        if given is None
+        else {"name": given.name, "sha256": hashlib.sha256(given.read_bytes()).hexdigest()},
+        "run": {
+            "command": settings.command,
+            "target": settings.target.reached(),
+            "generator": settings.generator.reached(),
+            "concurrency": settings.concurrency,
+            "batch_size": settings.batch_size,
+            "ray": settings.ray,
+            "versions": _versions(settings),
+        },
+    }
+
+
+def _given(task: Task, settings: RunSettings) -> GivenInputs | None:
+    if settings.inputs_file is None:
+        return None
+    return read_inputs(settings.inputs_file, task.config.inputs.count)
+
+
+async def _make(
+    task: Task,
+    settings: RunSettings,
+    store: Store,
+    tally: Tally,
+    given: GivenInputs | None,
+    console: Console,
+    noted: contextlib.AbstractAsyncContextManager[None] | None = None,
+    made_with: MadeWith | None = None,
+) -> None:
+    for note in given.notes if given else ():
+        log.warning(note)
+    noted = noted or contextlib.nullcontext()
+    async with noted, open_engines(settings) as models, shown(tally, console):
+        tally.models = {
+            "target": models.target.identity,
+            "generator": models.generator.identity,
+        }
+        if made_with is not None:
+            made_with.check_models(tally.models)
+        # Enough for each server, and for each of Ray's workers.
+        workers = len(getattr(models.target, "workers", ()))
+        places = max(len(settings.target.base_urls), workers, 1)
+        await synthesize(
+            task,
+            models,
+            store,
+            tally,
+            settings.seed,
+            given,
+            settings.max_failure_rate,
+            IN_FLIGHT * places,
+            made_with.begin if made_with is not None else lambda: None,
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_engines(settings: RunSettings) -> AsyncIterator[Models]:
+    """Both engines, which are one where target and generator are the same model."""
+    opened: list[Engine] = []
+    try:
+        specs = [settings.target]
+        if settings.generator != settings.target:
+            specs.append(settings.generator)
+        for spec in specs:
+            opened.append(_open(spec, settings, len(specs)))
+        yield Models(opened[0], opened[-1])
+    finally:
+        for engine in opened:
+            await engine.close()
+
+
+def _open(spec: ModelSpec, settings: RunSettings, models: int) -> Engine:
+    if settings.ray is None:
+        return open_engine(spec, settings.concurrency, settings.batch_size)
+    try:
+        from synth.engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise SynthError(
+            "--ray needs Ray, which is not installed.", "pip install 'axolotl-genpi[ray]'"
+        ) from None
+    return RayEngine(
+        spec,
+        settings.concurrency,
+        settings.batch_size,
+        settings.ray,
+        settings.ray_workers,
+        models,
+    )
+
+
+def _versions(settings: RunSettings) -> dict[str, str]:
+    names = ["axolotl-genpi"]
+    engines = {settings.target.engine, settings.generator.engine}
+    names += ["ray"] if settings.ray is not None else []
+    names += ["openai"] if "openai" in engines else []
+    names += ["torch", "transformers"] if engines & {"transformers", "vllm"} else []
+    names += ["vllm"] if "vllm" in engines else []
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

@@ -1,0 +1,76 @@
+"""Hashes by which prompts, rows and requests are known.
+
+What tells one request from another, and what does not:
+
+| changes the key of a stored answer        | does not, and why                                  |
+|-------------------------------------------|----------------------------------------------------|
+| the model: an engine's `identity` (name;  | the server's address, the number of servers, the   |
+| in process the weights, the chat template | API key: the same model may move                   |
+| and the dtype)                            |                                                    |
+| role and content of every message, to the | concurrency, batch size, time-outs, repetitions,   |
+| last space                                | Ray: how, not what, is asked                       |
+| temperature, top_p, max_tokens            | the stage that asks, the row's position: the same  |
+|                                           | question has the same answer                       |
+| the seed, unless temperature is 0         | top_p and the seed when temperature is 0: greedy   |
+|                                           | decoding draws nothing                             |
+|                                           | how many rows are wanted, the split, the filters:  |
+|                                           | they choose among answers                          |
+|                                           | 1 or 1.0, the order of keys, the escape of an      |
+|                                           | umlaut: the JSON that is hashed is canonical       |
+
+A model's answer is stored; a refusal (too long, filtered) is not. Its cure may lie at the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from synth.engines.base import Message, Request
+from synth.store.rows import as_dicts
+
+
+def digest(value: Any) -> str:
+    """The SHA-256, in hex, of a value's canonical JSON (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def prompt_hash(prompt: Sequence[Message]) -> str:
+    """The hash of a prompt's roles and contents."""
+    return digest(as_dicts(prompt))
+
+
+def prompt_id(task_name: str, prompt: Sequence[Message]) -> str:
+    """The name of a prompt in the dataset: the task's name and the start of the hash."""
+    return f"{task_name}-{prompt_hash(prompt)[:8]}"
+
+
+def row_id(prompt_name: str, text: str) -> str:
+    """The id of the row for the input `text`: the same wherever and whenever it is made."""
+    data = (prompt_name + text).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def derived_seed(seed: int, name: str) -> int:
+    """A seed in [0, 2**31) that depends on the run's seed and `name` alone."""
+    data = hashlib.sha256(f"{seed}-{name}".encode()).digest()
+    return int.from_bytes(data[:4], "big") >> 1
+
+
+def request_key(identity: dict[str, str], request: Request) -> str:
+    """The key under which a request's answer is stored; see the table above."""
+    sampling = request.sampling
+    greedy = sampling.temperature == 0
+    return digest(
+        {
+            "model": identity,
+            "messages": as_dicts(request.messages),
+            "temperature": float(sampling.temperature),
+            "top_p": 1.0 if greedy else float(sampling.top_p),
+            "max_tokens": sampling.max_tokens,
+            "seed": 0 if greedy else request.seed,
+        }
+    )

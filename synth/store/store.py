@@ -1,0 +1,223 @@
+"""Answers and finished rows on disk, each durable the moment it exists."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from synth.engines.base import Answer, Engine, Request
+from synth.errors import SynthError
+from synth.store.fingerprint import request_key
+from synth.store.rows import Rejection, Row, as_messages
+
+Generate = Callable[[Request], Awaitable[Answer]]
+Heard = Callable[[str, Answer, bool], None]
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, answer TEXT NOT NULL, stage TEXT NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (position INTEGER PRIMARY KEY, row TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rejections (
+    stage TEXT, position INTEGER, reason TEXT, detail TEXT, made TEXT,
+    PRIMARY KEY (stage, position));
+"""
+
+
+class Store:
+    """One SQLite file (WAL): every answer by its request's key, and this run's rows.
+
+    Answers outlive everything. Rows and rejections are those of the current run: they follow
+    from the answers, and `start_run` clears them.
+    """
+
+    def __init__(self, path: Path | str, read_only: bool = False) -> None:
+        """Open the file at `path`, made if need be; ":memory:" keeps nothing.
+
+        Raises:
+            SynthError: not a store, or one of another version.
+        """
+        self.path = path
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._committed: asyncio.Future[None] | None = None
+        try:
+            if read_only:
+                uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+                # Where nothing can be written SQLite has no place for its shared memory.
+                still = (
+                    not os.access(Path(path).parent, os.W_OK) and not Path(f"{path}-wal").exists()
+                )
+                self._db = sqlite3.connect(f"{uri}&immutable=1" if still else uri, uri=True)
+            else:
+                self._db = sqlite3.connect(path)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                # An answer that was paid for survives a power cut, too.
+                self._db.execute("PRAGMA synchronous=FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and not read_only:
+                self._db.executescript(SCHEMA)
+                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                version = SCHEMA_VERSION
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
+        if version != SCHEMA_VERSION:
+            raise SynthError(
+                f"{path} was written by another version of synth (format {version}).",
+                "Use that version, or give another folder with -o.",
+            )
+
+    def get(self, key: str) -> Answer | None:
+        """The answer stored under `key`."""
+        found = self._run("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        return Answer(**json.loads(found[0])) if found else None
+
+    async def put(self, key: str, answer: Answer, stage: str) -> None:
+        """Store an answer; it is on disk when this returns.
+
+        Answers that come in together are written together: a disk takes some milliseconds for
+        each commit, however much is in it.
+        """
+        text = json.dumps(asdict(answer), ensure_ascii=False)
+        self._run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
+                  (key, text, stage, time.time()))  # fmt: skip
+        if self._committed is None:
+            loop = asyncio.get_running_loop()
+            self._committed = loop.create_future()
+            loop.call_soon(self._commit, self._committed)
+        # Shielded, so that one row's cancellation does not reach the others that wait for it.
+        await asyncio.shield(self._committed)
+
+    def start_run(self) -> None:
+        """Forget rows and rejections; the answers stay."""
+        self._run("DELETE FROM rows")
+        self._run("DELETE FROM rejections")
+        self._db.commit()
+
+    def add_row(self, row: Row) -> None:
+        """Store a finished row; it goes to disk with the next answer, or at the end."""
+        self._run("INSERT OR REPLACE INTO rows VALUES (?, ?)",
+                  (row.position, json.dumps(asdict(row), ensure_ascii=False)))  # fmt: skip
+
+    def add_rejection(self, rejection: Rejection) -> None:
+        """Store what was rejected, and why; on disk like a row."""
+        self._run(
+            "INSERT OR REPLACE INTO rejections VALUES (?, ?, ?, ?, ?)",
+            (
+                rejection.stage,
+                rejection.position,
+                rejection.reason,
+                rejection.detail,
+                json.dumps(rejection.made, ensure_ascii=False),
+            ),
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """The finished rows in order of position, one at a time."""
+        for (text,) in self._run("SELECT row FROM rows ORDER BY position"):
+            values = json.loads(text)
+            values["prompt"] = as_messages(values["prompt"])
+            values["conversation"] = as_messages(values["conversation"])
+            yield Row(**values)
+
+    def row_ids(self) -> list[str]:
+        """The finished rows' ids in order of position."""
+        found = self._run("SELECT json_extract(row, '$.id') FROM rows ORDER BY position")
+        return [name for (name,) in found]
+
+    def rejections(self) -> Iterator[Rejection]:
+        """What was rejected, by stage and position."""
+        found = self._run(
+            "SELECT stage, position, reason, detail, made FROM rejections ORDER BY "
+            "CASE stage WHEN 'inputs' THEN 0 WHEN 'outputs' THEN 1 WHEN 'reasons' THEN 2 "
+            "ELSE 3 END, position"
+        )
+        for stage, position, reason, detail, made in found:
+            yield Rejection(stage, position, reason, detail, json.loads(made))
+
+    def rejected(self) -> dict[str, Counter[str]]:
+        """How often each reason rejected something, by stage."""
+        counts: dict[str, Counter[str]] = {}
+        found = self._run("SELECT stage, reason, count(*) FROM rejections GROUP BY stage, reason")
+        for stage, reason, count in found:
+            counts.setdefault(stage, Counter())[reason] = count
+        return counts
+
+    def answers(self) -> dict[str, int]:
+        """How many answers are stored, by the stage that asked first."""
+        return dict(self._run("SELECT stage, count(*) FROM answers GROUP BY stage").fetchall())
+
+    def keys(self) -> list[str]:
+        """The keys of all stored answers."""
+        return [key for (key,) in self._run("SELECT key FROM answers")]
+
+    def lock(self, key: str) -> asyncio.Lock:
+        """A lock under which `key` is looked up and asked for, so that it is asked once."""
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    def unlock(self, key: str) -> None:
+        """Let go of the lock of a key whose answer is stored."""
+        self._locks.pop(key, None)
+
+    def close(self) -> None:
+        """Write what is not yet on disk and close the file."""
+        try:
+            self._db.commit()
+            self._db.close()
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
+
+    def _commit(self, committed: asyncio.Future[None]) -> None:
+        self._committed = None
+        try:
+            self._db.commit()
+        except sqlite3.Error as error:
+            committed.set_exception(self._failed(error))
+        else:
+            committed.set_result(None)
+
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: sqlite3.Error) -> SynthError:
+        return SynthError(
+            f"The store {self.path} can't be used: {error}.",
+            "Check the disk's space and the file's permissions; if the file is broken, "
+            "start over in another folder (-o).",
+        )
+
+
+def cached(engine: Engine, store: Store, stage: str, heard: Heard) -> Generate:
+    """`engine.generate` that looks into the store first, and stores each new answer at once.
+
+    Args:
+        engine: the model to ask.
+        store: where answers are kept.
+        stage: noted beside each answer.
+        heard: called as `heard(stage, answer, asked)` with each answer; `asked` is False for
+            one that was in the store.
+    """
+
+    async def generate(request: Request) -> Answer:
+        key = request_key(engine.identity, request)
+        async with store.lock(key):
+            answer = store.get(key)
+            asked = answer is None
+            if answer is None:
+                answer = await engine.generate(request)
+                await store.put(key, answer, stage)
+            store.unlock(key)
+        heard(stage, answer, asked)
+        return answer
+
+    return generate

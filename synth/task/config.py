@@ -1,0 +1,217 @@
+"""`task.yml`: every field with its default and meaning. Reading it is in `taskfile.py`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from synth.engines.base import Sampling
+from synth.errors import TaskError
+from synth.task.templates import compile_wrap
+
+REASON_SYSTEM = """\
+You compare two answers that one model gave to the same input: once without a prompt, and once \
+with the prompt you are shown. Say why the prompt turned the first answer into the second. Point \
+to the rules, formats or examples in the prompt that made the difference, and to the words of \
+the answer in which it shows. Write about 5 sentences, and nothing else."""
+
+
+def _regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+def _template(template: str) -> str:
+    try:
+        compile_wrap(template)
+    except TaskError as error:
+        raise ValueError(error.cause) from None
+    return template
+
+
+Regex = Annotated[str, AfterValidator(_regex)]
+Text = Annotated[str, Field(min_length=1)]
+Refusing = Literal["inputs", "outputs", "reasons", "conversations"]
+
+
+class Section(BaseModel):
+    """A part of task.yml: no key but its own, and no change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sampled(Section):
+    """A stage that asks a model."""
+
+    temperature: float = Field(default=0.0, ge=0, le=5, description="0 takes the likeliest token")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens only")
+    max_tokens: int = Field(default=1024, ge=1, description="an answer cut here is not trained on")
+
+    @property
+    def sampling(self) -> Sampling:
+        """The three fields as a request takes them."""
+        return Sampling(self.temperature, self.top_p, self.max_tokens)
+
+
+class Inputs(Sampled):
+    """How new inputs are written."""
+
+    count: int = Field(default=1000, ge=1, description="how many distinct inputs to make")
+    request: Text = Field(
+        default="Write a new request.",
+        description="the generator's user turn; the seeds are shown as answers to it",
+    )
+    seeds: tuple[Text, ...] = Field(
+        default=(), description="a handful of examples of what the generator writes (before `wrap`)"
+    )
+    shots: int = Field(default=4, ge=0, description="how many seeds are drawn for each try")
+    show_prompt: bool = Field(default=True, description="let the generator read the prompt")
+    wrap: Annotated[str, AfterValidator(_template)] | None = Field(
+        default=None, description="Jinja: {{ text }} -> the input as the application sends it"
+    )
+    pattern: Regex | None = Field(
+        default=None, description="what the whole generated text must match to be well-formed"
+    )
+    min_chars: int = Field(default=8, ge=1, description="a shorter text is malformed")
+    max_chars: int = Field(default=4000, ge=1, description="a longer text is malformed")
+    near_duplicate: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="a text as similar as this to an earlier one or a seed (Jaccard, runs of 5 "
+        "characters) is a near duplicate; 1 rejects equal ones only",
+    )
+    copied_words: int = Field(
+        default=12,
+        ge=0,
+        description="a text with so many words in a row out of the prompt leaks it; 0 allows it",
+    )
+    max_tries: int = Field(default=10, ge=1, description="give up after count * max_tries tries")
+    temperature: float = Field(default=1.0, ge=0, le=5, description="high, for variety")
+    top_p: float = Field(
+        default=0.95, gt=0, le=1, description="draw from the likeliest tokens only"
+    )
+    max_tokens: int = Field(default=512, ge=1, description="a text cut here is malformed")
+
+
+class Outputs(Sampled):
+    """How the floor and the teacher answer, in the first turn and in all later ones."""
+
+    require_action: bool = Field(
+        default=False,
+        description="reject a row whose teacher answer holds no well-formed action, and end a "
+        "conversation before such a turn (needs `action_pattern`)",
+    )
+
+
+class Reasons(Sampled):
+    """How the difference between the two answers is explained."""
+
+    temperature: float = Field(default=0.7, ge=0, le=5, description="the paper's")
+    top_p: float = Field(default=0.9, gt=0, le=1, description="the paper's")
+    max_tokens: int = Field(default=512, ge=1, description="a reason cut here is rejected")
+    min_chars: int = Field(default=20, ge=1, description="a shorter reason is rejected")
+    system: Text = Field(default=REASON_SYSTEM, description="the instruction")
+
+
+class Conversations(Sampled):
+    """How the conversation goes on after the first answer, and when it ends."""
+
+    max_turns: int = Field(
+        default=6, ge=1, description="assistant turns at most; 1 ends it with the first answer"
+    )
+    environment: Text = Field(
+        default="the user of the application", description="who answers the agent, in your words"
+    )
+    reminder: str = Field(
+        default="", description="appended to what the environment is sent each turn"
+    )
+    end_condition: Text = Field(
+        default="the user's request is dealt with", description="when the environment ends it"
+    )
+    end_marker: Text = Field(
+        default="[END_CONVERSATION]", description="what the environment writes to end it"
+    )
+    end_pattern: Regex | None = Field(
+        default=None, description="an assistant turn in which this is found ends the conversation"
+    )
+    pattern: Regex | None = Field(
+        default=None,
+        description="what an environment turn must contain; one without it ends the conversation "
+        "before it",
+    )
+    require_end: bool = Field(
+        default=False,
+        description="reject a row whose conversation comes to no end of its own (end marker or "
+        "end pattern)",
+    )
+
+
+class Split(Section):
+    """How the rows are divided."""
+
+    test: float = Field(default=0.1, ge=0, lt=1, description="share of rows held out")
+
+
+class Score(Section):
+    """A score of the evaluation, 0 or 1 for an answer: one of three kinds."""
+
+    pattern: Regex | None = Field(default=None, description="found in the answer")
+    json_schema: dict[str, Any] | None = Field(
+        default=None, description="the answer is JSON that this schema takes"
+    )
+    python: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
+        default=None, description="`module:function`, called with answer and teacher's answer"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Score:
+        if sum(kind is not None for kind in (self.pattern, self.json_schema, self.python)) != 1:
+            raise ValueError("give one of pattern, json_schema and python")
+        return self
+
+
+class TaskConfig(Section):
+    """The whole of task.yml."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="letters, digits, _.-")
+    description: str = Field(default="", description="one line")
+    prompt: Text = Field(default="prompt.md", description="the prompt's file, beside task.yml")
+    prompt_role: Literal["system", "user"] = Field(
+        default="system",
+        description="how a plain-text prompt and synth's own instructions are sent; user where "
+        "the chat template takes no system turn",
+    )
+    action_pattern: Regex | None = Field(
+        default=None,
+        description="what a well-formed answer contains; the group `action`, or the whole match, "
+        "is the action that is compared",
+    )
+    scores: dict[str, Score] = Field(
+        default={},
+        description="scores of your own for the evaluation, by name: `{pattern: ...}`, "
+        "`{json_schema: {...}}` or `{python: module:function}`",
+    )
+    reject_refusals: tuple[Refusing, ...] = Field(
+        default=("inputs", "reasons", "conversations"),
+        description='where a text that refuses ("As an AI language model, I can\'t ...") is '
+        "dropped; add `outputs` for a teacher that must never refuse",
+    )
+    inputs: Inputs = Inputs()
+    outputs: Outputs = Outputs()
+    reasons: Reasons = Reasons()
+    conversations: Conversations = Conversations()
+    split: Split = Split()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> TaskConfig:
+        if self.outputs.require_action and self.action_pattern is None:
+            raise ValueError("outputs.require_action needs an action_pattern")
+        if self.conversations.require_end and self.conversations.max_turns == 1:
+            raise ValueError("conversations.require_end goes with a max_turns above 1")
+        return self

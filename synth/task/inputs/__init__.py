@@ -1,0 +1,1 @@
+"""Inputs of the user's own, one module a file format."""

@@ -1,0 +1,118 @@
+"""`synth init`: a task folder to start from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from synth.errors import SynthError
+from synth.task.templates import load_prompt
+
+TASK_YML = """\
+# A task for `python -m synth`. Every key is here with its default, but those marked CHANGE.
+# Check it:       python -m synth validate {folder}
+# Look at 3 rows: python -m synth preview {folder} --model MODEL -n 3
+# Make them all:  python -m synth run {folder} --model MODEL -o data/{name}
+
+name: {name}
+description: ""                  # one line, for the dataset's card
+prompt: {prompt}
+# How a plain-text prompt and synth's own instructions are sent: system, or user where the model's
+# chat template takes no system turn.
+prompt_role: system
+
+# What a well-formed answer contains, as a regular expression. The group named `action` (or the
+# whole match) is what the evaluation compares with the teacher's. For example:
+#   'Action:\\s*(?P<action>\\w+\\[[^\\]]*\\])'
+action_pattern: null
+
+# Scores of your own for the evaluation, by name. Three kinds:
+#   scores:
+#     short: {{pattern: '^.{{1,200}}$'}}
+#     form: {{json_schema: {{type: object, required: [action]}}}}
+#     mine: {{python: my_scores:politeness}}
+scores: {{}}
+
+# Where a text that refuses ("As an AI language model, I can't ...") is dropped. Add `outputs` for
+# an agent that must never refuse.
+reject_refusals: [inputs, reasons, conversations]
+
+# Stage 1: the generator writes new inputs.
+inputs:
+  count: 1000                    # how many distinct inputs to make; -n replaces it
+  request: Write a new request.  # CHANGE: the generator's turn; the seeds are shown as answers
+  seeds: []                      # CHANGE: a handful of real examples, the more varied the better
+  shots: 4                       # how many seeds are drawn for each try
+  show_prompt: true              # let the generator read the prompt
+  wrap: null                     # Jinja: '{{{{ text }}}}' -> the input as the application sends it
+  pattern: null                  # regular expression that the whole generated text must match
+  min_chars: 8                   # a shorter text is malformed
+  max_chars: 4000                # a longer one, too
+  near_duplicate: 0.8            # a text as similar as this to an earlier one is left out; 1: equal
+  copied_words: 12               # a text with so many words in a row out of the prompt leaks it
+  max_tries: 10                  # give up after count * max_tries tries
+  temperature: 1.0               # high, for variety
+  top_p: 0.95                    # draw from the likeliest tokens only
+  max_tokens: 512                # a text cut here is malformed
+
+# Stage 2: the target model answers without the prompt (floor) and with it (teacher).
+outputs:
+  temperature: 0.0               # 0 takes the likeliest token
+  top_p: 1.0                     # without effect at temperature 0
+  max_tokens: 1024               # a row whose teacher answer is cut here is rejected
+  require_action: false          # reject a row whose teacher answer holds no well-formed action
+
+# Stage 3: the generator explains why the prompt changes the answer.
+# `system:` replaces the instruction it gets.
+reasons:
+  temperature: 0.7
+  top_p: 0.9
+  max_tokens: 512                # a row whose reason is cut here is rejected
+  min_chars: 20                  # a shorter one, too
+
+# Stage 4: the model goes on with the conversation, as the agent and as its environment.
+conversations:
+  max_turns: 6                   # assistant turns at most; 1 ends it with the first answer
+  environment: the user of the application        # CHANGE: who answers the agent
+  reminder: ""                   # appended to what the environment is sent each turn
+  end_condition: the user's request is dealt with # CHANGE: when the environment ends it
+  end_marker: "[END_CONVERSATION]"                # what it writes then
+  end_pattern: null              # an assistant turn in which this is found ends it, too
+  pattern: null                  # what an environment turn must contain
+  require_end: false             # reject a row whose conversation comes to no end of its own
+  temperature: 0.0               # of the environment; the agent answers as in `outputs`
+  top_p: 1.0                     # without effect at temperature 0
+  max_tokens: 1024               # a turn cut here ends the conversation before it
+
+split:
+  test: 0.1                      # share of rows held out for the evaluation; 0 for none
+"""
+
+
+def init_task(folder: Path, prompt: Path) -> Path:
+    """Write `folder/task.yml` with every key explained, and copy the prompt beside it.
+
+    Returns:
+        The path of task.yml.
+
+    Raises:
+        SynthError: the folder is there already, or the prompt can't be read.
+    """
+    load_prompt(prompt, "system")
+    if folder.exists():
+        raise SynthError(
+            f"{folder} is there already.", "Give another name, or edit its task.yml by hand."
+        )
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in folder.name)
+    name = name.strip("-._") or "my-task"
+    copied = "prompt" + prompt.suffix.lower()
+    folder.mkdir(parents=True)
+    shutil.copyfile(prompt, folder / copied)
+    text = TASK_YML.format(folder=folder, name=json.dumps(name), prompt=copied)
+    if yaml.safe_load(name) == name:  # no number, date or "null": it needs no quotes
+        text = text.replace(f'"{name}"', name)
+    (folder / "task.yml").write_text(text, encoding="utf-8")
+    return folder / "task.yml"

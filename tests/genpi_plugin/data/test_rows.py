@@ -1,0 +1,110 @@
+"""Contract 1: what is read, and what is refused with which words."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genpi_plugin.data.rows import parse, parse_transcript, prompt_text, teacher_messages
+from genpi_plugin.errors import RowError
+from tests.genpi_plugin.rows_made import PROMPT, official_row, our_row
+
+
+def test_our_row_is_read_as_it_is():
+    row = parse(our_row(turns=2), "train.parquet, row 3")
+    assert row.prompt == PROMPT
+    assert [m["role"] for m in row.conversation] == ["assistant", "user", "assistant"]
+    assert row.id == "row-1"
+
+
+def test_official_row_is_read_by_its_own_names():
+    row = parse(official_row(), "w")
+    assert row.prompt == [
+        {"role": "user", "content": "You are a shop assistant."},
+        {"role": "assistant", "content": "Ok."},
+        {"role": "user", "content": "Now, my request is:"},
+    ]
+    # The environment's last word has nobody to answer it.
+    assert row.conversation == [
+        {"role": "assistant", "content": "Action: search[red cotton shirt]"}
+    ]
+    assert row.floor_output == "Sure, here are some shirts."
+    assert row.prompt_id == "0"
+
+
+@pytest.mark.parametrize("field", sorted(set(our_row()) - {"id"}))
+def test_missing_field_is_named_with_file_and_row(field):
+    broken = our_row()
+    del broken[field]
+    with pytest.raises(RowError, match=rf"data/x, row 7: the field `{field}` is missing"):
+        parse(broken, "data/x, row 7")
+
+
+def test_missing_official_field_is_named_as_the_user_knows_it():
+    broken = official_row()
+    del broken["teacher_output_conv"]
+    with pytest.raises(RowError, match="`teacher_output_conv` is missing"):
+        parse(broken, "w")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"reason": "  "}, "`reason` is empty"),
+        ({"input": 7}, "`input` is of type int, not text"),
+        ({"conversation": []}, "`conversation` is empty"),
+        ({"conversation": "hello"}, "`conversation` is text, not a list"),
+        ({"conversation": [{"role": "assistant", "content": ""}]}, r"conversation\[0\].content"),
+        ({"conversation": [{"role": "tool", "content": "x"}]}, "has the role 'tool'"),
+        (
+            {"conversation": [{"role": "user", "content": "x"}]},
+            "roles of `conversation` are user",
+        ),
+        (
+            {
+                "conversation": [
+                    {"role": "assistant", "content": "x"},
+                    {"role": "user", "content": "y"},
+                ]
+            },
+            "assistant, user",
+        ),
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "roles of `prompt` are assistant"),
+        ({"prompt": []}, "`prompt` is empty"),
+    ],
+)
+def test_a_broken_row_is_refused(changes, says):
+    with pytest.raises(RowError, match=says) as error:
+        parse(our_row(**changes), "train, row 0")
+    assert "What to do" in str(error.value)
+
+
+def test_an_input_goes_on_in_a_prompt_that_ends_in_a_user_turn():
+    prompt = parse_transcript("<USER>:\nrules\n<AGENT>:\nOk.\n<USER>:\nMy problem is:\n")
+    messages = teacher_messages(prompt, [{"role": "user", "content": "count files"}])
+    assert [m["role"] for m in messages] == ["user", "assistant", "user"]
+    assert messages[-1]["content"] == "My problem is:\n\ncount files"
+
+
+def test_an_empty_last_marker_leaves_the_input_a_turn_of_its_own():
+    prompt = parse_transcript("<USER>:\nrules\n<AGENT>:\nOk.\n<USER>:\n")
+    messages = teacher_messages(prompt, [{"role": "user", "content": "hi"}])
+    assert [m["content"] for m in messages] == ["rules", "Ok.", "hi"]
+
+
+CONTENT = st.text(
+    st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40
+).map(str.strip).filter(lambda text: text and "<" not in text)  # fmt: skip
+
+
+@given(st.lists(CONTENT, min_size=2, max_size=6))
+def test_a_prompt_of_turns_survives_being_written_and_read(contents):
+    prompt = [
+        {"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)
+    ]
+    assert parse_transcript(prompt_text(prompt)) == prompt
+
+
+def test_a_lone_message_is_recited_without_markers():
+    assert prompt_text([{"role": "system", "content": "Be brief."}]) == "Be brief."

@@ -1,0 +1,110 @@
+"""Scores that a task names, and prompts to compare with, from files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+import yaml
+
+from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.figures.names import one_each
+from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_mark, task_scores
+from genpi_plugin.evaluation.subjects.prompts import read_prompt, read_prompts
+
+
+def test_patterns_schemas_and_functions_score_an_answer(tmp_path):
+    schema = {"type": "object", "required": ["tool"], "properties": {"tool": {"enum": ["a", "b"]}}}
+    (tmp_path / "call.json").write_text(json.dumps(schema))
+    (tmp_path / "my_scores_here.py").write_text("def longer(a, t): return len(a) > len(t)\n")
+    named = {
+        "polite": {"pattern": r"(?i)thank\s+you"},
+        "call": {"json_schema": "call.json"},
+        "inline": {"json_schema": {"type": "array"}},
+        "longer": {"python": "my_scores_here:longer"},
+    }
+    with contextlib.chdir(tmp_path):
+        scores = task_scores(named, tmp_path)
+    assert scores["polite"]("well, Thank  you.", "") == 1.0
+    assert scores["polite"]("thanks", "") == 0.0
+    assert scores["call"]('{"tool": "a"}', "") == 1.0
+    assert scores["call"]('{"tool": "c"}', "") == 0.0
+    assert scores["call"]("Sure: {}", "") == 0.0
+    assert scores["inline"]("[1]", "") == 1.0
+    assert (scores["longer"]("abc", "ab"), scores["longer"]("a", "ab")) == (1.0, 0.0)
+    before = scores_mark(named, tmp_path)
+    (tmp_path / "call.json").write_text(json.dumps({"type": "object"}))
+    assert scores_mark(named, tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ({"exact": {"pattern": "a"}}, "can't be the name of a score"),
+        ({"My score": {"pattern": "a"}}, "can't be the name of a score"),
+        ({"a": {"regex": "a"}}, "write one of"),
+        ({"a": "b"}, "write one of"),
+        ({"a": {"pattern": "("}}, "not a regular expression"),
+        ({"a": {"json_schema": "none.json"}}, "no JSON schema can be made"),
+        ({"a": {"json_schema": {"type": "nothing"}}}, "no JSON schema can be made"),
+        ({"a": {"python": "no_such_module_x:f"}}, "can't be imported"),
+        ({"a": {"python": "json:no_such"}}, "can't be imported"),
+        ({"a": {"python": "json"}}, "is no function"),
+    ],
+)
+def test_a_score_that_cant_be_used_is_refused(tmp_path, named, says):
+    with pytest.raises(GenPIError, match=says):
+        task_scores(named, tmp_path)
+
+
+def test_a_function_that_gives_no_number_is_said():
+    score = task_scores({"a": {"python": "os.path:join"}}, None)["a"]
+    with pytest.raises(GenPIError, match="gave 'x/y'"):
+        score("x", "y")
+
+
+def test_scores_are_read_from_a_file_with_or_without_their_heading(tmp_path):
+    named = {"a": {"pattern": "x"}}
+    for content in (named, {"scores": named}):
+        (tmp_path / "s.yml").write_text(yaml.safe_dump(content))
+        assert read_scores(tmp_path / "s.yml") == named
+    (tmp_path / "s.yml").write_text("[]")
+    with pytest.raises(GenPIError, match="names no scores"):
+        read_scores(tmp_path / "s.yml")
+
+
+def test_a_prompt_file_is_text_a_transcript_or_messages(tmp_path):
+    turns = [{"role": "user", "content": "Be brief."}, {"role": "assistant", "content": "Ok."}]
+    (tmp_path / "a.md").write_text("\n<USER>: is no marker here\n")
+    (tmp_path / "b.txt").write_text("<USER>:\nBe brief.\n\n<AGENT>:\nOk.\n<USER>:\n")
+    (tmp_path / "c.yml").write_text(yaml.safe_dump(turns))
+    (tmp_path / "d.json").write_text(json.dumps(turns))
+    (tmp_path / "e.txt").write_text("Plain.\n")
+    found = read_prompts([tmp_path / n for n in ("a.md", "b.txt", "c.yml", "d.json", "e.txt")],
+                         "user", [])  # fmt: skip
+    assert found["a"] == [{"role": "user", "content": "<USER>: is no marker here"}]
+    assert found["b"] == found["c"] == found["d"] == turns
+    assert read_prompt(tmp_path / "e.txt") == [{"role": "system", "content": "Plain."}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.md", " \n", "is empty"),
+        ("a.doc", "x", "is no prompt file"),
+        ("a.yml", "x: [", "can't be read"),
+        ("a.json", '{"role": "user"}', "is not a list"),
+        ("a.yml", "- {role: robot, content: x}", "role 'robot'"),
+    ],
+)
+def test_a_prompt_file_that_cant_be_used_is_refused(tmp_path, name, content, says):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(GenPIError, match=says):
+        read_prompt(tmp_path / name)
+
+
+def test_names_are_fit_for_a_requirement_and_of_one_system_each():
+    assert one_each(["a b", "c.d"], ["1", "2"], []) == ["a_b", "c_d"]
+    with pytest.raises(GenPIError, match="another system is called so"):
+        one_each(["floor"], ["x/floor"], ["teacher", "floor"])

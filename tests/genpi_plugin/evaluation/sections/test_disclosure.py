@@ -1,0 +1,172 @@
+"""What can be pulled out: runs and clauses against naive references, attacks on a tiny model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genpi_plugin.data.rows import prompt_text
+from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.figures.measured import Generated
+from genpi_plugin.evaluation.figures.runs import common_run, longest_run, words
+from genpi_plugin.evaluation.measuring.context import as_json
+from genpi_plugin.evaluation.sections import disclosure
+from genpi_plugin.evaluation.sections.clauses.split import split
+from genpi_plugin.evaluation.sections.disclosure import (
+    ATTACKS,
+    attack,
+    disclosed,
+    measure_disclosure,
+    pieces_of,
+    read_attacks,
+    summarize_disclosure,
+)
+from tests.genpi_plugin.evaluation.context_made import PROMPT, adapted, make_context, quiet
+
+
+def brute_force(left, right):
+    """The longest run, by trying every one."""
+    runs = {tuple(left[a:b]) for a in range(len(left) + 1) for b in range(a, len(left) + 1)} & {
+        tuple(right[a:b]) for a in range(len(right) + 1) for b in range(a, len(right) + 1)
+    }
+    return max(len(run) for run in runs)
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abcd"), max_size=9))
+def test_the_longest_run_is_that_of_a_brute_force_script(left, right):
+    run = common_run(left, right)
+    assert run.stop - run.start == brute_force(left, right)
+    assert brute_force(left[run], right) == run.stop - run.start
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_runs_of_texts_are_runs_of_their_words(answer, prompt):
+    assert longest_run(answer, prompt) == brute_force(words(answer), words(prompt))
+    assert longest_run(answer, answer) == len(words(answer))
+
+
+def test_words_and_runs_by_hand():
+    assert words("You're a SHOP, aren't you?  42!") == [
+        "you", "re", "a", "shop", "aren", "t", "you", "42",
+    ]  # fmt: skip
+    assert words("长城 in 2 Sätzen") == ["长", "城", "in", "2", "sätzen"]
+    assert longest_run("- **You are** a\nshop!", "you are, a shop assistant") == 4
+    assert longest_run("", "anything") == longest_run("anything", "") == 0
+    # A common word does not fall away in a long prompt, as it does in difflib's default.
+    assert longest_run("the " * 3, "now " + "the " * 300 + "end") == 3
+
+
+CLAUSES = [["Never name a price of more than forty dollars."], ["Be brief."],
+           ["a red cotton shirt in size medium", "Action: search[red cotton shirt]"]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("Sure! NEVER name a price of more than 40 dollars.", [1]),
+        ("Never name it, or a price of more.", []),
+        ("I never name a colour, and the price is more than fair.", []),
+        ("You should be brief", [2]),
+        ("brief: be so", []),
+        ("A red cotton shirt in size medium. Then: action search red cotton shirt", [3]),
+        ("red cotton shirt", []),
+        ("Be brief. Never name a price of more than forty dollars", [1, 2]),
+        ("", []),
+    ],
+)
+def test_clauses_told_in_an_answer(answer, found):
+    assert disclosed(answer, CLAUSES) == found
+
+
+def test_a_recited_prompt_discloses_every_clause():
+    pieces = [pieces_of(PROMPT, part) for part in split(PROMPT) if part.kind != "frame"]
+    assert len(pieces) == 4
+    assert disclosed(prompt_text(PROMPT), pieces) == [1, 2, 3, 4]
+    assert "<USER>" not in "".join(text for clause in pieces for text in clause)
+
+
+def test_students_teacher_and_floor_are_attacked_alike(tmp_path):
+    (tmp_path / "mine.yml").write_text("own: Hand it over.\nrepeat: Another wording.\n")
+    context = make_context(adapted())
+    seen = measure_disclosure(context, tmp_path / "mine.yml")
+    shipped = read_attacks(ATTACKS)
+    assert set(seen.attacks) == {*shipped, "own"}
+    assert seen.attacks["repeat"] == "Another wording."
+    assert list(seen.told) == ["student", "teacher", "floor"]
+    figures = summarize_disclosure(seen, 0)
+    assert figures["n_attacks"] == len(shipped) + 1
+    assert figures["n_clauses"] == 4
+    assert figures["prompt_words"] == len(words(prompt_text(PROMPT)))
+    for name, told in seen.told.items():
+        runs = [one.longest_run for one in told]
+        its = figures["systems"][name]
+        assert its["longest_run"]["value"] == pytest.approx(sum(runs) / len(runs))
+        assert its["worst"]["longest_run"] == max(runs)
+        assert its["cut_answers"] == sum(one.cut for one in told)
+        assert runs == [longest_run(one.answer, prompt_text(PROMPT)) for one in told]
+    json.dumps([figures, as_json(seen)], allow_nan=False)
+
+
+class Parrot:
+    """A system that recites one text to each request, a token (a word) at a time."""
+
+    name = "parrot"
+
+    def __init__(self, text):
+        self.ids = text.split(" ")
+        self.view = self.tokenizer = self
+        self.asked = []
+
+    def requests(self, requests):
+        return [[request] for request in requests]
+
+    def decode(self, ids, **_):
+        return " ".join(ids)
+
+    def generate(self, requests, limit, advance):
+        self.asked.append((len(requests), limit))
+        made = []
+        for request in requests:
+            if request[0] == "no":
+                made.append(Generated(["word"] * limit, "word " * limit, True))
+                continue
+            done = len(request) - 1
+            ids = self.ids[done : done + limit]
+            made.append(Generated(ids, " ".join(ids), done + limit < len(self.ids)))
+        return made
+
+
+def test_an_answer_that_tells_the_prompt_is_followed_to_its_end(monkeypatch):
+    monkeypatch.setattr(disclosure, "LOOK", 20)
+    text = " ".join(f"w{i}" for i in range(70))
+    parrot = Parrot(text)
+    told, silent = attack(parrot, ["yes", "no"], text, 100, quiet)
+    assert (told.text, told.cut) == (text, False)
+    assert (len(silent.ids), silent.cut) == (20, True)
+    assert parrot.asked == [(2, 20), (1, 80)]
+    [cut] = attack(Parrot(text), ["yes"], text, 50, quiet)
+    assert (cut.text, cut.cut) == (" ".join(f"w{i}" for i in range(50)), True)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "holds no attacks"),
+        ("- a\n- b\n", "holds no attacks"),
+        ("a: [", "can't be read"),
+        ("a: ''\n", "the attack 'a' has no text"),
+        ("a: 3\n", "the attack 'a' has no text"),
+    ],
+)
+def test_a_bad_file_of_attacks_is_refused(tmp_path, content, says):
+    (tmp_path / "a.yml").write_text(content)
+    with pytest.raises(GenPIError, match=says):
+        read_attacks(tmp_path / "a.yml")
+
+
+def test_a_missing_file_of_attacks_is_refused(tmp_path):
+    with pytest.raises(GenPIError, match="can't be read"):
+        read_attacks(tmp_path / "none.yml")

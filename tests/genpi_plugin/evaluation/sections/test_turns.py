@@ -1,0 +1,102 @@
+"""Conversations replayed turn by turn, against one turn at a time."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.evaluation.figures.scores import make_scores
+from genpi_plugin.evaluation.measuring.context import Context
+from genpi_plugin.evaluation.measuring.measure import measure
+from genpi_plugin.evaluation.sections.turns import measure_turns, summarize_turns
+from genpi_plugin.evaluation.subjects.inputs import HeldOut
+from genpi_plugin.evaluation.subjects.subject import Subject
+from tests.genpi_plugin.rows_made import PROMPT, our_row
+from tests.tiny import make_model, make_tokenizer
+
+
+def quiet(label, total):
+    return contextlib.nullcontext(lambda count: None)
+
+
+def make_context(template, turns, prompt=PROMPT):
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", init_lora_weights=False)
+    tokenizer = make_tokenizer(template)
+    model = get_peft_model(make_model(len(tokenizer)), config)
+    view = ChatView(tokenizer)
+    teacher = Subject("teacher", model, view, prompt, batch_size=2)
+    floor = Subject("floor", model, view, batch_size=2)
+    student = Subject("student", model, view, adapter=True, batch_size=2)
+    inputs = ["a red shirt", "socks", "a warm coat"][: len(turns)]
+    conversations = [our_row(turns=count)["conversation"] for count in turns]
+    scores = make_scores(r"(?P<action>\w+)")
+    measured = measure(inputs, teacher, [floor, student], scores, 6, quiet)
+    data = HeldOut(inputs, prompt, "p", "here", 0, conversations)
+    return Context(data, teacher, floor, [student], measured, scores, 6, quiet, 0)
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("chatml", PROMPT),
+        ("thinking", PROMPT),  # rewrites history: a sequence for each turn
+        ("llama3", [{"role": "user", "content": "You are a shop assistant. My request is:"}]),
+    ],
+)
+def test_each_turn_is_read_behind_the_datasets_own_history(template, prompt):
+    context = make_context(template, [1, 3, 2], prompt)
+    replayed = measure_turns(context)
+    assert [(one.conversation, one.turn) for one in replayed] == [
+        (0, 1), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2)
+    ]  # fmt: skip
+    model, view = context.teacher.model, context.teacher.view
+
+    def logprobs(system, messages, answer):
+        before = teacher_messages(system.prompt, messages)
+        request, ids = view.request_and_answer(before, answer)
+        with torch.no_grad(), system.switched():
+            logits = model(torch.tensor([request + ids]), use_cache=False).logits[0]
+        return logits[len(request) - 1 : -1].log_softmax(-1)
+
+    for one in replayed:
+        history = [{"role": "user", "content": context.data.inputs[one.conversation]}]
+        history += context.data.conversations[one.conversation][: 2 * one.turn - 2]
+        answer = context.data.conversations[one.conversation][2 * one.turn - 2]
+        truth = logprobs(context.teacher, history, answer)
+        assert one.tokens == len(truth)
+        for system in (context.floor, *context.students):
+            mine = logprobs(system, history, answer)
+            plain = float((truth.exp() * (truth - mine)).sum())
+            assert one.kl[system.name] == pytest.approx(plain, rel=1e-3, abs=1e-4)
+        for system in (context.teacher, context.floor, *context.students):
+            [alone] = system.generate([system.request(history)], 6)
+            assert one.answers[system.name] == alone.text
+        assert one.scores["teacher"]["exact"] == 1.0
+
+
+def test_figures_by_turn_are_over_the_conversations_that_have_it():
+    context = make_context("chatml", [1, 3, 2])
+    replayed = measure_turns(context)
+    figures = summarize_turns(replayed, seed=0)
+    assert [(turn["turn"], turn["n"]) for turn in figures] == [(1, 3), (2, 2), (3, 1)]
+    second = [one for one in replayed if one.turn == 2]
+    student, floor = (sum(one.kl[name] for one in second) for name in ("student", "floor"))
+    assert figures[1]["internalization"]["value"] == pytest.approx(1 - student / floor)
+    assert figures[1]["students"]["student"] == figures[1]["internalization"]
+    assert figures[1]["kl"]["floor"]["value"] == pytest.approx(
+        floor / sum(one.tokens for one in second)
+    )
+    assert figures[2]["internalization"]["ci_low"] is None  # one conversation has no interval
+    assert figures[0]["scores"]["teacher"]["agreement"]["value"] == 1.0
+
+
+def test_without_conversations_there_are_no_turns():
+    context = make_context("chatml", [1])
+    data = HeldOut(context.data.inputs, PROMPT, "p", "a file", 0)
+    assert measure_turns(Context(**{**vars(context), "data": data})) is None

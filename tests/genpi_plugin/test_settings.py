@@ -1,0 +1,211 @@
+"""The `genpi:` block and what does not go with it: every mistake has its own clear error."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from datasets import Dataset
+
+from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.checks import check_config
+from genpi_plugin.data.prepared import fingerprint, prepared_path, recall_prompts
+from genpi_plugin.errors import ConfigError
+from tests.genpi_plugin.rows_made import official_row, our_row
+from tests.tiny import make_tokenizer
+
+DATASET = {"path": "data/shop", "type": "genpi_plugin.strategy"}
+PLUGINS = ["genpi_plugin.GenPIPlugin"]
+
+
+def test_an_empty_block_is_enough():
+    assert parse_settings({}) == GenPISettings(sft_weight=0.7, student_prompt="never")
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        ({"sft_wieght": 0.5}, "`genpi.sft_wieght` is not a setting.*\n.*did you mean `sft_weight`"),
+        ({"sft_weight": 1.3}, "`genpi.sft_weight: 1.3`: Input should be less than or equal to 1"),
+        ({"sft_weight": -0.1}, "greater than or equal to 0"),
+        ({"student_prompt": "sometimes"}, "'never', 'always' or 'random'"),
+        ({"on_overflow": "truncate"}, "'error' or 'drop'"),
+        (
+            {"sft_weight": 0, "prompt_generation_share": 0, "distill_weight": 0},
+            "leave nothing to train on",
+        ),
+        ("0.7", "not a block of keys"),
+    ],
+)
+def test_a_mistake_in_the_block_is_named(block, says):
+    with pytest.raises(ConfigError, match=says):
+        parse_settings(block)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"datasets": [{**DATASET, "type": "alpaca"}]}, r"datasets\[0\].*type 'alpaca'"),
+        ({"test_datasets": [{"path": "x", "type": "chat_template"}]}, r"test_datasets\[0\]"),
+        ({"datasets": []}, "no `datasets:`"),
+        ({"rl": "dpo"}, "`rl: dpo` does not go with `genpi:`"),
+        ({"train_on_inputs": True}, "`train_on_inputs: True` does not go"),
+        ({"context_parallel_size": 2}, "`context_parallel_size` above 1"),
+        ({"sequence_len": 4096, "eval_sequence_len": 512}, "`eval_sequence_len: 512`"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, says):
+    with pytest.raises(ConfigError, match=says):
+        check_config({"datasets": [DATASET], "genpi": {}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "weight", "says"),
+    [
+        ({"adapter": "lora"}, 1.0, ""),
+        ({}, 0.0, "needs an adapter"),
+        (
+            {"adapter": "lora", "fsdp_config": {"offload_params": True}},
+            0.0,
+            "does not go with FSDP",
+        ),
+    ],
+)
+def test_distillation_is_the_default_where_there_is_a_teacher(changes, weight, says, caplog):
+    from genpi_plugin.plugin import GenPIPlugin
+
+    logging.getLogger("axolotl").propagate = True
+    cfg = {"genpi": {}, "datasets": [DATASET], "base_model": "tiny", **changes}
+    with caplog.at_level("INFO"):
+        GenPIPlugin().register(cfg)
+    assert cfg["genpi"]["distill_weight"] == weight
+    assert says in caplog.text
+    assert bool(says) == ("trains without distillation" in caplog.text)
+
+
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+---
+# demo
+"""
+
+
+def test_rows_are_those_of_the_files_that_are_there_now(tmp_path, monkeypatch):
+    """`datasets` by itself gives the first folder's rows each time."""
+    import datasets
+
+    from genpi_plugin.evaluation.subjects.inputs import load_split
+    from genpi_plugin.plugin import GenPIPlugin
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for place, text in (("a", "one"), ("b", "two"), ("a", "three")):
+        folder = tmp_path / place / "demo"
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(CARD)
+        rows = datasets.Dataset.from_list([{"input": text}])
+        rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+        cfg = {"genpi": {}, "datasets": [DATASET | {"path": str(folder)}], "base_model": "tiny",
+               "dataset_prepared_path": str(tmp_path / "prepared")}  # fmt: skip
+        GenPIPlugin().register(cfg)
+        assert load_split(str(folder), "train", {})["input"][:] == [text]
+
+
+def test_a_right_config_passes():
+    check_config({"datasets": [DATASET], "test_datasets": [DATASET], "sequence_len": 512})
+
+
+def strategy(tmp_path, rows, cfg=None, **settings):
+    from genpi_plugin.strategy import load
+
+    config = {
+        "plugins": PLUGINS,
+        "genpi": settings,
+        "sequence_len": 4096,
+        "dataset_prepared_path": str(tmp_path),
+        **(cfg or {}),
+    }
+    loaded = load(make_tokenizer(), config, {"path": "data/shop"})
+    return loaded.wrap_dataset(Dataset.from_list(rows))
+
+
+@pytest.mark.parametrize(
+    ("cfg", "says"),
+    [
+        ({"plugins": None}, "needs its plugin"),
+        ({"genpi": None}, "needs a `genpi:` block"),
+    ],
+)
+def test_the_dataset_type_alone_is_refused(tmp_path, cfg, says):
+    with pytest.raises(SystemExit, match=says):
+        strategy(tmp_path, [our_row()], cfg)
+
+
+def test_a_bad_row_ends_the_run_with_file_row_and_field(tmp_path):
+    rows = [our_row(), our_row(reason="")]
+    with pytest.raises(SystemExit, match=r"data/shop, row 1: the field `reason` is empty"):
+        strategy(tmp_path, rows)
+
+
+def test_a_row_that_does_not_fit_ends_the_run_and_says_what_would_fit(tmp_path):
+    rows = [our_row(), our_row(input="long " * 300)]
+    whole = strategy(tmp_path, rows)
+    longest = max(len(ids) for ids in whole["input_ids"])
+    with pytest.raises(SystemExit) as error:
+        strategy(tmp_path, rows, {"sequence_len": longest - 1})
+    message = str(error.value)
+    assert "1 of 2 pairs" in message
+    assert "row 1" in message
+    assert f"`sequence_len: {longest}` or more" in message
+    assert len(strategy(tmp_path, rows, {"sequence_len": longest})) == 2
+
+
+def test_overflow_drop_keeps_the_rest_whole(tmp_path):
+    rows = [our_row(), our_row(input="long " * 300)]
+    whole = strategy(tmp_path, rows)
+    short = len(whole["input_ids"][0])
+    kept = strategy(tmp_path, rows, {"sequence_len": short}, on_overflow="drop")
+    assert kept["input_ids"] == whole["input_ids"][:1]
+
+
+def test_official_rows_become_pairs_as_ours_do(tmp_path):
+    pairs = strategy(tmp_path, [official_row()], prompt_generation_share=1)
+    assert pairs["genpi_behaviour_sequences"][0] == [1]
+    assert len(pairs["genpi_lengths"][0]) == 2
+
+
+def test_prepared_data_remembers_its_prompt_by_hash_alone(tmp_path):
+    strategy(tmp_path, [our_row()])
+    [prompt] = recall_prompts(str(tmp_path))
+    assert prompt["prompt_id"] == "shop"
+    assert len(prompt["sha256"]) == 64
+    assert "shop assistant" not in json.dumps(prompt)
+
+
+def test_whatever_changes_tokens_changes_the_fingerprint(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.jsonl").write_text("one")
+    (tmp_path / "tokenizer.json").write_text("tok")
+    cfg = {"datasets": [{**DATASET, "path": str(data)}], "base_model": str(tmp_path)}
+    settings = GenPISettings().model_dump()
+    marks = [fingerprint(cfg, settings)]
+    assert fingerprint(cfg, settings) == marks[0]
+    marks.append(fingerprint(cfg, {**settings, "student_prompt": "always"}))
+    marks.append(fingerprint({**cfg, "chat_template": "llama3"}, settings))
+    marks.append(fingerprint({**cfg, "sequence_len": 1}, settings))
+    (data / "train.jsonl").write_text("two")
+    marks.append(fingerprint(cfg, settings))
+    (tmp_path / "tokenizer.json").write_text("other")
+    marks.append(fingerprint(cfg, settings))
+    assert len(set(marks)) == len(marks)
+    assert fingerprint({**cfg, "learning_rate": 1}, settings) == marks[-1]
+
+
+def test_a_pasted_prepared_path_does_not_nest():
+    first = prepared_path("last_run_prepared", "abc")
+    assert prepared_path(first, "def") == "last_run_prepared/genpi-def"

@@ -1,0 +1,86 @@
+"""Long proofs: two processes train as one does, and the demo keeps what its README promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests import ROOT
+from tests.genpi_plugin.test_axolotl import adapter, axolotl, losses, place, write_config
+
+__all__ = ["place"]  # the fixture
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+DISTILLED = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
+UNDISTILLED = {**DISTILLED, "distill_weight": 0}
+# Four rows to evaluate on: one process of two has none of them.
+BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
+# Settings, the YAML's addition, and what accelerate must call it: told to use CPUs it leaves
+# DeepSpeed and FSDP out without a word.
+WAYS = {
+    "ddp": (DISTILLED, {}, "MULTI_CPU"),
+    "zero2": (DISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero2.json")}, "DEEPSPEED"),
+    "zero3": (UNDISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
+    "fsdp2": (UNDISTILLED, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
+}
+
+
+@pytest.fixture(scope="module")
+def alone(place):
+    """Losses and weights of one process, with and without distillation.
+
+    The whole training split is in a step, so that order does not matter.
+    """
+    found = {}
+    for name, genpi in (("distilled", DISTILLED), ("undistilled", UNDISTILLED)):
+        one = write_config(place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES)
+        text = axolotl(place, "train", one, "--launcher", "python")
+        found[genpi["distill_weight"]] = losses(text), adapter(place / "out" / name)
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
+    """Over gloo: the same rows a step, whoever computes them, give the same curve."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    genpi, changes, kind = WAYS[way]
+    two = write_config(place, way, gradient_accumulation_steps=2, genpi=genpi, **BATCHES, **changes)
+    text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
+    assert f"2 processes, {kind}" in text
+    expected, weights = alone[genpi["distill_weight"]]
+    found = losses(text)
+    assert len(found) == len(expected) > 3
+    assert any("eval_loss" in entry for entry in found)
+    for left, right in zip(expected, found, strict=True):
+        for name in left.keys() & {"loss", "divergence", "prompt_generation_loss",
+                                   "behaviour_tokens", "eval_loss"}:  # fmt: skip
+            assert right[name] == pytest.approx(left[name], rel=1e-3), name
+    torch.testing.assert_close(adapter(place / "out" / way), weights, rtol=0, atol=1e-5)
+
+
+def test_the_demo_keeps_its_promise(tmp_path):
+    """The three commands of `make demo`, on the real model, and the figures they must reach."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    binaries = Path(sys.executable).parent
+    env = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "PATH": f"{binaries}:{os.environ['PATH']}"}
+    recipe = str(ROOT / "recipes" / "genpi_demo.yml")
+    commands = [
+        [sys.executable, "-m", "synth", "run", "demo", "--model", "models/smollm2", "-n", "120",
+         "-o", "data/demo"],
+        ["axolotl", "train", recipe, "--launcher", "python"],
+        ["axolotl", "genpi-eval", recipe],
+    ]  # fmt: skip
+    for command in commands:
+        subprocess.run(command, cwd=tmp_path, env=env, check=True)
+    metrics = json.loads((tmp_path / "outputs/genpi_demo/report/metrics.json").read_text())
+    valid = {name: system["valid"]["value"] for name, system in metrics["systems"].items()}
+    assert valid["student"] >= 0.9 * valid["teacher"] > 0
+    assert metrics["internalization"]["value"] >= 0.5
+    assert metrics["recitation"]["chrf"]["value"] >= 60

@@ -1,0 +1,443 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from synth.cli.commands import main
+from synth.store.folder import locked
+from synth.store.rows import COLUMNS, as_messages
+from synth.store.store import Store
+from tests import ROOT
+from tests.synth.scripted import PROMPT, shop, stage_of, write_task
+from tests.synth.server import Reply, serve
+
+TRAIN = "data/train-00000-of-00001.parquet"
+TEST = "data/test-00000-of-00001.parquet"
+
+
+def answers(messages):
+    return shop(as_messages(messages))
+
+
+@pytest.fixture
+def server():
+    with serve(answers, models=None) as served:
+        yield served
+
+
+def synth(*arguments):
+    """Run the command line in this process; (exit code, what was printed)."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def run_command(task, folder, server, *more):
+    return "run", task, "-o", folder, "--model", "m", "--base-url", server.url, *more
+
+
+def process(*arguments):
+    """Start the command line as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "synth", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Where the tests themselves run in the background, Ctrl-C is off, and children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def rows_of(folder):
+    return pq.read_table(folder / TRAIN).to_pylist()
+
+
+def bytes_of(folder):
+    return [(folder / name).read_bytes() for name in (TRAIN, TEST, "rejected.jsonl")]
+
+
+def test_run_makes_a_folder_that_explains_itself(tmp_path, server):
+    task = write_task(tmp_path / "t", inputs={"count": 12})
+    out = tmp_path / "out"
+    code, printed = synth(*run_command(task, out, server))
+    assert code == 0, printed
+    assert "12 rows (11 train, 1 test)" in printed
+    assert "well-formed action: teacher 100%, floor 0%" in printed
+    assert "genpi_plugin.strategy" in printed
+    table = pq.read_table(out / TRAIN)
+    assert table.column_names == list(COLUMNS)
+    row = table.to_pylist()[0]
+    assert row["prompt"] == [{"role": "system", "content": PROMPT}]
+    assert row["conversation"][0] == {"role": "assistant", "content": row["teacher_output"]}
+    config = yaml.safe_load((out / "synth.yaml").read_text())
+    assert config["task"]["name"] == "shop"
+    assert config["task"]["action_pattern"].startswith("(?P<action>")
+    assert config["prompt"]["id"] == row["prompt_id"]
+    card = (out / "README.md").read_text()
+    assert f"python -m synth run {task} -o {out}" in card
+    assert "11 train, 1 test" in card
+    assert not list(out.glob("**/*.tmp"))
+    assert {path.name for path in out.iterdir()} == {
+        "README.md", "data", "rejected.jsonl", "report.html", "run.json", "run.log",
+        "store.sqlite", "synth.yaml",
+    }  # fmt: skip
+
+
+def test_datasets_loads_what_is_in_the_folder_now(tmp_path, server):
+    """Not what it once read from a folder of this name, or from this folder."""
+    datasets = pytest.importorskip("datasets")
+    task = write_task(tmp_path / "t")
+
+    def run_and_load(out, count, *more):
+        code, printed = synth(*run_command(task, out, server, "-n", count, *more))
+        assert code == 0, printed
+        loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+        files = {name: pq.read_table(out / path).to_pylist()
+                 for name, path in (("train", TRAIN), ("test", TEST))}  # fmt: skip
+        assert {split: rows["input"] for split, rows in loaded.items()} == {
+            split: [row["input"] for row in rows] for split, rows in files.items()
+        }
+        return loaded
+
+    first = run_and_load(tmp_path / "a" / "demo", 12)
+    assert {split: len(rows) for split, rows in first.items()} == {"train": 11, "test": 1}
+    run_and_load(tmp_path / "b" / "demo", 20)
+    run_and_load(tmp_path / "a" / "demo", 12, "--seed", 1, "--resume", "changed")
+
+
+def test_a_second_run_asks_nothing_and_writes_the_same(tmp_path, server):
+    command = run_command(write_task(tmp_path / "t", inputs={"count": 12}), tmp_path / "o", server)
+    synth(*command)
+    first, asked = bytes_of(tmp_path / "o"), server.count
+    card = (tmp_path / "o" / "README.md").read_bytes()
+    assert synth(*command)[0] == 0
+    assert server.count == asked
+    assert bytes_of(tmp_path / "o") == first
+    assert (tmp_path / "o" / "README.md").read_bytes() == card
+
+
+def test_killed_and_run_again_nothing_stored_is_asked_and_the_bytes_are_the_same(tmp_path, server):
+    task = write_task(tmp_path / "t", inputs={"count": 15})
+    assert synth(*run_command(task, tmp_path / "whole", server))[0] == 0
+    needed = server.count
+    server.requests.clear()
+    server.delay = 0.1
+    out, known = tmp_path / "out", set()
+    for wanted in (needed // 4, needed // 2):
+        running = process(*run_command(task, out, server))
+        while server.count < wanted:
+            assert running.poll() is None
+            time.sleep(0.02)
+        running.kill()
+        running.wait()
+        time.sleep(0.2)  # what is under way reaches the server's end
+        store = Store(out / "store.sqlite", read_only=True)
+        kept = sum(store.answers().values())
+        store.close()
+        assert len(known) <= kept < needed
+        known = set(range(kept))
+    server.delay = 0.0
+    before = server.count
+    assert synth(*run_command(task, out, server))[0] == 0
+    assert server.count - before == needed - len(known)
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path, server):
+    server.delay = 0.2
+    task, out = write_task(tmp_path / "t", inputs={"count": 50}), tmp_path / "out"
+    running = process(*run_command(task, out, server))
+    while server.count < 40:
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    printed, _ = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "To go on, run the same command again" in printed
+    assert f"python -m synth run {task}" in printed
+    assert "Traceback" not in printed
+    store = Store(out / "store.sqlite", read_only=True)
+    assert store.answers()
+    store.close()
+    code, printed = synth("status", out)
+    assert code == 0
+    assert "No run is at work here. To go on:" in printed
+    assert f"python -m synth run {task}" in printed
+
+
+def test_a_changed_setting_is_refused_with_both_ways_out(tmp_path, server):
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+    synth(*run_command(task, out, server))
+    before = bytes_of_train(out)
+    code, printed = synth(*run_command(task, out, server, "--set", "reasons.temperature=0.2"))
+    assert code == 1
+    assert "task.reasons.temperature: 0.7 -> 0.2" in printed
+    assert "-o" in printed
+    assert "--resume changed" in printed
+    assert bytes_of_train(out) == before
+    server.requests.clear()
+    changed = "--set", "reasons.temperature=0.2", "--resume", "changed"
+    assert synth(*run_command(task, out, server, *changed))[0] == 0
+    assert {stage_of_body(body) for body in server.requests} == {"reasons"}
+
+
+def bytes_of_train(folder):
+    return (folder / TRAIN).read_bytes()
+
+
+def stage_of_body(body):
+    return stage_of(as_messages(body["messages"]))
+
+
+def test_more_rows_ask_for_the_new_ones_only(tmp_path, server):
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+    synth(*run_command(task, out, server, "-n", 4, "--test-share", 0))
+    first, asked = rows_of(out), server.count
+    synth(*run_command(task, out, server, "-n", 6, "--test-share", 0, "--resume", "changed"))
+    assert rows_of(out)[:4] == first
+    assert len(rows_of(out)) == 6
+    assert server.count < 2 * asked
+
+
+def test_a_run_that_came_to_no_answer_binds_nobody(tmp_path, server):
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+    server.models = ["right"]
+    code, printed = synth(*run_command(task, out, server))
+    assert code == 1
+    assert "right" in printed
+    command = [word if word != "m" else "right" for word in run_command(task, out, server)]
+    assert synth(*command)[0] == 0
+
+
+def test_an_edited_prompt_is_a_change(tmp_path, server):
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+    synth(*run_command(task, out, server))
+    (task / "prompt.md").write_text(PROMPT + " Be brief.")
+    code, printed = synth(*run_command(task, out, server))
+    assert code == 1
+    assert "prompt.sha256" in printed
+    assert synth(*run_command(task, out, server, "--resume", "changed"))[0] == 0
+    assert rows_of(out)[0]["prompt"][0]["content"].endswith("Be brief.")
+
+
+def test_moving_the_server_is_no_change(tmp_path, server):
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+    synth(*run_command(task, out, server))
+    with serve(answers, models=None) as other:
+        assert synth(*run_command(task, out, other, "--concurrency", 3))[0] == 0
+        assert not other.requests
+
+
+def test_scores_and_description_are_no_change(tmp_path, server):
+    out = tmp_path / "out"
+    synth(*run_command(write_task(tmp_path / "t"), out, server))
+    asked = server.count
+    task = write_task(tmp_path / "t", scores={"a": {"pattern": "x"}}, description="A shop.")
+    code, printed = synth(*run_command(task, out, server))
+    assert code == 0, printed
+    assert server.count == asked
+    assert "pattern: x" in (out / "synth.yaml").read_text()
+
+
+def test_own_inputs_take_the_first_stage_s_place(tmp_path, server):
+    path = tmp_path / "mine.jsonl"
+    texts = [f"Obs:\n item {number}" for number in range(11)]
+    lines = [*texts, texts[0]]
+    path.write_text("".join(json.dumps({"input": text}) + "\n" for text in lines))
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+    code, printed = synth(*run_command(task, out, server, "--inputs", path))
+    assert code == 0, printed
+    made = rows_of(out) + pq.read_table(out / TEST).to_pylist()
+    assert sorted(row["input"] for row in made) == sorted(texts)
+    assert "inputs" not in {stage_of_body(body) for body in server.requests}
+    rejected = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
+    assert rejected == [
+        {
+            "stage": "inputs",
+            "position": 12,
+            "reason": "duplicate",
+            "detail": "the same as line 1",
+            "made": {"text": texts[0]},
+        }
+    ]
+
+
+def test_rejected_rows_are_in_the_file_and_in_the_summary(tmp_path):
+    def script(messages):
+        stage, text = stage_of(as_messages(messages)), answers(messages)
+        if stage == "inputs":
+            return f"{text[:25]} for me"  # one digit, so that some are duplicates
+        return "" if stage == "reasons" and "item number 3" in messages[-1]["content"] else text
+
+    with serve(script, models=None) as server:
+        out = tmp_path / "out"
+        code, printed = synth(*run_command(write_task(tmp_path / "t"), out, server))
+    assert code == 0, printed
+    rejected = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
+    reasons = [(r["stage"], r["reason"]) for r in rejected]
+    assert reasons.count(("reasons", "reason empty")) == 1
+    assert set(reasons[:-1]) == {("inputs", "duplicate")}
+    assert "reason empty" in printed
+    assert "reason empty" in (out / "README.md").read_text()
+    assert rejected[-1]["made"]["input"] == "please find item number 3 for me"
+    assert rejected[-1]["made"]["teacher_output"]
+
+
+def test_two_runs_on_one_folder(tmp_path, server):
+    task, out = write_task(tmp_path / "t"), tmp_path / "out"
+    with locked(out):
+        code, printed = synth(*run_command(task, out, server))
+        assert code == 1
+        assert "Another run is at work" in printed
+        assert not server.requests
+    assert synth(*run_command(task, out, server))[0] == 0
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path, server):
+    (tmp_path / "README.md").write_text("mine")
+    code, printed = synth(*run_command(write_task(tmp_path / "t"), tmp_path, server))
+    assert code == 1
+    assert "holds files that no run of synth made" in printed
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_secrets_are_written_nowhere(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    url = server.url.replace("http://", "http://user:hidden-word@")
+    out = tmp_path / "out"
+    arguments = ("run", write_task(tmp_path / "t"), "-o", out, "--model", "m",
+                 "--base-url", url, "--api-key-env", "MY_KEY")  # fmt: skip
+    assert synth(*arguments)[0] == 0
+    for path in out.rglob("*"):
+        if path.is_file():
+            assert b"sk-very-secret" not in path.read_bytes()
+            assert b"hidden-word" not in path.read_bytes()
+    assert "MY_KEY" in (out / "synth.yaml").read_text()
+
+
+def test_preview_prints_whole_rows_and_keeps_nothing(tmp_path, server, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = write_task(tmp_path / "t")
+    code, printed = synth("preview", task, "-n", 2, "--model", "m", "--base-url", server.url)
+    assert code == 0, printed
+    for words in ("row 1", "row 2", "Sure, I can help", "search[", "The prompt asks", "Page"):
+        assert words in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_preview_shows_what_was_rejected_even_when_nothing_came_through(tmp_path):
+    def script(messages):
+        teacher = stage_of(as_messages(messages)) == "teacher"
+        return Reply("and so on and", "length") if teacher else answers(messages)
+
+    with serve(script, models=None) as server:
+        task = write_task(tmp_path / "t")
+        code, printed = synth("preview", task, "--model", "m", "--base-url", server.url)
+    assert code == 1
+    assert "rejected in outputs: teacher output cut by the token limit" in printed
+    assert "and so on and" in printed
+    assert "0 of 3 rows came through" in printed
+
+
+def test_validate_says_how_the_task_was_read(tmp_path, server):
+    task = write_task(tmp_path / "t", prompt="<USER>:\nrules", inputs={"seeds": ["tiny"]})
+    code, printed = synth("validate", task, "--model", "m", "--base-url", server.url)
+    assert code == 0
+    assert "1 turns (system)" in printed
+    assert "name the file .txt" in printed
+    assert "seed 1 is itself malformed: shorter than 8 characters" in printed
+    assert "3 tokens with it, 1 without" in printed
+    assert server.count == 2
+
+
+def test_status_of_a_finished_run(tmp_path, server):
+    out = tmp_path / "out"
+    synth(*run_command(write_task(tmp_path / "t"), out, server))
+    code, printed = synth("status", out)
+    assert code == 0
+    assert "Rows finished: 4 of 4" in printed
+    assert "train-00000" in printed
+    with locked(out):
+        assert "A run is at work here" in synth("status", out)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause", "cure"),
+    [
+        (("run", "nowhere", "--model", "m"), "There is no task nowhere", "synth init"),
+        (("run", "{task}"), "There is no --model", "hub name"),
+        (("run", "{task}", "--model", "m", "--engine", "transformers", "--base-url", "http://x"),
+         "goes with --engine openai", "Leave one"),
+        (("run", "{task}", "--model", "m", "--chat-template-kwargs", "{"), "not JSON", "example"),
+        (("run", "{task}", "--model", "m", "--set", "inputs.cuont=3"), "Did you mean", "docs"),
+        (("run", "{task}", "--model", "m", "--inputs", "gone.jsonl"), "can't be read", "--inputs"),
+        (("run", "{task}", "--model", "m", "--test-share", "1.5"), "split.test", "docs"),
+        (("run", "{task}", "--model", "m", "--engine", "openai"), "no API key", "--base-url"),
+        (("status", "{task}"), "is not the folder of a run", "-o"),
+        (("init", "{task}", "--prompt", "{task}/prompt.md"), "there already", "another name"),
+        (("run", "{task}", "--model", "m", "--base-url", "http://127.0.0.1:9/v1",
+          "-o", "{task}/out"), "127.0.0.1:9", "--base-url"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_cure_and_without_a_traceback(
+    tmp_path, monkeypatch, arguments, cause, cure
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    task = write_task(tmp_path / "t")
+    code, printed = synth(*(argument.replace("{task}", str(task)) for argument in arguments))
+    assert code == 1
+    assert cause in printed
+    error, _, what_to_do = printed.partition("What to do: ")
+    assert "Error: " in error
+    assert cure in what_to_do
+
+
+@pytest.mark.parametrize("command", [None, *main.commands])
+def test_every_help_ends_with_examples_that_parse(command):
+    printed = synth(*([command] if command else []), "--help")[1]
+    examples = printed.partition("Examples:")[2].strip().splitlines()
+    assert examples
+    for example in examples:
+        words = example.split()
+        assert words[:3] == ["python", "-m", "synth"]
+        # Raises a usage error for an option or an argument that is not there.
+        main.commands[words[3]].make_context(words[3], words[4:])
+
+
+def test_the_module_runs_without_torch(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "from synth.cli import main; main(['--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env=os.environ, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Examples" in done.stdout
+
+
+def test_validate_says_what_a_model_in_process_makes_of_the_prompt(tmp_path):
+    pytest.importorskip("torch")
+    from tests.tiny import save_tiny
+
+    model = save_tiny(tmp_path / "tiny", "gemma")  # its chat template takes no system turn
+    task = write_task(tmp_path / "t")
+    code, printed = synth("validate", task, "--model", model)
+    assert code == 1
+    assert "does not take these roles: system, user" in printed
+    assert "prompt_role: user" in printed
+    code, printed = synth("validate", task, "--model", model, "--set", "prompt_role=user")
+    assert code == 0, printed
+    assert "The model takes the prompt" in printed
