@@ -1,4 +1,4 @@
-"""Short names for contents: two that are alike have the same mark, whatever they are called."""
+"""Short names for contents: two that are alike have the same digest, whatever they are called."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def of_files(paths: Iterable[Path]) -> str:
 
 
 def of_weights(base_model: str) -> str | None:
-    """The mark of a model's weights in a local folder; None where there are none (a hub's name)."""
+    """The digest of the weights in a local folder; None for a hub's name."""
     folder = Path(base_model)
     files = sorted(p for p in folder.glob("*") if p.suffix in WEIGHTS) if folder.is_dir() else []
     if not files:

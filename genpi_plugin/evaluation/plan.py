@@ -11,7 +11,7 @@ from genpi_plugin.data.prepared import describe_prompt
 from genpi_plugin.data.rows import Message
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
 from genpi_plugin.evaluation.figures.scores import Score, make_scores
-from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_mark, task_scores
+from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_digest, task_scores
 from genpi_plugin.evaluation.gate import check_names, known_figures
 from genpi_plugin.evaluation.measuring.context import Options, Section
 from genpi_plugin.evaluation.measuring.systems import System
@@ -39,7 +39,7 @@ class Plan:
         systems: teacher, floor, the students, and the base model with other prompts.
         adapters: of the students, by name.
         named_scores: as the task names them.
-        scores_mark: changes when a score does.
+        scores_digest: changes when a score does.
     """
 
     data: HeldOut
@@ -48,7 +48,7 @@ class Plan:
     scores: dict[str, Score]
     action_pattern: str | None
     named_scores: dict[str, Any]
-    scores_mark: str
+    scores_digest: str
     sections: list[Section]
     options: Options
     curve: Curve | None
@@ -93,7 +93,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
         scores=scores,
         action_pattern=pattern,
         named_scores=named,
-        scores_mark=scores_mark(named, schemas),
+        scores_digest=scores_digest(named, schemas),
         sections=sections,
         options=replace(
             settings.options,

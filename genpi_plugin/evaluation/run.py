@@ -17,7 +17,7 @@ from genpi_plugin.data.rows import prompt_text
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.summary import summarize
 from genpi_plugin.evaluation.measuring.bars import bars
-from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_mark
+from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_digest
 from genpi_plugin.evaluation.measuring.context import Context, Section, as_json
 from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.measuring.systems import Lab, System, measure_systems
@@ -98,12 +98,12 @@ def _measure_sections(
 
     facts = {
         **lab.facts,
-        "code": code_mark(),
+        "code": code_digest(),
         "prompt": plan.data.prompt,
         "students": [(system.name, system.facts()) for system in plan.students],
         "inputs": plan.data.inputs,
         "conversations": plan.data.conversations,
-        "scores": [plan.action_pattern, plan.scores_mark],
+        "scores": [plan.action_pattern, plan.scores_digest],
         "max_new_tokens": settings.max_new_tokens,
         "seed": settings.seed,
     }
@@ -129,7 +129,7 @@ def _seen(section: Section, context: Callable[[], Context], plan: Plan, seed: in
 
 
 def _by_content(depends: Any) -> Any:
-    """Files as marks of what they hold."""
+    """Files as digests of what they hold."""
     if isinstance(depends, list | tuple):
         return [_by_content(one) for one in depends]
     if isinstance(depends, Path) and depends.is_file():

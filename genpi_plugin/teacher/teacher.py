@@ -194,13 +194,13 @@ class Teacher:
 
 def open_teacher(cfg: Any, top_k: int | None) -> Teacher:
     """The teacher of a training run, with a store beside its prepared data."""
-    folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{model_mark(cfg, top_k)}"
+    folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{model_digest(cfg, top_k)}"
     # A training step keeps activations for so many tokens; without gradients they are room enough.
     budget = int(cfg.sequence_len) * int(cfg.micro_batch_size)
     return Teacher(TargetStore(folder), top_k, budget)
 
 
-def model_mark(cfg: Mapping[str, Any], top_k: int | None) -> str:
+def model_digest(cfg: Mapping[str, Any], top_k: int | None) -> str:
     """16 hex digits for the base model as it is loaded, and for how much is kept of it.
 
     A model on a hub counts by name and revision; one in a local folder also by its files, so that

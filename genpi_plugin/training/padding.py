@@ -7,7 +7,7 @@ from datasets import Dataset, concatenate_datasets
 from genpi_plugin.data.chat import IGNORE_INDEX
 
 
-def fill_up(dataset: Dataset, multiple: int) -> Dataset:
+def pad_to_multiple(dataset: Dataset, multiple: int) -> Dataset:
     """The dataset with blank pairs behind it, up to a multiple of rows.
 
     Left with a last batch that not all processes have, accelerate repeats rows, and they would

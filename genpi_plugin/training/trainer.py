@@ -18,7 +18,7 @@ from genpi_plugin.teacher.teacher import Teacher
 from genpi_plugin.training.collator import TOKENS
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 from genpi_plugin.training.meter import LossMeter
-from genpi_plugin.training.padding import fill_up
+from genpi_plugin.training.padding import pad_to_multiple
 from genpi_plugin.training.supervised_loss import loss_sums
 
 
@@ -141,7 +141,7 @@ class GenPITrainer(AxolotlTrainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         processes = self.accelerator.num_processes
         if processes > 1 and isinstance(dataset, Dataset):
-            dataset = fill_up(dataset, processes * self.args.per_device_eval_batch_size)
+            dataset = pad_to_multiple(dataset, processes * self.args.per_device_eval_batch_size)
         return super().get_eval_dataloader(dataset)
 
     def prediction_step(

@@ -49,11 +49,11 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SynthError as error:
-            _tell(error.cause, error.cure)
+            _print_error(error.cause, error.cure)
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when nobody reads on
                 raise
-            _tell(f"{error}.", "Check the path, its permissions and the disk's space.")
+            _print_error(f"{error}.", "Check the path, its permissions and the disk's space.")
         return ctx.exit(1)
 
 
@@ -259,14 +259,14 @@ def preflight(
     with and without the prompt, do prompt and reason fit the model, what will the run cost? Ends
     with exit code 0 when nothing speaks against the run, and with 3 when something does.
     """
-    from synth.preflight.run import look
+    from synth.preflight.run import run_preflight
     from synth.preflight.show import print_preflight
 
     loaded = _load(task, sets, None, max_turns, None, inputs_file)
     settings = _settings(models, seed, inputs_file)
     _log_to(_stderr())
     try:
-        found = look(loaded, settings, count, _stderr())
+        found = run_preflight(loaded, settings, count, _stderr())
     except KeyboardInterrupt:
         _interrupted("")
     print_preflight(found, _stdout())
@@ -327,7 +327,7 @@ def _settings(
     )
 
 
-def _tell(cause: str, cure: str) -> None:
+def _print_error(cause: str, cure: str) -> None:
     console = _stderr()
     console.print(f"Error: {cause}", style="bold red", markup=False, highlight=False,
                   soft_wrap=True)  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 SHOWN = 70  # characters of a value
 AROUND = 25  # characters of a long text before the first difference
-ELEMENTS = 4  # of a list that are told one by one
+ELEMENTS = 4  # of a list that are shown one by one
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], ignored: tuple[str, ...]) -> list[str]:
@@ -32,10 +32,10 @@ def _lines(key: str, old: Any, new: Any) -> list[str]:
     if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str):
         gone = [f"{key}: - {_brief(one)}" for one in old if one not in new]
         came = [f"{key}: + {_brief(one)}" for one in new if one not in old]
-        told = gone[:ELEMENTS] + came[:ELEMENTS]
-        more = len(gone) + len(came) - len(told)
-        if told:
-            return [*told, *([f"{key}: and {more} more"] if more else [])]
+        shown = gone[:ELEMENTS] + came[:ELEMENTS]
+        more = len(gone) + len(came) - len(shown)
+        if shown:
+            return [*shown, *([f"{key}: and {more} more"] if more else [])]
         return [f"{key}: the same in another order"]
     if isinstance(old, str) and isinstance(new, str):
         pairs = zip(old, new, strict=False)

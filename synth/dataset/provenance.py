@@ -8,7 +8,7 @@ from typing import Any
 
 from synth.dataset.differences import differences
 from synth.errors import SynthError
-from synth.store.folder import read_config, take_away_exports, write_config
+from synth.store.folder import delete_exports, read_config, write_config
 from synth.store.store import Store
 
 # How it was run, what it is called, and what the evaluation alone reads: no row depends on it.
@@ -17,7 +17,7 @@ NO_CHANGE = ("run.", "task.scores", "task.description", "inputs_file.name", "mod
 log = logging.getLogger("synth")
 
 
-class MadeWith:
+class Provenance:
     """What a folder was made with, and what it is to be made with.
 
     Its synth.yaml says what its rows and files come from. So where a change is asked for, it is
@@ -69,7 +69,7 @@ class MadeWith:
         if self._changes:
             log.info("The settings have changed: what was exported with the old ones is taken "
                      "away, and made again if they come back.")  # fmt: skip
-            take_away_exports(self.path)
+            delete_exports(self.path)
         write_config(self.path, self.config)
 
     def _note(self, changes: list[str]) -> None:

@@ -130,9 +130,9 @@ def remarks(summary: Summary) -> list[str]:
             "distinct word pairs": found.distinct_2,
             "near duplicates": found.near_duplicates,
         }
-        told = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()
                          if share is not None)  # fmt: skip
-        lines.append(f"Inputs, without the form that all share: {told}.")
+        lines.append(f"Inputs, without the form that all share: {shares}.")
         sizes = "; ".join(f"{name} {size}" for name, size in found.lengths.items())
         lines.append(f"Characters, median (least to most): {sizes}.")
     return lines

@@ -15,7 +15,7 @@ from synth.errors import EngineError
 Place = TypeVar("Place")
 FIRST_PAUSE = 0.5  # seconds; the next one is twice as long, and so on
 LONGEST_PAUSE = 30.0
-SAID_AGAIN = 30.0  # seconds before the same place's trouble is told again
+SAID_AGAIN = 30.0  # seconds before the same place's trouble is logged again
 log = logging.getLogger("synth")
 
 
@@ -105,7 +105,7 @@ class Endpoints(Generic[Place]):
             endpoint: what can't answer.
             asked: when (monotonic) the request that tells was sent; one that was under way
                 when the pause began tells nothing new.
-            why: told to the user.
+            why: shown to the user.
             seconds: how long it wants to be left alone; at least twice as long as the last time.
 
         Raises:
@@ -118,7 +118,7 @@ class Endpoints(Generic[Place]):
             endpoint.paused = time.monotonic()
             endpoint.due = endpoint.paused + wait
             endpoint.trouble = why.cause
-            self.tell(endpoint, f"{why.cause} It is asked again in {wait:.1f} s.")
+            self.warn(endpoint, f"{why.cause} It is asked again in {wait:.1f} s.")
         self.check(why, self.max_strikes)
 
     def check(self, why: EngineError, strikes: int) -> None:
@@ -128,15 +128,15 @@ class Endpoints(Generic[Place]):
         """
         if any(one.strikes <= strikes for one in self.all):
             return
-        told = "".join(f"\n  {one.trouble}" for one in self.all)
+        troubles = "".join(f"\n  {one.trouble}" for one in self.all)
         self._gone = EngineError(
             why.cause if len(self.all) == 1
-            else f"None of the {len(self.all)} {self.called} answers:{told}", why.cure
+            else f"None of the {len(self.all)} {self.called} answers:{troubles}", why.cure
         )  # fmt: skip
         self._wake()
         raise self._gone
 
-    def tell(self, endpoint: Endpoint[Place], words: str) -> None:
+    def warn(self, endpoint: Endpoint[Place], words: str) -> None:
         """Log a place's trouble, now and then."""
         now = time.monotonic()
         if now - endpoint.said >= SAID_AGAIN:

@@ -27,7 +27,7 @@ class ModelSpec:
     request_args: dict[str, Any] = field(default_factory=dict)
     engine_args: dict[str, Any] = field(default_factory=dict)
 
-    def described(self) -> dict[str, Any]:
+    def identity_settings(self) -> dict[str, Any]:
         """What determines the answers, for synth.yaml."""
         known: dict[str, Any] = {"model": self.model, "engine": self.engine}
         if self.engine in IN_PROCESS:
@@ -38,7 +38,7 @@ class ModelSpec:
             known["request_args"] = self.request_args
         return known
 
-    def reached(self) -> dict[str, Any]:
+    def connection_settings(self) -> dict[str, Any]:
         """How it is reached, for synth.yaml: no secrets, and nothing that changes answers."""
         if self.engine != "openai":
             return {"engine_args": self.engine_args} if self.engine_args else {}

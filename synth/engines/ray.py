@@ -27,7 +27,7 @@ AUTO = "auto"
 # A request that so many workers died of is not tried on the next.
 MAX_DEATHS = 5
 MAX_STRIKES = 8
-# Seconds in which all workers must have started, and after which it is told how many have.
+# Seconds in which all workers must have started, and after which it is logged how many have.
 STARTING = 600.0
 TOLD_EVERY = 15.0
 log = logging.getLogger("synth")
@@ -107,7 +107,7 @@ class RayEngine:
             spec = replace(spec, model=str(Path(spec.model).resolve()))
         self.workers = [actor.remote(spec, each, batch_size) for _ in range(count)]
         self.identity = _common_identity(
-            _told(lambda: _when_there([worker.identity.remote() for worker in self.workers]))
+            _started(lambda: _when_there([worker.identity.remote() for worker in self.workers]))
         )
         self._places = self._new_places()
 
@@ -167,7 +167,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _told(ask: Callable[[], Any]) -> Any:
+def _started(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except ray.exceptions.RayError as error:
@@ -205,16 +205,16 @@ def _when_there(asked: list[Any]) -> list[Any]:
         log.info("%d of %d workers are there; %s.", len(there), len(asked), room)
 
 
-def _common_identity(told: list[dict[str, str] | SynthError]) -> dict[str, str]:
-    for identity in told:
+def _common_identity(identities: list[dict[str, str] | SynthError]) -> dict[str, str]:
+    for identity in identities:
         if isinstance(identity, SynthError):
             raise identity
-        if identity != told[0]:
+        if identity != identities[0]:
             raise EngineError(
-                f"The workers have different models: {told[0]} and {identity}.",
+                f"The workers have different models: {identities[0]} and {identity}.",
                 "Put the same files on every node.",
             )
-    return dict(told[0])  # type: ignore[arg-type]
+    return dict(identities[0])  # type: ignore[arg-type]
 
 
 def _died(name: str, error: Exception) -> EngineError:

@@ -70,8 +70,8 @@ class VLLMEngine:
         if self._identity is None:
             self._identity = {**describe(self.model), "dtype": self.dtype}
             if self.chat_template_kwargs:
-                told = json.dumps(self.chat_template_kwargs, sort_keys=True)
-                self._identity["chat_template_kwargs"] = told
+                encoded = json.dumps(self.chat_template_kwargs, sort_keys=True)
+                self._identity["chat_template_kwargs"] = encoded
         return self._identity
 
     async def generate(self, request: Request) -> Answer:

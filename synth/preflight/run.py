@@ -14,7 +14,7 @@ from synth.engines.base import OVERLONG, Engine
 from synth.engines.server.engine import OpenAIEngine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
-from synth.progress.progress import ROLES, Tally, shown
+from synth.progress.progress import ROLES, Tally, live_view
 from synth.quality.dedup import NEAR, shingles, similarity
 from synth.running.pipeline import Models, synthesize
 from synth.running.run import RunSettings, open_engines
@@ -26,7 +26,7 @@ from synth.task.taskfile import Task
 TALKS = 3  # rows whose conversations go to their end
 
 
-def look(task: Task, settings: RunSettings, count: int, console: Console) -> Preflight:
+def run_preflight(task: Task, settings: RunSettings, count: int, console: Console) -> Preflight:
     """Make `count` rows up to their reasons, kept nowhere, and look at them.
 
     Raises:
@@ -37,10 +37,10 @@ def look(task: Task, settings: RunSettings, count: int, console: Console) -> Pre
         given = read_inputs(settings.inputs_file)
         given = replace(given, texts=given.texts[:count])
         count = len(given.texts)
-    return asyncio.run(_look(_short(task, count), task, settings, count, given, console))
+    return asyncio.run(_run(_short(task, count), task, settings, count, given, console))
 
 
-async def _look(
+async def _run(
     short: Task, task: Task, settings: RunSettings, count: int, given: GivenInputs | None,
     console: Console,
 ) -> Preflight:  # fmt: skip
@@ -48,7 +48,7 @@ async def _look(
     scored, talks = None, None
     with contextlib.closing(Store(":memory:")) as store:
         async with open_engines(settings) as models:
-            async with shown(tally, console):
+            async with live_view(tally, console):
                 await synthesize(short, models, store, tally, settings.seed, given)
             rows = list(store.rows())
             rejected = [

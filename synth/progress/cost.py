@@ -34,7 +34,7 @@ def read_cost(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SynthError(f"{path} can't be read: {error}", "Delete it.") from None
     if not isinstance(found, dict) or not found.keys() >= {"runs", "seconds", "tokens_in", "money"}:
-        raise SynthError(f"{path} is none that a run wrote.", "Delete it.")
+        raise SynthError(f"{path} was not written by a run of synth.", "Delete it.")
     return found
 
 

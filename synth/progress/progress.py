@@ -89,7 +89,7 @@ class Tally:
         self.started = self.clock()
         self._pace = Pace(self.started)
 
-    def heard(self, stage: str, answer: Answer, asked: bool, role: str = "target") -> None:
+    def record(self, stage: str, answer: Answer, asked: bool, role: str = "target") -> None:
         """Count an answer; one from the store costs nothing."""
         self.stages[stage].by_role[role].add(answer, asked)
         if asked:
@@ -147,7 +147,7 @@ class Tally:
         left, pace = tokens_to_go(self.total, work), self._pace.rate(self.clock())
         return None if left is None or not pace else left / pace
 
-    def tell(self) -> None:
+    def log_state(self) -> None:
         """Log the state of a run that ends before its time: each stage, and why rows were lost."""
         log.info("so far: %s", self.line())
         for stage, tally in self.stages.items():
@@ -216,8 +216,8 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.asynccontextmanager
-async def shown(tally: Tally, console: Console) -> AsyncIterator[None]:
-    """Show `tally` on `console` while the body runs."""
+async def live_view(tally: Tally, console: Console) -> AsyncIterator[None]:
+    """A live view of `tally` on `console` while the body runs."""
     if console.is_terminal:
         with Live(console=console, get_renderable=tally.table, refresh_per_second=4):
             yield

@@ -71,9 +71,9 @@ def histogram(values: Sequence[int], unit: str) -> Markup:
         f'<text x="{x}" y="{HEIGHT - 4}" text-anchor="{anchor}">{escape(label)}</text>'
         for x, anchor, label in ends
     ]
-    told = f"{len(values)} values from {min(values)} to {max(values)} {unit}"
+    label = f"{len(values)} values from {min(values)} to {max(values)} {unit}"
     line = f'<line x1="0" x2="{WIDTH}" y1="{HEIGHT - FOOT}" y2="{HEIGHT - FOOT}"/>'
     return Markup(
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(told)}">{line}'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{line}'
         f"{''.join(parts)}</svg>"
     )

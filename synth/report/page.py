@@ -62,7 +62,7 @@ def write_report(folder: Path) -> Path:
         task = TaskConfig.model_validate(config["task"])
     except ValidationError as error:
         raise SynthError(
-            f"The task in {folder / CONFIG} is none that this version knows: {error}",
+            f"The task in {folder / CONFIG} is not one that this version can read: {error}",
             "Use the version that made the folder.",
         ) from None
     with contextlib.closing(Store(folder / STORE, read_only=True)) as store:

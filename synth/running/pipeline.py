@@ -12,7 +12,7 @@ from synth.engines.base import Answer, Engine
 from synth.errors import RequestError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.running.limits import FAILURE_RATE, InOrder, check_failures, no_rows
-from synth.stages.concurrency import both
+from synth.stages.concurrency import gather_two
 from synth.stages.conversations import conversations
 from synth.stages.inputs import inputs
 from synth.stages.outputs import outputs
@@ -75,11 +75,11 @@ class _Run:
     def _asking(self, role: str, stage: str) -> Generate:
         engine = self._models.target if role == "target" else self._models.generator
 
-        def heard(stage: str, answer: Answer, asked: bool) -> None:
+        def note_answer(stage: str, answer: Answer, asked: bool) -> None:
             self.begin()
-            self.tally.heard(stage, answer, asked, role)
+            self.tally.record(stage, answer, asked, role)
 
-        return self.tally.watched(stage, cached(engine, self.store, stage, heard))
+        return self.tally.watched(stage, cached(engine, self.store, stage, note_answer))
 
     def reject(self, rejection: Rejection) -> None:
         self.begin()
@@ -201,7 +201,7 @@ async def _make_row(run: _Run, row: Row) -> None:
         with _at("outputs"):
             row = await outputs(row, run.target("outputs"), run.task, run.seed)
         stages["outputs"].done += 1
-        explained, talked = await both(_explain(run, row), _talk(run, row))
+        explained, talked = await gather_two(_explain(run, row), _talk(run, row))
     except RequestError as error:
         run.fail(f"Row {row.position + 1}", error.stage, error)
         run.ended(row, None)

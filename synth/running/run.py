@@ -17,14 +17,14 @@ from rich.console import Console
 
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
-from synth.dataset.provenance import MadeWith
+from synth.dataset.provenance import Provenance
 from synth.dataset.summary import Summary, summarize
 from synth.engines.base import Engine, Message, Request, Sampling
 from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded
 from synth.progress.prices import Prices
-from synth.progress.progress import Tally, duration, shown
+from synth.progress.progress import Tally, duration, live_view
 from synth.report.page import REPORT, report_page
 from synth.running.limits import FAILURE_RATE
 from synth.running.pipeline import IN_FLIGHT, Models, synthesize
@@ -68,19 +68,19 @@ def run(
     config = resolved(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
-        made_with = MadeWith(folder, config, store, resume_changed)
-        made_with.check()
+        provenance = Provenance(folder, config, store, resume_changed)
+        provenance.check()
         log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
         tally = Tally(task.config.inputs.count, settings.prices)
-        noted = recorded(tally, folder)
+        recording = recorded(tally, folder)
         try:
-            asyncio.run(_make(task, settings, store, tally, given, console, noted, made_with))
+            asyncio.run(_make(task, settings, store, tally, given, console, recording, provenance))
         except SynthError as error:
-            tally.tell()
+            tally.log_state()
             log.error("stopped: %s", error)
             raise
         except KeyboardInterrupt:
-            tally.tell()
+            tally.log_state()
             log.error("interrupted")
             raise
         splits = export_rows(store, folder, task.config.split.test, settings.seed)
@@ -146,16 +146,16 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
     return {
         "task": task.config.model_dump(mode="json"),
         "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt)},
-        "target": settings.target.described(),
-        "generator": settings.generator.described(),
+        "target": settings.target.identity_settings(),
+        "generator": settings.generator.identity_settings(),
         "seed": settings.seed,
         "inputs_file": None
         if given is None
         else {"name": given.name, "sha256": hashlib.sha256(given.read_bytes()).hexdigest()},
         "run": {
             "command": settings.command,
-            "target": settings.target.reached(),
-            "generator": settings.generator.reached(),
+            "target": settings.target.connection_settings(),
+            "generator": settings.generator.connection_settings(),
             "concurrency": settings.concurrency,
             "batch_size": settings.batch_size,
             "ray": settings.ray,
@@ -177,19 +177,19 @@ async def _make(
     tally: Tally,
     given: GivenInputs | None,
     console: Console,
-    noted: contextlib.AbstractAsyncContextManager[None] | None = None,
-    made_with: MadeWith | None = None,
+    recording: contextlib.AbstractAsyncContextManager[None] | None = None,
+    provenance: Provenance | None = None,
 ) -> None:
     for note in given.notes if given else ():
         log.warning(note)
-    noted = noted or contextlib.nullcontext()
-    async with noted, open_engines(settings) as models, shown(tally, console):
+    recording = recording or contextlib.nullcontext()
+    async with recording, open_engines(settings) as models, live_view(tally, console):
         tally.models = {
             "target": models.target.identity,
             "generator": models.generator.identity,
         }
-        if made_with is not None:
-            made_with.check_models(tally.models)
+        if provenance is not None:
+            provenance.check_models(tally.models)
         # Enough for each server, and for each of Ray's workers.
         workers = len(getattr(models.target, "workers", ()))
         places = max(len(settings.target.base_urls), workers, 1)
@@ -202,7 +202,7 @@ async def _make(
             given,
             settings.max_failure_rate,
             IN_FLIGHT * places,
-            made_with.begin if made_with is not None else lambda: None,
+            provenance.begin if provenance is not None else lambda: None,
         )
 
 

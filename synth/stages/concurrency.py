@@ -1,4 +1,4 @@
-"""Two questions at once, both heard to the end."""
+"""Two awaitables side by side; both are awaited to their end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ First = TypeVar("First")
 Second = TypeVar("Second")
 
 
-async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
+async def gather_two(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
     """Await two things side by side; neither is left running when the other fails.
 
     Raises:

@@ -124,7 +124,7 @@ async def inputs(
 ) -> AsyncGenerator[str, None]:
     """Yield `inputs.count` distinct, well-formed inputs, in order of try.
 
-    As many tries are under way as the yield so far calls for, `WINDOW` at most. They are heard in
+    As many tries are under way as the yield so far calls for, `WINDOW` at most. They are judged in
     their order, so the inputs, and the number of tries, are the same whatever order the answers
     come in.
 
@@ -132,8 +132,8 @@ async def inputs(
         task: the task.
         generate: the generator.
         seed: the run's seed.
-        reject: told of every try that gave no new input.
-        fail: told of every try that was not answered. It takes the place of an input, so that
+        reject: called with every try that gave no new input.
+        fail: called with every try that was not answered. It takes the place of an input, so that
             the others are what they would be if it had been answered. By default it stops.
 
     Raises:
@@ -183,7 +183,7 @@ async def inputs(
     finally:
         for answered in under_way:
             answered.cancel()
-        # Their errors are those that stopped the run; unheard, asyncio would print each.
+        # Their errors are those that stopped the run; not retrieved, asyncio would print each.
         await asyncio.gather(*under_way, return_exceptions=True)
 
 

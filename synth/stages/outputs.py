@@ -10,7 +10,7 @@ from dataclasses import replace
 from synth.engines.base import Message, Request
 from synth.errors import RowError
 from synth.quality.filters import agent_fault, some_answer, whole_answer
-from synth.stages.concurrency import both
+from synth.stages.concurrency import gather_two
 from synth.store.rows import Row
 from synth.store.store import Generate
 from synth.task.taskfile import Task
@@ -29,7 +29,7 @@ async def outputs(row: Row, target: Generate, task: Task, seed: int) -> Row:
     """
     settings = task.config.outputs
     question = (Message("user", row.input),)
-    floor, teacher = await both(
+    floor, teacher = await gather_two(
         target(Request(question, settings.sampling, seed)),
         target(Request(teacher_messages(row.prompt, question), settings.sampling, seed)),
     )

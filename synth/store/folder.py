@@ -106,7 +106,9 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SynthError(f"{path} can't be read: {error}", "Give another folder with -o.") from None
     if not isinstance(config, dict) or not config.keys() >= {"task", "target", "generator", "run"}:
-        raise SynthError(f"{path} is none that a run wrote.", "Give another folder with -o.")
+        raise SynthError(
+            f"{path} was not written by a run of synth.", "Give another folder with -o."
+        )
     return config
 
 
@@ -124,7 +126,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     return config
 
 
-def take_away_exports(folder: Path) -> None:
+def delete_exports(folder: Path) -> None:
     """Delete what was exported under another configuration; the store can make it again."""
     for pattern in EXPORTED:
         for path in folder.glob(pattern):

@@ -19,7 +19,7 @@ from synth.store.fingerprint import request_key
 from synth.store.rows import Rejection, Row, as_messages
 
 Generate = Callable[[Request], Awaitable[Answer]]
-Heard = Callable[[str, Answer, bool], None]
+OnAnswer = Callable[[str, Answer, bool], None]
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -197,15 +197,15 @@ class Store:
         )
 
 
-def cached(engine: Engine, store: Store, stage: str, heard: Heard) -> Generate:
+def cached(engine: Engine, store: Store, stage: str, on_answer: OnAnswer) -> Generate:
     """`engine.generate` that looks into the store first, and stores each new answer at once.
 
     Args:
         engine: the model to ask.
         store: where answers are kept.
         stage: noted beside each answer.
-        heard: called as `heard(stage, answer, asked)` with each answer; `asked` is False for
-            one that was in the store.
+        on_answer: called as `on_answer(stage, answer, asked)`; `asked` is False for an answer that
+            was in the store.
     """
 
     async def generate(request: Request) -> Answer:
@@ -217,7 +217,7 @@ def cached(engine: Engine, store: Store, stage: str, heard: Heard) -> Generate:
                 answer = await engine.generate(request)
                 await store.put(key, answer, stage)
             store.unlock(key)
-        heard(stage, answer, asked)
+        on_answer(stage, answer, asked)
         return answer
 
     return generate

@@ -193,17 +193,17 @@ def test_whatever_changes_tokens_changes_the_fingerprint(tmp_path):
     (tmp_path / "tokenizer.json").write_text("tok")
     cfg = {"datasets": [{**DATASET, "path": str(data)}], "base_model": str(tmp_path)}
     settings = GenPISettings().model_dump()
-    marks = [fingerprint(cfg, settings)]
-    assert fingerprint(cfg, settings) == marks[0]
-    marks.append(fingerprint(cfg, {**settings, "student_prompt": "always"}))
-    marks.append(fingerprint({**cfg, "chat_template": "llama3"}, settings))
-    marks.append(fingerprint({**cfg, "sequence_len": 1}, settings))
+    prints = [fingerprint(cfg, settings)]
+    assert fingerprint(cfg, settings) == prints[0]
+    prints.append(fingerprint(cfg, {**settings, "student_prompt": "always"}))
+    prints.append(fingerprint({**cfg, "chat_template": "llama3"}, settings))
+    prints.append(fingerprint({**cfg, "sequence_len": 1}, settings))
     (data / "train.jsonl").write_text("two")
-    marks.append(fingerprint(cfg, settings))
+    prints.append(fingerprint(cfg, settings))
     (tmp_path / "tokenizer.json").write_text("other")
-    marks.append(fingerprint(cfg, settings))
-    assert len(set(marks)) == len(marks)
-    assert fingerprint({**cfg, "learning_rate": 1}, settings) == marks[-1]
+    prints.append(fingerprint(cfg, settings))
+    assert len(set(prints)) == len(prints)
+    assert fingerprint({**cfg, "learning_rate": 1}, settings) == prints[-1]
 
 
 def test_a_pasted_prepared_path_does_not_nest():

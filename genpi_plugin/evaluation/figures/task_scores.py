@@ -58,7 +58,7 @@ def task_scores(named: Mapping[str, Any], folder: Path) -> dict[str, Score]:
     return {name: _score(name, described, folder) for name, described in named.items()}
 
 
-def scores_mark(named: Mapping[str, Any], folder: Path) -> str:
+def scores_digest(named: Mapping[str, Any], folder: Path) -> str:
     """A mark that changes with the schemas and modules behind the scores, too."""
     files = []
     for described in named.values():

@@ -31,7 +31,7 @@ CORE = (
 
 
 class Cache:
-    """Parts of evaluations as JSON files, each named by a mark of its facts.
+    """Parts of evaluations as JSON files, each named by a digest of its facts.
 
     A file appears whole or not at all, so an evaluation that was stopped goes on from the parts
     it finished. Facts are everything that a part depends on, the code that makes it included.
@@ -65,19 +65,19 @@ class Cache:
         return self.folder / f"{name}-{digests.of([name, __version__, facts])}.json"
 
 
-def core_mark() -> str:
+def core_digest() -> str:
     """Of the code that makes answers and divergences."""
     return digests.of_files(PACKAGE.parent / name for name in CORE)
 
 
-def code_mark() -> str:
+def code_digest() -> str:
     """Of everything that makes a section: its code, and the data that it comes with."""
     files = [
         path
         for path in PACKAGE.rglob("*")
         if path.suffix in MAKING and not SHOWING & set(path.relative_to(PACKAGE).parts)
     ]
-    return digests.of([core_mark(), digests.of_files(files)])
+    return digests.of([core_digest(), digests.of_files(files)])
 
 
 def _read(path: Path) -> Any:

@@ -14,12 +14,12 @@ from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
 from genpi_plugin.data.rows import Message
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
-from genpi_plugin.evaluation.measuring.cache import Cache, core_mark
+from genpi_plugin.evaluation.measuring.cache import Cache, core_digest
 from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, follow
-from genpi_plugin.evaluation.subjects.adapters import mark_of
+from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
 from genpi_plugin.evaluation.subjects.subject import Subject
-from genpi_plugin.teacher.teacher import model_mark
+from genpi_plugin.teacher.teacher import model_digest
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ class System:
 
     def facts(self) -> dict[str, Any]:
         """What decides its answers beside the base model. Its name does not."""
-        return {"prompt": self.prompt, "adapter": mark_of(self.adapter) if self.adapter else None}
+        return {
+            "prompt": self.prompt,
+            "adapter": adapter_digest(self.adapter) if self.adapter else None,
+        }
 
 
 class Lab:
@@ -43,10 +46,10 @@ class Lab:
         self.first_adapter = first_adapter
         self.batch_size = batch_size
         self.facts = {
-            "model": model_mark(cfg, None),
+            "model": model_digest(cfg, None),
             "tokens": {key: cfg.get(key) for key in TOKEN_KEYS},
             "tokenizer": digests.of_files(tokenizer_files(cfg)),
-            "code": core_mark(),
+            "code": core_digest(),
         }
         self._loaded: tuple[Any, ChatView] | None = None
         self._adapters: dict[Path, str] = {}

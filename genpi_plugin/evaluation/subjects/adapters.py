@@ -119,7 +119,7 @@ def check_fits(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:
         )
 
 
-def mark_of(folder: Path) -> str:
+def adapter_digest(folder: Path) -> str:
     """The mark of an adapter: its weights and its settings."""
     return digests.of_files([folder / CONFIG, _weights(folder)])
 

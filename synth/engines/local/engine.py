@@ -93,8 +93,8 @@ class TransformersEngine:
             dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
             self._identity = {**describe(self.model), "dtype": dtype}
             if self.chat_template_kwargs:
-                told = json.dumps(self.chat_template_kwargs, sort_keys=True)
-                self._identity["chat_template_kwargs"] = told
+                encoded = json.dumps(self.chat_template_kwargs, sort_keys=True)
+                self._identity["chat_template_kwargs"] = encoded
         return self._identity
 
     async def generate(self, request: Request) -> Answer:

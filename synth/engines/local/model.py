@@ -340,8 +340,8 @@ def _rope_ends(config: Any) -> int:
 
 def _system_memory(name: str) -> int:
     """A line of /proc/meminfo in bytes; without bound where there is none."""
-    told = Path("/proc/meminfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text(encoding="utf-8").splitlines() if meminfo.exists() else []
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
     return found[0] if found else 2**62
 

@@ -15,8 +15,8 @@ from synth.engines.base import Request, Sampling
 def row_random(request: Request) -> random.Random:
     """The random numbers of a request: from its seed and messages, the same in every run."""
     turns = [[message.role, message.content] for message in request.messages]
-    told = json.dumps([request.seed, turns])
-    return random.Random(hashlib.sha256(told.encode()).digest())
+    encoded = json.dumps([request.seed, turns])
+    return random.Random(hashlib.sha256(encoded.encode()).digest())
 
 
 def next_tokens(

@@ -109,8 +109,8 @@ class OpenAIEngine:
             "chat_template_kwargs": self.chat_template_kwargs,
             "request_args": self.request_args,
         }
-        told = {name: json.dumps(value, sort_keys=True) for name, value in more.items() if value}
-        return {"model": self.model, **told}
+        encoded = {name: json.dumps(value, sort_keys=True) for name, value in more.items() if value}
+        return {"model": self.model, **encoded}
 
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
@@ -137,7 +137,7 @@ class OpenAIEngine:
                 once = outcome.treatment == "repeat once"
                 if repeated > (min(self.max_retries, 1) if once else self.max_retries):
                     raise outcome.error
-                endpoints.tell(endpoint, f"{outcome.error.cause} The request is sent again.")
+                endpoints.warn(endpoint, f"{outcome.error.cause} The request is sent again.")
                 if repeated < len(endpoints.all):
                     continue  # the others have not been asked
                 wait = max(pause(repeated), outcome.seconds or 0.0)

@@ -35,10 +35,10 @@ async def score(
         client, model, turns,
         prompt_logprobs=0, add_generation_prompt=False, continue_final_message=True,
     )  # fmt: skip
-    told = reply.get("prompt_logprobs")
-    if not told:
+    entries = reply.get("prompt_logprobs")
+    if not entries:
         return None
-    tail = [next(iter(entry.items())) for entry in told[begin:] if entry]
+    tail = [next(iter(entry.items())) for entry in entries[begin:] if entry]
     return [
         ScoredToken(int(number), one.get("decoded_token") or "", float(one["logprob"]))
         for number, one in tail

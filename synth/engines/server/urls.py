@@ -21,7 +21,7 @@ def checked(url: str) -> str:
         fine = False
     if not fine:
         raise SynthError(
-            f"--base-url {url} is no address of a server.", "For example http://localhost:8000/v1."
+            f"--base-url {url} is not the URL of a server.", "For example http://localhost:8000/v1."
         )
     return url
 

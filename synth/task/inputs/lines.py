@@ -68,7 +68,7 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
     if faults:
         more = f"\n  and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
         raise SynthError(
-            f"{path} has {len(faults)} lines that are no inputs:\n  "
+            f"{path} has {len(faults)} lines that are not inputs:\n  "
             + "\n  ".join(faults[:NAMED])
             + more,
             'In a .jsonl file each line is {"input": "what the application sends"}. '

@@ -283,17 +283,17 @@ def test_a_deepspeed_file_that_is_not_json_is_named(tmp_path):
 
 
 def test_the_mark_of_a_model_follows_its_files_and_loading(tmp_path):
-    from genpi_plugin.teacher.teacher import model_mark
+    from genpi_plugin.teacher.teacher import model_digest
 
     weights = tmp_path / "model.safetensors"
     weights.write_text("one")
     cfg = {"base_model": str(tmp_path), "learning_rate": 1}
-    marks = [model_mark(cfg, 64)]
-    assert model_mark({**cfg, "learning_rate": 2}, 64) == marks[0]
-    marks += [model_mark(cfg, 128), model_mark({**cfg, "load_in_4bit": True}, 64)]
+    digests = [model_digest(cfg, 64)]
+    assert model_digest({**cfg, "learning_rate": 2}, 64) == digests[0]
+    digests += [model_digest(cfg, 128), model_digest({**cfg, "load_in_4bit": True}, 64)]
     weights.write_text("other")
-    marks.append(model_mark(cfg, 64))
-    assert len(set(marks)) == len(marks)
+    digests.append(model_digest(cfg, 64))
+    assert len(set(digests)) == len(digests)
 
 
 def test_a_conversation_longer_than_the_model_reads_is_named(tmp_path):

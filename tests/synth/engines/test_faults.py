@@ -247,7 +247,7 @@ def test_an_address_that_is_none_is_told_at_once(tmp_path, url):
     words = ["preview", str(task), "--model", "tiny", "--base-url", url]
     result = CliRunner().invoke(main, words)
     assert (result.exit_code, type(result.exception)) == (1, SystemExit)
-    assert f"--base-url {url} is no address of a server." in result.output
+    assert f"--base-url {url} is not the URL of a server." in result.output
 
 
 def test_a_password_in_the_address_is_never_told(synth, tmp_path):

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from synth.cli.commands import main
 from synth.dataset.differences import differences
-from synth.dataset.provenance import MadeWith
+from synth.dataset.provenance import Provenance
 from synth.errors import SynthError
 from synth.store.folder import locked
 from synth.store.rows import as_messages
@@ -157,7 +157,7 @@ def test_other_weights_under_the_same_name_are_a_change(tmp_path):
     same = {"model": "m", "revision": "one"}
     config = {"task": {}, "target": {}, "generator": {}, "run": {"target": {}, "generator": {}}}
     for may_change in (False, True):
-        made = MadeWith(tmp_path, dict(config), HasAnswers(), may_change)
+        made = Provenance(tmp_path, dict(config), HasAnswers(), may_change)
         made.check()
         made.check_models({"target": same, "generator": same})
         other = {"target": {"model": "m", "revision": "two"}, "generator": same}

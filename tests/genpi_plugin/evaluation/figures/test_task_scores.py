@@ -10,7 +10,7 @@ import yaml
 
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.names import one_each
-from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_mark, task_scores
+from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_digest, task_scores
 from genpi_plugin.evaluation.subjects.prompts import read_prompt, read_prompts
 
 
@@ -33,9 +33,9 @@ def test_patterns_schemas_and_functions_score_an_answer(tmp_path):
     assert scores["call"]("Sure: {}", "") == 0.0
     assert scores["inline"]("[1]", "") == 1.0
     assert (scores["longer"]("abc", "ab"), scores["longer"]("a", "ab")) == (1.0, 0.0)
-    before = scores_mark(named, tmp_path)
+    before = scores_digest(named, tmp_path)
     (tmp_path / "call.json").write_text(json.dumps({"type": "object"}))
-    assert scores_mark(named, tmp_path) != before
+    assert scores_digest(named, tmp_path) != before
 
 
 @pytest.mark.parametrize(
