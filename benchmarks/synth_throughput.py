@@ -11,6 +11,9 @@ In this process, two comparisons in float32, whose answers are compared, too:
   time, one request at a time, on the same engine, which reads the prompt once here, too) on every
   so many of these rows, and against all of the requests at once: what the engine can do at most.
 
+With `--continuous-batching`, instead of these: the first answers by our scheduler and by transformers'
+continuous batching, the same engine otherwise, in float32 and bfloat16, greedy and drawn.
+
 With `--base-url`, on a server instead: tokens/s of whole runs against those of a plain load of
 the very same requests, all there at once and as many in flight. A first run, which is not
 counted, makes the requests and warms the server's caches for both.
@@ -21,6 +24,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import itertools
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -38,6 +42,8 @@ from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task, load_task
 from synth.task.templates import load_prompt, teacher_messages
 
+# A cache that holds the rows of a batch, and no more: a CPU has no memory to fill.
+CONTINUOUS = {"num_blocks": 1024, "block_size": 64, "max_batch_tokens": 2048}
 # A small model's pages come to no end otherwise.
 REMINDER = "Write one short line: Observation, then Available Actions with two clickables."
 
@@ -80,6 +86,9 @@ def main() -> None:
     if options.base_url:
         asyncio.run(against_plain_load(options, task, inputs))
         return
+    if options.continuous_batching:
+        against_continuous_batching(options, task, inputs[: options.batch_size])
+        return
     against_plain_generate(options, task, inputs[: options.batch_size])
     asyncio.run(against_official_order(options, task, inputs))
 
@@ -104,6 +113,34 @@ def against_plain_generate(options: argparse.Namespace, task: Task, inputs: Any)
         print(f"  {name:15} {median:7.1f} s  {tokens / median:6.1f} tokens/s")
     ratio = medians["plain generate"] / medians["shared prefix"]
     print(f"  {ratio:.1f} times as fast; the same text for {same} of {len(requests)}\n", flush=True)
+
+
+def against_continuous_batching(options: argparse.Namespace, task: Task, inputs: Any) -> None:
+    """Our scheduler and transformers' own, measured in interleaved rounds."""
+    print(f"{len(inputs)} first answers of the teacher, {options.answer_tokens} tokens at most, "
+          f"median of {options.rounds}")  # fmt: skip
+    print("| dtype | decoding | ours, tokens/s | continuous batching | ours is | same answer |")
+    print("|---|---|---|---|---|---|")
+    for dtype, temperature in itertools.product(("float32", "bfloat16"), (0.0, 1.0)):
+        how = Sampling(temperature, max_tokens=options.answer_tokens)
+        requests = [
+            dataclasses.replace(_teacher_request(task, text, 1), sampling=how, seed=number)
+            for number, text in enumerate(inputs)
+        ]
+        rates: dict[str, list[float]] = {"ours": [], "theirs": []}
+        answers = {}
+        for _ in range(options.rounds):
+            for name, continuous in (("ours", False), ("theirs", CONTINUOUS)):
+                answers[name], taken = asyncio.run(
+                    _answer_all(options, requests, dtype, continuous)
+                )
+                tokens = sum(answer.completion_tokens for answer in answers[name].values())
+                rates[name].append(tokens / taken)
+        ours, theirs = (statistics.median(rates[name]) for name in ("ours", "theirs"))
+        same = sum(answers["ours"][one].text == answers["theirs"][one].text for one in requests)
+        drawn = "drawn" if temperature else "greedy"
+        print(f"| {dtype} | {drawn} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.1f} times as fast "
+              f"| {same} of {len(requests)} |", flush=True)  # fmt: skip
 
 
 async def against_official_order(options: argparse.Namespace, task: Task, inputs: Any) -> None:
@@ -235,9 +272,12 @@ def _plain_generate(
 
 
 async def _answer_all(
-    options: argparse.Namespace, requests: list[Request]
+    options: argparse.Namespace,
+    requests: list[Request],
+    dtype: str = "float32",
+    continuous: Any = False,
 ) -> tuple[dict[Request, Answer], float]:
-    engine = Watched(await _loaded(options))
+    engine = Watched(await _loaded(options, dtype, continuous))
     started = time.perf_counter()
     await asyncio.gather(*map(engine.generate, requests))
     taken = time.perf_counter() - started
@@ -245,9 +285,13 @@ async def _answer_all(
     return engine.answers, taken
 
 
-async def _loaded(options: argparse.Namespace) -> TransformersEngine:
+async def _loaded(
+    options: argparse.Namespace, dtype: str = "float32", continuous: Any = False
+) -> TransformersEngine:
     """An engine that has loaded its model, and has read nothing that the requests begin with."""
-    engine = TransformersEngine(options.model, "float32", options.batch_size)
+    engine = TransformersEngine(
+        options.model, dtype, options.batch_size, continuous_batching=continuous
+    )
     await engine.generate(Request((Message("user", "Hello."),), Sampling(max_tokens=1)))
     return engine
 
@@ -275,6 +319,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prompt", type=Path, required=True, help="the prompt's file")
     parser.add_argument("--inputs", type=Path, required=True, help="inputs, .jsonl or text")
     parser.add_argument("--base-url", help="measure a server, for example http://localhost:8000/v1")
+    parser.add_argument(
+        "--continuous-batching",
+        action="store_true",
+        help="beside transformers' continuous batching",
+    )
     parser.add_argument("--rows", type=int, default=64, help="inputs (default %(default)s)")
     parser.add_argument(
         "--every", type=int, default=4, help="of which each so manieth in the official order"

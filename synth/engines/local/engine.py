@@ -6,38 +6,29 @@ import asyncio
 import json
 import logging
 import os
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth.engines.base import Answer, Request
 from synth.engines.chat import answer_limit
-from synth.engines.local.grouping import choose_group
+from synth.engines.local.scheduler import Scheduler
 from synth.engines.weights import check_model_name, describe
-from synth.errors import RowError
 
 if TYPE_CHECKING:
-    from synth.engines.local.batch import Batch, Row
+    from synth.engines.local.batch import Row
+    from synth.engines.local.continuous import ContinuousBatching
     from synth.engines.local.model import LocalModel
 
 Result = TypeVar("Result")
-# How long requests are gathered before the next slice, in seconds.
-GATHER = 0.01
-# Rows decoded at once in one batch. On a CPU, a step of 32 takes half as long again as one of 16; a
-# GPU, which is bound by reading the weights, has room for more.
-BATCH_SIZE = {"cpu": 32, "cuda": 128}
-# Rounds after which a batch that was made smaller for want of memory is made larger again.
-RECOVERY = 100
 
 
 class TransformersEngine:
     """A Hugging Face model, loaded at the first request and asked by one thread.
 
-    There is one batch, decoded a slice of tokens at a time. Between slices, rows that have ended
-    leave it and waiting requests come in, so neither a long answer nor a long prompt holds up the
-    others. What requests share at their beginning is read once and kept once, and rows with
-    different beginnings are decoded side by side (`choose_group`, `shared_prefix`).
+    Requests of all stages are decoded side by side, those with different beginnings, too, and what
+    they share at their beginning is read once: by transformers' continuous batching on a GPU, by
+    `scheduler` elsewhere.
 
     A request's answer does not depend on the requests beside it but for rounding: in float32 it
     practically never changes, in bfloat16 a near tie between two tokens may fall either way.
@@ -45,9 +36,10 @@ class TransformersEngine:
     Args:
         model: a folder or a name on the hub.
         dtype: "auto" (bfloat16 where the hardware has it, else float32), "bfloat16", ...
-        batch_size: rows decoded at once, at most; None is 32, on a GPU 128. Memory may allow
-            fewer.
+        batch_size: rows decoded at once, at most; None is 32 on a CPU, on a GPU what memory allows.
         chat_template_kwargs: passed to the chat template.
+        continuous_batching: whether transformers' is used, if the model passes its trial; None: on
+            a GPU. Or the fields of its `ContinuousBatchingConfig`.
 
     Raises:
         EngineError: there is no such model folder.
@@ -59,6 +51,7 @@ class TransformersEngine:
         dtype: str = "auto",
         batch_size: int | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
+        continuous_batching: bool | Mapping[str, Any] | None = None,
     ) -> None:
         check_model_name(model)
         # Read when torch is loaded. Without it the threads of a CPU spin while they wait for each
@@ -72,15 +65,10 @@ class TransformersEngine:
         self._identity: dict[str, str] | None = None
         self._local: LocalModel | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synth-model")
-        self._waiting: list[Row] = []
-        self._running: list[Row] = []
-        self._batch: Batch | None = None  # of the running rows; the model's thread's own
-        self._futures: dict[Row, asyncio.Future[Answer]] = {}
-        self._pump: asyncio.Task[None] | None = None
+        self._wanted = continuous_batching
+        self._continuous = False
+        self._batching: Scheduler | ContinuousBatching | None = None
         self._closed = False
-        self._most: int | None = None  # rows decoded at once, after a lack of memory
-        self._failures = 0  # lacks of memory in a row
-        self._good = 0  # rounds
 
     @property
     def identity(self) -> dict[str, str]:
@@ -104,37 +92,51 @@ class TransformersEngine:
             await loop.run_in_executor(self._thread, self._load)
         if self._closed:  # while the model was loading
             raise asyncio.CancelledError
-        row = self._to_row(request)
-        future = self._futures[row] = loop.create_future()
-        self._waiting.append(row)
-        if self._pump is None or self._pump.done():
-            self._pump = loop.create_task(self._answer_all())
-        return await future
+        batching = self._start()
+        row = await batching.answer(self._to_row(request))
+        return self._model().answer_of(row)
 
     async def on_model(self, work: Callable[[LocalModel], Result]) -> Result:
         """Do something with the model itself, in its thread, between answers."""
         loop = asyncio.get_running_loop()
         if self._local is None:
             await loop.run_in_executor(self._thread, self._load)
+        if self._continuous and self._batching is not None:
+            await loop.run_in_executor(self._thread, self._batching.close)
+            self._batching = None
         return await loop.run_in_executor(self._thread, lambda: work(self._model()))
 
     async def close(self) -> None:
         """Stop at the next token, cancel what is not answered, let go of the model."""
         self._closed = True
-        if self._pump is not None:
-            self._pump.cancel()
-        for future in self._futures.values():
-            future.cancel()
+        if self._batching is not None:
+            self._batching.close()
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
-        self._local = None
-        self._waiting, self._running, self._batch, self._futures = [], [], None, {}
+        self._local = self._batching = None
 
     def _load(self) -> None:
         if self._local is None:
             _quiet()
             from synth.engines.local.model import LocalModel
 
-            self._local = LocalModel(self.model, self.dtype, self.chat_template_kwargs)
+            local = LocalModel(self.model, self.dtype, self.chat_template_kwargs)
+            on_gpu = local.device.type == "cuda"
+            if on_gpu if self._wanted is None else self._wanted is not False:
+                from synth.engines.local.continuous import passes_trial
+
+                self._continuous = passes_trial(local)
+            self._local = local
+
+    def _start(self) -> Scheduler | ContinuousBatching:
+        """What reads and decodes the requests; made at the first one."""
+        if self._batching is None and self._continuous:
+            from synth.engines.local.continuous import ContinuousBatching
+
+            settings = self._wanted if isinstance(self._wanted, Mapping) else {}
+            self._batching = ContinuousBatching(self._model(), self.batch_size, **settings)
+        elif self._batching is None:
+            self._batching = Scheduler(self._model(), self._thread, self.batch_size)
+        return self._batching
 
     def _model(self) -> LocalModel:
         assert self._local is not None, "the model is loaded before anything else"
@@ -147,157 +149,9 @@ class TransformersEngine:
         ids = local.render(request)
         return Row(request, ids, answer_limit(ids, request, local.context))
 
-    async def _answer_all(self) -> None:
-        """Answer what is waiting; whatever goes wrong is everybody's who waits."""
-        try:
-            await self._rounds()
-        except Exception as error:
-            for row in list(self._futures):
-                self._settle(row, error)
-            self._waiting, self._running, self._batch = [], [], None
-
-    async def _rounds(self) -> None:
-        """Take in, decode a slice, hand out, until nothing is left to do."""
-        import torch
-
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(GATHER)
-            self._drop_unwanted()
-            if not self._waiting and not self._running:
-                self._batch = None
-                return
-            groups = self._next_groups()
-            rows = [*(row for group, _ in groups for row in group), *self._running]
-            work = loop.run_in_executor(self._thread, self._round, groups)
-            await asyncio.wait([work])
-            error = work.exception()
-            if error is None:
-                self._recover()
-                self._running = [row for row in rows if not row.over]
-                for row in rows:
-                    if row.over:
-                        self._settle(row, self._model().answer_of(row))
-                continue
-            self._running, self._batch = [], None
-            if not isinstance(error, torch.OutOfMemoryError):
-                for row in rows:
-                    self._settle(row, error)
-                continue
-            # The frames of the failed round hold its tensors.
-            traceback.clear_frames(error.__traceback__)
-            del error, work
-            await loop.run_in_executor(self._thread, self._model().free_memory)
-            self._start_over(rows)
-
-    def _drop_unwanted(self) -> None:
-        """Forget the rows whose caller has given up; the running ones leave their batch soon."""
-        for row, future in list(self._futures.items()):
-            if future.done():
-                row.ended = True
-                del self._futures[row]
-        self._waiting = [row for row in self._waiting if row in self._futures]
-        self._running = [row for row in self._running if row in self._futures]
-
-    def _next_groups(self) -> list[tuple[list[Row], int]]:
-        """The waiting rows that come in now: rows that are read together, and their prefix.
-
-        The oldest come first. A step takes about as long for one row as for a full batch, and
-        reading a few rows as long as reading one: rows come in when an eighth of the batch is
-        free, several at a time.
-        """
-        local = self._model()
-        free = self._size() - len(self._running)
-        groups: list[tuple[list[Row], int]] = []
-        if free < max(1, self._size() // 8) or (self._running and not local.shares):
-            return groups
-        # What the running rows will yet write is theirs.
-        promised = sum(row.limit - len(row.tokens) for row in self._running)
-        room = local.free_bytes() // 2 // local.bytes_per_token - promised
-        while self._waiting and free:
-            ids = [row.ids for row in self._waiting]
-            group = choose_group(ids, local.known_prefixes(ids[0]), free, local.shares)
-            rows = [self._waiting[place] for place in group.rows]
-            alone = not groups and not self._running
-            while len(rows) > alone and _tokens(rows, group.prefix) > room:
-                rows = rows[:-1]
-            if rows:
-                groups.append((rows, group.prefix))
-            if len(rows) < len(group.rows) or not local.shares:
-                break
-            free -= len(rows)
-            room -= _tokens(rows, group.prefix)
-            taken = set(rows)
-            self._waiting = [row for row in self._waiting if row not in taken]
-        taken = {row for rows, _ in groups for row in rows}
-        self._waiting = [row for row in self._waiting if row not in taken]
-        return groups
-
-    def _size(self) -> int:
-        size = self.batch_size or BATCH_SIZE[self._model().device.type]
-        return size if self._most is None else min(size, self._most)
-
-    def _round(self, groups: list[tuple[list[Row], int]]) -> None:
-        """In the model's thread: begin with the new rows, decode a slice of the batch."""
-        from synth.engines.local.batch import merged
-        from synth.engines.local.model import SLICE
-
-        local = self._model()
-        if not local.shares:
-            for rows, _ in groups:
-                local.answer_plainly(rows, self._stopped)
-            return
-        for rows, prefix in groups:
-            new = local.start(rows, prefix)
-            self._batch = merged([self._batch, new] if self._batch else [new])
-        if self._batch:
-            local.advance(self._batch, SLICE, self._stopped)
-            if self._batch.over():
-                self._batch = merged([self._batch])
-
-    def _stopped(self) -> bool:
-        return self._closed or all(f.cancelled() for f in list(self._futures.values()))
-
-    def _start_over(self, rows: list[Row]) -> None:
-        """After a lack of memory: the same rows again. The first time without the beginnings that
-        were kept, then in batches of half the size."""
-        self._failures += 1
-        if self._failures > 1:
-            if len(rows) == 1:
-                self._settle(rows[0], RowError("out of memory", f"{len(rows[0].ids)} tokens"))
-                self._failures = 0
-                return
-            self._most = max(1, min(self._size(), len(rows)) // 2)
-        for row in rows:
-            fresh = type(row)(row.request, row.ids, row.limit)
-            if row in self._futures:
-                self._futures[fresh] = self._futures.pop(row)
-                self._waiting.append(fresh)
-
-    def _recover(self) -> None:
-        """After a round that went well; many in a row, and the batch may grow again."""
-        self._failures = 0
-        self._good += 1
-        if self._most is not None and self._good % RECOVERY == 0:
-            self._most *= 2
-
-    def _settle(self, row: Row, result: Answer | BaseException) -> None:
-        future = self._futures.pop(row, None)
-        if future is None or future.done():
-            return
-        if isinstance(result, Answer):
-            future.set_result(result)
-        else:
-            future.set_exception(result)
-
 
 def _quiet() -> None:
     """Keep off the terminal what libraries say while they are imported: extras that this machine
     has no use for, and deprecations among themselves."""
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _tokens(rows: list[Row], prefix: int) -> int:
-    """Cache entries that a batch of `rows` may come to."""
-    return len(rows) * (max(len(row.ids) + row.limit for row in rows) - prefix)

@@ -20,17 +20,16 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
-from transformers.cache_utils import DynamicLayer
 from transformers.utils.logging import disable_progress_bar
 
-from synth.engines.base import Answer, Request, Sampling
+from synth.engines.base import Answer, Request
 from synth.engines.chat import answer_text, check_template, end_ids, request_ids
-from synth.engines.local import shared_prefix
 from synth.engines.local.batch import Batch, Prefix, Row
+from synth.engines.local.device import free_bytes, resolve_dtype, total_bytes
 from synth.engines.local.grouping import shared_prefix as shared_beginning
+from synth.engines.local.probes import bytes_per_token, enable_sharing, rope_switch, takes_padding
 from synth.engines.local.sampling import next_tokens
 from synth.engines.weights import cannot_load, too_large
-from synth.errors import EngineError
 
 # Tokens after which ended rows leave the batch at the latest, and new ones may come in.
 SLICE = 32
@@ -41,7 +40,6 @@ KEPT_PREFIXES = 8
 PREFIX_SHARE = 0.2
 # A part of a kept beginning is taken in multiples of so many tokens, see `_usable`.
 GRAIN = 32
-NOTHING = Request((), Sampling())
 log = logging.getLogger("synth")
 
 
@@ -84,10 +82,11 @@ class LocalModel:
         config = self.model.config.get_text_config()
         self.context: int = getattr(config, "max_position_embeddings", None) or 2**31
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
-        self.bytes_per_token = self._measured()
-        self.rope_ends = _rope_ends(config)
-        self.shares = not self.rope_ends and self._enable_sharing()
-        self.pads = self.shares or self._enable_padding()
+        self.bytes_per_token = bytes_per_token(self.model, self.pad_id)
+        self.rope_switch = rope_switch(config)
+        self.shares = not self.rope_switch and enable_sharing(self.model, self._read)
+        self._prefixes.clear()
+        self.pads = self.shares or takes_padding(self.model, self.pad_id)
         if not self.shares:
             log.info(
                 "%s (%s) is answered by plain `generate`, %s and with the prompt read for every "
@@ -105,12 +104,8 @@ class LocalModel:
         return [_usable(kept, key) for kept in self._prefixes]
 
     def free_bytes(self) -> int:
-        """Memory that is left on the model's device; without bound where it does not tell."""
-        if self.device.type == "cuda":
-            # What the allocator holds and does not use is free, too.
-            kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-            return torch.cuda.mem_get_info()[0] + kept
-        return _system_memory("MemAvailable")
+        """Memory that is left on the model's device."""
+        return free_bytes(self.device)
 
     def free_memory(self) -> None:
         """Let go of the beginnings that are kept, and of what the allocator holds."""
@@ -149,7 +144,7 @@ class LocalModel:
 
     def _reaches(self, row: Row) -> bool:
         """Whether a row comes to where its model's positions are read in another way."""
-        return bool(self.rope_ends) and len(row.ids) + row.limit > self.rope_ends
+        return bool(self.rope_switch) and len(row.ids) + row.limit > self.rope_switch
 
     def _generate(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
         width = max(len(row.ids) for row in rows)
@@ -169,7 +164,7 @@ class LocalModel:
         )
         for row, tokens in zip(rows, sequences[:, width:].tolist(), strict=True):
             for token in tokens:
-                self._add(row, token)
+                self.add_token(row, token)
 
     def answer_of(self, row: Row) -> Answer:
         """The answer that a row holds."""
@@ -210,9 +205,9 @@ class LocalModel:
         sampling = [row.request.sampling for row in batch.rows]
         tokens = next_tokens(scores, sampling, [row.random for row in batch.rows])
         for row, token in zip(batch.rows, tokens.tolist(), strict=True):
-            self._add(row, token)
+            self.add_token(row, token)
 
-    def _add(self, row: Row, token: int) -> None:
+    def add_token(self, row: Row, token: int) -> None:
         """Note a row's next token; a row that is over takes none."""
         if not row.over:
             row.ended = token in self.end_ids
@@ -240,110 +235,10 @@ class LocalModel:
 
     def _too_many(self) -> bool:
         held = sum(prefix.tokens for prefix in self._prefixes.values()) * self.bytes_per_token
-        return len(self._prefixes) > KEPT_PREFIXES or held > PREFIX_SHARE * self._memory()
-
-    def _memory(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.mem_get_info()[1]
-        return _system_memory("MemTotal")
+        return len(self._prefixes) > KEPT_PREFIXES or held > PREFIX_SHARE * total_bytes(self.device)
 
     def _new_cache(self) -> DynamicCache:
         return DynamicCache(config=self.model.config)
-
-    @torch.inference_mode()
-    def _measured(self) -> int:
-        """Bytes that one more token takes in the cache; 1 where none grows."""
-
-        def held(tokens: int) -> int:
-            ids = torch.full((1, tokens), self.pad_id, device=self.device)
-            cache = getattr(self.model(ids, use_cache=True), "past_key_values", None)
-            layers = getattr(cache, "layers", ())
-            found = [value for layer in layers for value in vars(layer).values()]
-            return sum(value.nbytes for value in found if isinstance(value, torch.Tensor))
-
-        try:
-            return max((held(16) - held(8)) // 8, 1)
-        except Exception as failure:  # a trial, of whatever architecture
-            log.debug("no cache to measure: %r", failure)
-            return 1
-
-    @torch.inference_mode()
-    def _enable_padding(self) -> bool:
-        """Whether a row's scores stay what they are beside a longer one, padded on its left."""
-        size = self.model.config.get_text_config().vocab_size
-        ids = torch.tensor([[(at * 97 + 11) % size for at in range(24)]], device=self.device)
-        padded = torch.cat([torch.full_like(ids[:, :7], self.pad_id), ids[:, 7:]], dim=1)
-        mask = torch.ones(2, 24, dtype=torch.long, device=self.device)
-        mask[1, :7] = 0
-        how = GenerationConfig(
-            do_sample=False, max_new_tokens=1, pad_token_id=self.pad_id,
-            output_logits=True, return_dict_in_generate=True,
-        )  # fmt: skip
-        try:
-            [alone] = self.model.generate(ids[:, 7:], generation_config=how).logits
-            both = self.model.generate(
-                torch.cat([ids, padded]), attention_mask=mask, generation_config=how
-            ).logits[0]
-        except Exception as failure:  # a trial: row by row is right where anything is
-            log.debug("no padding: %r", failure)
-            return False
-        return _same(both[1:].float(), alone.float())
-
-    @torch.inference_mode()
-    def _enable_sharing(self) -> bool:
-        """Let the model read shared prefixes, if its answers stay what they are.
-
-        Two rows of unlike length are read both ways and compared. Sliding windows would count the
-        padding, recurrent layers can't be cut into rows, some attentions do more than the one of
-        `shared_prefix`: such models go on as they are.
-        """
-        config = self.model.config
-        if config._attn_implementation != "sdpa" or any(
-            type(layer) is not DynamicLayer for layer in self._new_cache().layers
-        ):
-            return False
-        size = config.get_text_config().vocab_size
-        ids = [(at * 97 + 11) % size for at in range(40)]
-        rows = [Row(NOTHING, ids[:24], 1), Row(NOTHING, [*ids[:16], *ids[27:40]], 1)]
-        plain = torch.cat(
-            [self.model(torch.tensor([row.ids], device=self.device)).logits[:, -1] for row in rows]
-        ).float()
-        try:
-            self.model.set_attn_implementation(shared_prefix.NAME)
-            _, shared = self._read(rows, 16)
-            same = _same(shared, plain)
-        except Exception as failure:  # a trial: whatever is wrong with it, the plain way is right
-            log.debug("no shared prefix: %r", failure)
-            same = False
-        self._prefixes.clear()
-        if not same:
-            self.model.set_attn_implementation("sdpa")
-        return same
-
-
-def _same(scores: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether scores differ by rounding alone, which in bfloat16 comes to 0.06; tokens that were
-    left out come to 1."""
-    return bool((scores - right).norm() / (right - right.mean(-1, keepdim=True)).norm() < 0.2)
-
-
-def _rope_ends(config: Any) -> int:
-    """The position from which on a model reads a batch's positions in another way, which then
-    depends on the longest row; 0 if there is none."""
-    config = config.get_text_config()
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    if (rope.get("rope_type") or rope.get("type")) not in {"longrope", "dynamic"}:
-        return 0
-    named = "original_max_position_embeddings"
-    return rope.get(named) or getattr(config, named, None) or config.max_position_embeddings
-
-
-def _system_memory(name: str) -> int:
-    """A line of /proc/meminfo in bytes; without bound where there is none."""
-    meminfo = Path("/proc/meminfo")
-    lines = meminfo.read_text(encoding="utf-8").splitlines() if meminfo.exists() else []
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
-    return found[0] if found else 2**62
 
 
 def _usable(kept: tuple[int, ...], ids: tuple[int, ...]) -> int:
@@ -374,27 +269,3 @@ class _Stopped(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         return torch.full((len(input_ids),), self.stop(), device=input_ids.device)
-
-
-def resolve_dtype(name: str) -> torch.dtype:
-    """The dtype of a name in torch; "auto" is bfloat16 where the hardware has it.
-
-    Raises:
-        EngineError: torch has no such dtype.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return (
-                torch.bfloat16
-                if torch.cuda.is_bf16_supported(including_emulation=False)
-                else torch.float16
-            )
-        cpu = Path("/proc/cpuinfo")
-        fast = cpu.exists() and "avx512_bf16" in cpu.read_text(encoding="utf-8")
-        return torch.bfloat16 if fast else torch.float32
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise EngineError(
-            f"There is no dtype {name!r} for a model.", "Use auto, bfloat16, float16 or float32."
-        )
-    return dtype

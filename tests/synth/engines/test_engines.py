@@ -417,7 +417,7 @@ def test_memory_is_let_go_of(tiny):
     weights = weakref.ref(local.model)
     del local
     answers(model, [ask("x", prompt=PROMPT), ask("y", prompt=PROMPT)])
-    assert (model._batch, model._running, model._futures) == (None, [], {})
+    assert (model._local, model._batching) == (None, None)
     gc.collect()
     assert weights() is None
 
@@ -427,7 +427,7 @@ def test_without_sharing_answers_are_the_same(tiny, monkeypatch):
 
     requests = mixed_requests()
     shared = answers(engine(tiny), requests)
-    monkeypatch.setattr(local.LocalModel, "_enable_sharing", lambda self: False)
+    monkeypatch.setattr(local, "enable_sharing", lambda model, read: False)
     assert answers(engine(tiny), requests) == shared
 
 
@@ -640,8 +640,8 @@ def test_a_caller_that_gives_up_does_not_hold_up_the_others(tiny):
         gone.cancel()
         answer = await stays
         await asyncio.sleep(0.2)
-        assert not model._futures
-        assert model._batch is None
+        assert not model._batching._futures
+        assert model._batching._batch is None
         await model.close()
         return answer
 
@@ -683,12 +683,19 @@ def test_after_a_lack_of_memory_the_batch_grows_again(tiny, monkeypatch):
         return real(self, rows, prefix)
 
     monkeypatch.setattr(local.LocalModel, "start", start)
-    monkeypatch.setattr("synth.engines.local.engine.RECOVERY", 1)
+    monkeypatch.setattr("synth.engines.local.scheduler.RECOVERY", 1)
+    schedulers, begin = [], TransformersEngine._start
+
+    def started(self):
+        schedulers.append(begin(self))
+        return schedulers[-1]
+
+    monkeypatch.setattr(TransformersEngine, "_start", started)
     requests = [ask(text, Sampling(max_tokens=40)) for text in "abcdefghijklmnopqrstuvwx"]
     model = engine(tiny, batch_size=8)
     answers(model, requests)
     assert sizes[:3] == [8, 8, 4]
-    assert model._size() == 8
+    assert schedulers[0]._size() == 8
 
 
 def test_a_lack_of_memory_leaves_nothing_of_its_round(tiny, monkeypatch):
@@ -737,7 +744,7 @@ def test_kept_beginnings_take_a_part_of_the_memory_at_most(tiny, monkeypatch):
     config = model.model.config
     by_hand = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
     assert model.bytes_per_token == by_hand
-    monkeypatch.setattr(local.LocalModel, "_memory", lambda self: 5 * 250 * by_hand)
+    monkeypatch.setattr(local, "total_bytes", lambda device: 5 * 250 * by_hand)
     ids = [(at * 31) % 300 for at in range(900)]
     for start in (0, 100, 200, 300):
         model._prefix(ids[start : start + 100])
