@@ -11,8 +11,8 @@ In this process, two comparisons in float32, whose answers are compared, too:
   time, one request at a time, on the same engine, which reads the prompt once here, too) on every
   so many of these rows, and against all of the requests at once: what the engine can do at most.
 
-With `--continuous-batching`, instead of these: the first answers by our scheduler and by transformers'
-continuous batching, the same engine otherwise, in float32 and bfloat16, greedy and drawn.
+With `--continuous-batching`, instead of these: the first answers by our scheduler and by
+transformers' continuous batching, in float32 and bfloat16, greedy and drawn.
 
 With `--base-url`, on a server instead: tokens/s of whole runs against those of a plain load of
 the very same requests, all there at once and as many in flight. A first run, which is not
@@ -139,8 +139,8 @@ def against_continuous_batching(options: argparse.Namespace, task: Task, inputs:
         ours, theirs = (statistics.median(rates[name]) for name in ("ours", "theirs"))
         same = sum(answers["ours"][one].text == answers["theirs"][one].text for one in requests)
         drawn = "drawn" if temperature else "greedy"
-        print(f"| {dtype} | {drawn} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.1f} times as fast "
-              f"| {same} of {len(requests)} |", flush=True)  # fmt: skip
+        print(f"| {dtype} | {drawn} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.1f} times as "
+              f"fast | {same} of {len(requests)} |", flush=True)  # fmt: skip
 
 
 async def against_official_order(options: argparse.Namespace, task: Task, inputs: Any) -> None:

@@ -22,6 +22,7 @@ CORE = (
     "data/chat.py",
     "data/rows.py",
     "reading/prefix.py",
+    "reading/shared_attention.py",
     "reading/shared_prefix.py",
     "reading/head.py",
     "evaluation/subjects/subject.py",

@@ -12,9 +12,9 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from genpi_plugin.reading.shared_attention import Share
 from synth.engines.base import Request
 from synth.engines.local.sampling import row_random
-from synth.engines.local.shared_prefix import Share
 
 # Columns by which a batch's cache grows at a time.
 ROOM = 64

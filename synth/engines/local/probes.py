@@ -10,8 +10,8 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
+from genpi_plugin.reading import shared_attention
 from synth.engines.base import Request, Sampling
-from synth.engines.local import shared_prefix
 from synth.engines.local.batch import Row
 
 NOTHING = Request((), Sampling())
@@ -69,10 +69,10 @@ def enable_sharing(
 
     Two rows of unlike length are read both ways and compared. Sliding windows would count the
     padding, recurrent layers can't be cut into rows, some attentions do more than the one of
-    `shared_prefix`: such models stay as they are.
+    `shared_attention`: such models stay as they are.
 
     Args:
-        model: attending by SDPA; afterwards by `shared_prefix`, where it passes.
+        model: attending by SDPA; afterwards by `shared_attention`, where it passes.
         read: reads rows that share so many tokens; gives the scores of what comes next.
     """
     config = model.config
@@ -86,7 +86,7 @@ def enable_sharing(
         [model(torch.tensor([row.ids], device=model.device)).logits[:, -1] for row in rows]
     ).float()
     try:
-        model.set_attn_implementation(shared_prefix.NAME)
+        model.set_attn_implementation(shared_attention.NAME)
         _, shared = read(rows, 16)
         same = same_scores(shared, plain)
     except Exception as failure:  # a trial: whatever is wrong with it, the plain way is right

@@ -2,7 +2,7 @@
 
 There is one batch, decoded a slice of tokens at a time. Between slices, rows that have ended leave
 it and waiting rows come in, so neither a long answer nor a long prompt holds up the others. What
-rows share at their beginning is read once and kept once (`choose_group`, `shared_prefix`).
+rows share at their beginning is read once and kept once (`choose_group`, `shared_attention`).
 
 This is a small serving engine, and transformers has one, which a GPU uses (`continuous`). On a CPU
 ours stays because of what `python -m benchmarks.synth_throughput` printed: MEASURED

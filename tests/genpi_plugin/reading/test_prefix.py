@@ -7,7 +7,8 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from genpi_plugin.reading.prefix import PrefixCache, common_prefix
-from genpi_plugin.reading.shared_prefix import attend, can_share
+from genpi_plugin.reading.shared_attention import Share, attend
+from genpi_plugin.reading.shared_prefix import can_share
 from tests.tiny import make_model
 
 START = [7 + i * 13 % 400 for i in range(48)]
@@ -63,7 +64,8 @@ def test_attention_behind_a_prefix_is_attention_over_both():
     key, value = torch.randn(2, rows, kv_heads, own, dim)
     prefix_key, prefix_value = torch.randn(2, kv_heads, length, dim)
     mask = torch.rand(rows, 1, new, own) > 0.4
-    found = attend(query, key, value, mask, prefix_key, prefix_value)
+    mask[1, :, :2] = False  # padding on the left: these see the prefix alone
+    found = attend(query, key, value, mask, [Share(0, rows, prefix_key, prefix_value)])
     keys = torch.cat([prefix_key.expand(rows, -1, -1, -1), key], dim=2)
     values = torch.cat([prefix_value.expand(rows, -1, -1, -1), value], dim=2)
     seen = torch.cat([torch.ones(rows, 1, new, length, dtype=torch.bool), mask], dim=-1)

@@ -481,7 +481,7 @@ def test_attention_over_shared_prefixes_is_the_ordinary_one(value_dim):
     as wide as the keys, other values and devices go the other way."""
     import torch
 
-    from synth.engines.local.shared_prefix import Share, attend
+    from genpi_plugin.reading.shared_attention import Share, attend
 
     torch.manual_seed(0)
     rows, heads, kv_heads, new, own, dim = 6, 6, 2, 4, 7, 8

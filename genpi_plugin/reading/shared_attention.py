@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "synth_shared_prefix"
+NAME = "genpi_shared_prefix"
 # Attention scores held at once, in elements, where no kernel does without; the rest waits.
 MAX_SCORES = 2**25
 # What some models add to the attention: caps on the scores, sinks, windows, position biases.
@@ -49,7 +49,11 @@ def attention_forward(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention function for transformers: SDPA unless `key` comes with `shares`."""
+    """The attention function for transformers: SDPA unless `key` comes with the attribute `shares`.
+
+    Raises:
+        UnknownAttentionError: the model caps its scores, or does something else of `ELSE`.
+    """
     shares: list[Share] = getattr(key, "shares", [])
     if not shares:
         return sdpa_attention_forward(
@@ -58,7 +62,11 @@ def attention_forward(
     unknown = [name for name in ELSE if kwargs.get(name) is not None]
     if unknown:
         raise UnknownAttentionError(", ".join(unknown))
-    assert attention_mask is not None
+    rows, new, own = query.shape[0], query.shape[2], key.shape[2]
+    if attention_mask is None:
+        ones = torch.ones(new, own, dtype=torch.bool, device=key.device)
+        attention_mask = ones.tril(own - new)[None, None]
+    attention_mask = attention_mask.expand(rows, -1, -1, -1)
     query = query * (1 / math.sqrt(query.shape[-1]) if scaling is None else scaling)
     return attend(query, key, value, attention_mask, shares).transpose(1, 2).contiguous(), None
 
@@ -75,7 +83,8 @@ def attend(
     Args:
         query: (rows, heads, new, dim), scaled.
         key, value: (rows, kv_heads, own, dim).
-        mask: (rows, 1, new, own), True where a query sees a key, and it sees one at least.
+        mask: (rows, 1, new, own), True where a query sees a key. One that sees none (padding on
+            the left) sees the prefix alone.
         shares: the prefixes, seen by every query of their rows.
 
     Returns:
@@ -85,9 +94,12 @@ def attend(
     kv_heads = key.shape[1]
     group = heads // kv_heads
     query = query.reshape(rows, kv_heads, group * new, dim)
+    sees_none = ~mask.any(-1, keepdim=True)
     unseen = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device)
-    unseen = unseen.masked_fill_(~mask, -torch.inf).repeat(1, 1, group, 1)
+    # A softmax over nothing would be no number: such a query is let see all, and weighs nothing.
+    unseen = unseen.masked_fill_(~(mask | sees_none), -torch.inf).repeat(1, 1, group, 1)
     out, level = _partly(query, key, value, unseen)
+    level = level.masked_fill(sees_none[..., 0].repeat(1, 1, group), -torch.inf)
     for share in shares:
         here = slice(share.first, share.end)
         # All queries of a head side by side, as if they were one row's.
