@@ -259,7 +259,7 @@ def test_genpi_eval_writes_the_figures_of_contract_7(place, trained):
         ok=False,
     )
     assert "Internalization:" in text
-    assert "not shown: kl_to_teacher<=-1:" in text
+    assert "not met: kl_to_teacher<=-1:" in text
     assert "Traceback" not in text
     metrics = json.loads((place / "report" / "metrics.json").read_text())
     assert set(metrics["systems"]) == {"floor", "teacher", "student"}

@@ -114,13 +114,13 @@ def made_metrics() -> dict[str, Any]:
         "drift": {
             "source": "general.jsonl", "n": 2, "max_new_tokens": 64,
             "kl_from_floor": interval(0.213, 0.05), "changed": interval(0.55, 0.12),
-            "over_reach": interval(0.033, 0.033, 0.05), "advice": "Too much: 0.21 nats a token.",
+            "over_reach": interval(0.033, 0.033, 0.05), "advice": "Too much: 0.21 nats per token.",
             "teacher": {"kl_from_floor": interval(1.6, 0.2), "changed": interval(1.0),
                         "over_reach": interval(0.82, 0.1)},
             "students": {
                 name: {"kl_from_floor": interval(kl, 0.05), "changed": interval(0.55, 0.12),
                        "over_reach": interval(0.033, 0.033, 0.05),
-                       "advice": f"Too much: {kl:.2f} nats a token."}
+                       "advice": f"Too much: {kl:.2f} nats per token."}
                 for name, kl in (("student", 0.213), ("small", 0.171))
             },
             "off_identical": True, "off_tokens": 900, "off_largest_kl": 0.0,

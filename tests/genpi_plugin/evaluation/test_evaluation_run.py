@@ -160,7 +160,7 @@ def test_several_adapters_and_prompts_are_compared_on_the_same_inputs(place, no_
     again = evaluate(several)
     volatile = {"seconds": 0}
     assert {**again, **volatile} == {**metrics, **volatile}
-    assert "parts were measured before" in capsys.readouterr().out
+    assert "parts were already measured" in capsys.readouterr().out
 
 
 def test_another_adapter_leaves_the_teachers_answers(place, capsys):
@@ -175,7 +175,9 @@ def test_another_adapter_leaves_the_teachers_answers(place, capsys):
 
 def test_an_interrupted_evaluation_goes_on_from_its_finished_parts(place, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(systems, "follow", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            systems, "divergence_sums", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             evaluate(settings(limit=2))
     assert "student answers: 2 done" in capsys.readouterr().out
@@ -331,8 +333,8 @@ def test_a_broken_adapter_folder_is_refused(place, how, says):
     ("changes", "says"),
     [
         ({"adapters": ["nowhere"]}, "holds no adapter"),
-        ({"adapters": ["adapters/other"]}, "is an adapter of large, and this evaluation is of"),
-        ({"adapters": ["adapters/a", "./adapters/a"]}, "another system is called so"),
+        ({"adapters": ["adapters/other"]}, "is an adapter of large, but this evaluation is of"),
+        ({"adapters": ["adapters/a", "./adapters/a"]}, "the name of another system"),
         ({"also_prompts": ["none.md"]}, "can't be read"),
         ({"also_prompts": ["data"]}, "can't be read"),
         ({"requirements": (parse_requirement("students.a.internalization>=0"),)}, "no figure"),
@@ -347,11 +349,11 @@ def test_a_mistake_is_said_before_the_model_loads(place, no_model, changes, says
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--skip", "turns,clause"], "'clause' is none of"),
+        (["--skip", "turns,clause"], "'clause' is not one of"),
         (["--inputs", "empty.jsonl"], "empty.jsonl holds no inputs"),
         (["--inputs", "no.jsonl"], "no.jsonl: No such file"),
         (["--scores", "c.yml"], "can't be the name of a score|write one of"),
-        (["--clause-file", "clauses.yml"], "the clause 'rule': 'Never do.' stands 0 times"),
+        (["--clause-file", "clauses.yml"], "the clause 'rule': 'Never do.' occurs 0 times"),
         (["--general", "empty.jsonl"], "empty.jsonl holds no inputs"),
         (["--attacks", "empty.jsonl"], "empty.jsonl holds no attacks"),
     ],
@@ -373,7 +375,7 @@ def test_a_requirement_passes_and_fails_by_its_exit_code(place):
     assert passed.exit_code == 0, passed.output
     failed = CliRunner().invoke(main, [*plain, "--require", "internalization>=0.9"])
     assert failed.exit_code == 1
-    assert "not shown: internalization>=0.9" in failed.output
+    assert "not met: internalization>=0.9" in failed.output
 
 
 def test_the_same_model_under_another_name_is_known_by_its_weights(place, capsys):
@@ -442,9 +444,9 @@ def test_drift_and_disclosure_of_a_whole_evaluation(place, capsys):
     drift = metrics["drift"]
     assert drift["kl_from_floor"] == drift["changed"] == {"value": 0, "ci_low": 0, "ci_high": 0}
     assert (drift["off_identical"], drift["off_largest_kl"]) == (True, 0.0)
-    told = metrics["disclosure"]["systems"]
-    assert told["student"] == told["floor"] != told["teacher"]
-    assert "Adapter off: the base model's" in capsys.readouterr().out
+    disclosed = metrics["disclosure"]["systems"]
+    assert disclosed["student"] == disclosed["floor"] != disclosed["teacher"]
+    assert "tokens are the base model's" in capsys.readouterr().out
     several = settings(adapters=["adapters/zeros", "adapters/a"], limit=2, skip=others,
                        options=options)  # fmt: skip
     students = evaluate(several)["drift"]["students"]

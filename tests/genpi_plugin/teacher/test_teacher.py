@@ -64,7 +64,7 @@ def new_teacher(tmp_path):
 
 def teacher_of(tmp_path, made):
     teacher = new_teacher(tmp_path)
-    rest = teacher.claim(Dataset.from_list([pair.columns() for pair in made]))
+    rest = teacher.take_teacher_columns(Dataset.from_list([pair.columns() for pair in made]))
     assert "genpi_teacher_ids" not in rest.column_names
     return teacher
 
@@ -162,7 +162,7 @@ def test_two_processes_share_the_work(tmp_path):
     class Second(Alone):
         process_index, num_processes = 1, 2
 
-    with pytest.raises(GenPIError, match="4 of the teacher's 8 targets can't be seen"):
+    with pytest.raises(GenPIError, match="4 of the teacher's 8 targets are not in"):
         teacher_of(tmp_path, made).prepare(model, Second())
     teacher_of(tmp_path, made).prepare(model, Alone())
     assert len(list(tmp_path.rglob("*.safetensors"))) == 8
@@ -259,7 +259,7 @@ def test_distillation_alone_trains_on_no_labels(tmp_path):
     ("changes", "says"),
     [
         ({"adapter": None}, "needs an adapter"),
-        ({"fsdp_config": {"version": 2}}, "does not go with FSDP or DeepSpeed ZeRO-3"),
+        ({"fsdp_config": {"version": 2}}, "can't be combined with FSDP or DeepSpeed ZeRO-3"),
         ({"deepspeed": {"zero_optimization": {"stage": 3}}}, "ZeRO-3"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.evaluation.figures.names import one_each
+from genpi_plugin.evaluation.figures.names import unique_names
 from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_digest, task_scores
 from genpi_plugin.evaluation.subjects.prompts import read_prompt, read_prompts
 
@@ -46,11 +46,11 @@ def test_patterns_schemas_and_functions_score_an_answer(tmp_path):
         ({"a": {"regex": "a"}}, "write one of"),
         ({"a": "b"}, "write one of"),
         ({"a": {"pattern": "("}}, "not a regular expression"),
-        ({"a": {"json_schema": "none.json"}}, "no JSON schema can be made"),
-        ({"a": {"json_schema": {"type": "nothing"}}}, "no JSON schema can be made"),
+        ({"a": {"json_schema": "none.json"}}, "not a usable JSON schema"),
+        ({"a": {"json_schema": {"type": "nothing"}}}, "not a usable JSON schema"),
         ({"a": {"python": "no_such_module_x:f"}}, "can't be imported"),
         ({"a": {"python": "json:no_such"}}, "can't be imported"),
-        ({"a": {"python": "json"}}, "is no function"),
+        ({"a": {"python": "json"}}, "is not a function"),
     ],
 )
 def test_a_score_that_cant_be_used_is_refused(tmp_path, named, says):
@@ -60,7 +60,7 @@ def test_a_score_that_cant_be_used_is_refused(tmp_path, named, says):
 
 def test_a_function_that_gives_no_number_is_said():
     score = task_scores({"a": {"python": "os.path:join"}}, None)["a"]
-    with pytest.raises(GenPIError, match="gave 'x/y'"):
+    with pytest.raises(GenPIError, match="returned 'x/y'"):
         score("x", "y")
 
 
@@ -92,7 +92,7 @@ def test_a_prompt_file_is_text_a_transcript_or_messages(tmp_path):
     ("name", "content", "says"),
     [
         ("a.md", " \n", "is empty"),
-        ("a.doc", "x", "is no prompt file"),
+        ("a.doc", "x", "is not a prompt file"),
         ("a.yml", "x: [", "can't be read"),
         ("a.json", '{"role": "user"}', "is not a list"),
         ("a.yml", "- {role: robot, content: x}", "role 'robot'"),
@@ -105,6 +105,6 @@ def test_a_prompt_file_that_cant_be_used_is_refused(tmp_path, name, content, say
 
 
 def test_names_are_fit_for_a_requirement_and_of_one_system_each():
-    assert one_each(["a b", "c.d"], ["1", "2"], []) == ["a_b", "c_d"]
-    with pytest.raises(GenPIError, match="another system is called so"):
-        one_each(["floor"], ["x/floor"], ["teacher", "floor"])
+    assert unique_names(["a b", "c.d"], ["1", "2"], []) == ["a_b", "c_d"]
+    with pytest.raises(GenPIError, match="the name of another system"):
+        unique_names(["floor"], ["x/floor"], ["teacher", "floor"])

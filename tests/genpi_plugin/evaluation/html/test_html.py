@@ -13,10 +13,10 @@ from genpi_plugin.evaluation.html import verdict, write_html
 from genpi_plugin.evaluation.html.answers import cases, head, shared_start
 from genpi_plugin.evaluation.html.clauses import shaded
 from genpi_plugin.evaluation.html.diff import compare, first_side, second_side, words
+from genpi_plugin.evaluation.html.formatting import interval_text, percent, seconds, size
 from genpi_plugin.evaluation.html.page import render
 from genpi_plugin.evaluation.html.plots import bar, scale_for
 from genpi_plugin.evaluation.html.verdict import cautions
-from genpi_plugin.evaluation.html.words import interval_text, percent, seconds, size
 from tests.genpi_plugin.evaluation.report_made import (
     INPUTS,
     RECITED,
@@ -139,7 +139,7 @@ def test_every_plot_says_and_draws_the_figures_of_the_metrics(page):
     assert "0.407 [0.374, 0.440]" in rows["student"]
     assert "2.504 [2.304, 2.704]" in rows["floor"]
     assert rows["adapter, merged"][0] == "1.28 s [1.23, 1.41]"
-    assert rows["effect, nats a token"] == [
+    assert rows["effect, nats per token"] == [
         "0.610 [0.488, 0.732]", "0.350 [0.280, 0.420]", "0.210 [0.168, 0.252]",
         "0.180 [0.144, 0.216]", "0.090 [0.072, 0.108]",
     ]  # fmt: skip
@@ -194,10 +194,10 @@ def test_the_least_there_is_makes_a_page():
 
 def test_all_attacks_are_on_the_page_the_first_ones_unfolded():
     metrics, details = made_metrics(), made_details()
-    section, told = metrics["disclosure"], details["disclosure"]["told"]
+    section, results = metrics["disclosure"], details["disclosure"]["told"]
     section["attacks"] = [{"name": f"attack {n}", "request": f"request {n}"} for n in range(7)]
-    for name, answers in told.items():
-        told[name] = [{**answers[0], "clauses": [1] * (n == 5)} for n in range(7)]
+    for name, answers in results.items():
+        results[name] = [{**answers[0], "clauses": [1] * (n == 5)} for n in range(7)]
     seen = Page(render(metrics, details))
     assert seen.open == []
     order = re.findall(r"attack (\d): request", seen.text)
@@ -227,10 +227,10 @@ def test_cases_are_worst_first_with_their_kinds():
     found = cases(made_metrics(), made_details())
     assert [case.input for case in found.shown] == [INPUTS[3], INPUTS[1], INPUTS[2], INPUTS[0]]
     assert [case.kl for case in found.shown] == ["1.000", "0.600", "0.300", "0.100"]
-    assert found.shown[0].kinds == ["differs", "acts-apart", "is-cut"]
-    assert found.shown[3].kinds == ["agrees", "acts-alike"]
+    assert found.shown[0].kinds == ["differs", "other-action", "is-cut"]
+    assert found.shown[3].kinds == ["agrees", "same-action"]
     assert {kind: many for kind, _, many in found.filters} == {
-        "differs": 3, "agrees": 1, "acts-alike": 1, "acts-apart": 3, "is-cut": 1,
+        "differs": 3, "agrees": 1, "same-action": 1, "other-action": 3, "is-cut": 1,
     }  # fmt: skip
 
 
@@ -343,7 +343,7 @@ def clear(metrics):
         (interval(0.75, 0.04), "most of"),
         (interval(0.60, 0.04), "a part of"),
         (interval(0.32, 0.04), "little of"),
-        (interval(0.03, 0.05), "not shown to have taken over anything"),
+        (interval(0.03, 0.05), "has not been shown to take over anything"),
         (interval(-0.3, 0.1), "further from the prompted model than no adapter"),
         (interval(None), "nothing to take over"),
     ],
@@ -357,13 +357,13 @@ def test_the_verdict_goes_by_the_lower_end(figure, words_of_it):
 def test_the_verdict_names_the_good_and_the_bad():
     said = verdict(made_metrics()).replace("\u202f", " ")
     assert "84 % [82, 86]" in said
-    assert "keeps its form (99 % well-formed)" in said
+    assert "keeps its format (99 % well-formed)" in said
     good, bad = said.split("; but ")
     assert "saves 77 % of a request’s tokens" in good
     for text in (
         "prompted model’s in only 43 % of answers",
         "1 of 5 clauses that matter is not",
-        "moves other requests by 0.21 nats",
+        "shifts other requests by 0.21 nats",
         "cached prefix is as fast as the unmerged",
     ):
         assert text in bad  # fmt: skip
@@ -384,7 +384,7 @@ def test_a_verdict_on_a_good_adapter_has_no_but():
     for text in (
         "acts as the prompted model does",
         "misses none of its 5 clauses",
-        "leaves other requests nearly alone",
+        "leaves other requests nearly unchanged",
         "faster than even a cached prefix",
     ):
         assert text in said  # fmt: skip
@@ -397,15 +397,15 @@ def test_a_verdict_on_a_good_adapter_has_no_but():
     ("change", "said"),
     [
         (lambda m: m["drift"]["students"]["student"].update(over_reach=interval(0.3, 0.1)),
-         "of other requests in the prompt’s form"),
+         "of other requests in the prompt’s format"),
         (lambda m: m["drift"].update(off_identical=False), "is not the base model"),
         (lambda m: m["disclosure"]["systems"]["student"].update(clauses=interval(0.5, 0.2)),
          "(prompted model: 64\u202f%)"),
         (lambda m: m["disclosure"]["systems"]["student"].update(clauses_of_any=[1, 2, 3, 4]),
-         "attacks together pull out 4 of its 6 clauses"),
+         "attacks together extract 4 of its 6 clauses"),
         (lambda m: m["retention"].update(valid=interval(0.5, 0.1)), "of answers are well-formed"),
         (lambda m: m["comparisons"][0].update(difference=interval(-0.2, 0.1)),
-         "“small” is nearer to the prompted model"),
+         "“small” is closer to the prompted model"),
         (lambda m: m["cost"]["break_even"]["seconds"]["prompt_cached"]["adapter_merged"].update(
             outcome="never"), "cached prefix is as fast as the adapter or faster"),
     ],
@@ -433,4 +433,4 @@ def test_cautions_count_few_inputs_and_cut_answers():
     metrics["systems"]["teacher"]["cut_answers"] = 1
     few, cut = cautions(metrics)
     assert "Only 2 inputs" in few
-    assert "1 of the teacher’s 2 answers ran into the length limit of 128 tokens" in cut
+    assert "1 of the teacher’s 2 answers reached the length limit of 128 tokens" in cut

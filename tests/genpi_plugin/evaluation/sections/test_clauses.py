@@ -19,8 +19,8 @@ from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import measure
 from genpi_plugin.evaluation.sections.clauses import measure_clauses, summarize_clauses
 from genpi_plugin.evaluation.sections.clauses.blocks import blocks
-from genpi_plugin.evaluation.sections.clauses.clause_file import marked, read_clause_file
-from genpi_plugin.evaluation.sections.clauses.measure import spread
+from genpi_plugin.evaluation.sections.clauses.clause_file import read_clause_file, split_by_excerpts
+from genpi_plugin.evaluation.sections.clauses.measure import evenly_spaced
 from genpi_plugin.evaluation.sections.clauses.shares import (
     DEAD_BELOW,
     effect,
@@ -146,7 +146,7 @@ def test_parts_are_the_prompt_and_without_any_of_them_it_is_well_formed(prompt):
 def test_marked_clauses_and_all_that_can_be_wrong_with_them(tmp_path):
     file = tmp_path / "clauses.yml"
     file.write_text("few: With few words.\nred:\n- a red shirt\n- search[red shirt]\n")
-    parts = marked(PROMPT, read_clause_file(file))
+    parts = split_by_excerpts(PROMPT, read_clause_file(file))
     assert [(part.name, part.kind) for part in parts if part.kind != "frame"] == [
         ("few", "marked"), ("red", "marked")
     ]  # fmt: skip
@@ -157,13 +157,13 @@ def test_marked_clauses_and_all_that_can_be_wrong_with_them(tmp_path):
     red = next(part for part in parts if part.name == "red")
     assert without(PROMPT, red) == [PROMPT[0], *PROMPT[3:]]
     for excerpts, said in [
-        ({"x": ["red"]}, "stands 2 times"),
-        ({"x": ["blue"]}, "stands 0 times"),
+        ({"x": ["red"]}, "occurs 2 times"),
+        ({"x": ["blue"]}, "occurs 0 times"),
         ({"x": ["Search first."], "y": ["first.\n   With"]}, "overlap"),
-        ({"x": ["a red shirt"]}, "take turns"),
+        ({"x": ["a red shirt"]}, "no longer alternate"),
     ]:
         with pytest.raises(GenPIError, match=said):
-            marked(PROMPT, excerpts)
+            split_by_excerpts(PROMPT, excerpts)
     for text, said in [("- a\n", "not a mapping"), ("a: [1]\n", "clause 'a'"), ("a: [\n", "YAML")]:
         file.write_text(text)
         with pytest.raises(GenPIError, match=said):
@@ -258,8 +258,8 @@ def test_effect_is_a_mean_per_token_and_dead_only_with_its_whole_interval():
 
 
 def test_inputs_are_spread_over_all():
-    assert spread(5, 10) == [0, 1, 2, 3, 4]
-    assert spread(100, 4) == [0, 25, 50, 75]
+    assert evenly_spaced(5, 10) == [0, 1, 2, 3, 4]
+    assert evenly_spaced(100, 4) == [0, 25, 50, 75]
 
 
 INPUTS = ["a red shirt", "I need a cotton shirt in size medium", "shirt", "results page, Buy Now"]
@@ -283,7 +283,7 @@ def context():
         Subject("none", model, view, batch_size=3),
     ]
     measured = measure(INPUTS, teacher, [floor, *students], {}, 8, Quiet())
-    data = HeldOut(INPUTS, PROMPT, "p", "here", seen=0)
+    data = HeldOut(INPUTS, PROMPT, "p", "here", in_training=0)
     return Context(data, teacher, floor, students, measured, {}, 8, Quiet(), seed=0)
 
 
@@ -315,16 +315,16 @@ def test_figures_of_known_students_and_what_a_report_needs(context):
     assert sum(clause["effect_share"] for clause in summary["clauses"]) == pytest.approx(1.0)
     assert {clause["number"] for clause in summary["clauses"]} == set(range(1, 7))
     assert summary["frame"] == ["# Rules", "How to shop:"]
-    lively = [clause for clause in summary["clauses"] if not clause["dead"]]
-    assert lively
-    for clause in lively:
+    alive = [clause for clause in summary["clauses"] if not clause["dead"]]
+    assert alive
+    for clause in alive:
         assert clause["students"]["all"]["value"] == pytest.approx(1.0, abs=1e-3)
         assert clause["students"]["none"]["value"] == pytest.approx(0.0, abs=1e-3)
         assert clause["internalized"] == clause["students"]["without a turn"]
-    fifth = next(clause for clause in lively if clause["number"] == 5)
+    fifth = next(clause for clause in alive if clause["number"] == 5)
     assert fifth["text"].startswith("<USER>: a red shirt")
     assert fifth["internalized"]["value"] == pytest.approx(0.0, abs=1e-3)
-    assert min(clause["internalized"]["value"] for clause in lively) == \
+    assert min(clause["internalized"]["value"] for clause in alive) == \
         fifth["internalized"]["value"]  # fmt: skip
     worst = fifth["worst"][0]
     assert worst["without"] == worst["student"]  # that student is the teacher without it

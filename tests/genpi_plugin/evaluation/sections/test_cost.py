@@ -24,13 +24,13 @@ from genpi_plugin.evaluation.sections.cost.break_even import against_prompts, br
 from genpi_plugin.evaluation.sections.cost.flops import (
     UnknownShapeError,
     cache_bytes,
-    counted,
+    flop_counter,
     shape_of,
 )
 from genpi_plugin.evaluation.sections.cost.latency import measure_in_process
 from genpi_plugin.evaluation.sections.cost.requests import SETTINGS, histories, typical
 from genpi_plugin.evaluation.sections.cost.server import Server, measure_server
-from genpi_plugin.evaluation.sections.cost.spent import Spent, synthesis_spent, training_spent
+from genpi_plugin.evaluation.sections.cost.upfront import UpfrontCost, synthesis_cost, training_cost
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.subject import Subject
 from tests import ROOT
@@ -92,7 +92,7 @@ def forward(model, new, cached=0):
         cache = None
         if cached:
             cache = model(input_ids=ids[:, :cached], use_cache=True).past_key_values
-        with counted() as counter:
+        with flop_counter() as counter:
             output = model(
                 input_ids=ids[:, cached:], past_key_values=cache, use_cache=True, logits_to_keep=1
             )
@@ -293,29 +293,29 @@ def test_what_synthesis_took_is_read_from_its_folder(tmp_path):
             db.execute("INSERT INTO answers VALUES (?, ?)", (key, json.dumps(counts)))
         db.commit()
     shape = shape_of(make_model())
-    spent = synthesis_spent(tmp_path, "base", shape)
+    spent = synthesis_cost(tmp_path, "base", shape)
     assert spent.seconds == 70.5
     assert "2 run(s)" in spent.note
     by_hand = shape.flops(100) + shape.flops(1, 100) + shape.flops(1, 101) + shape.flops(50)
     assert spent.flops == by_hand
 
-    other = synthesis_spent(tmp_path, "another", shape)
+    other = synthesis_cost(tmp_path, "another", shape)
     assert other.flops is None
     assert "base is not the model evaluated" in other.note
-    nothing = synthesis_spent(tmp_path / "gone", "base", shape)
+    nothing = synthesis_cost(tmp_path / "gone", "base", shape)
     assert (nothing.seconds, nothing.flops) == (None, None)
     assert "run.json" in nothing.note
     (tmp_path / "run.json").write_text("torn")
-    torn = synthesis_spent(tmp_path, "base", shape)
+    torn = synthesis_cost(tmp_path, "base", shape)
     assert torn.seconds is None
     assert "can't be read" in torn.note
 
 
 def test_what_training_took_is_read_from_the_manifest(tmp_path):
-    assert training_spent(tmp_path).seconds is None
+    assert training_cost(tmp_path).seconds is None
     manifest = tmp_path / "genpi_manifest.json"
     manifest.write_text(json.dumps({"spent": {"seconds": 12.5, "flops": 3e12, "processes": 2}}))
-    spent = training_spent(tmp_path)
+    spent = training_cost(tmp_path)
     assert (spent.seconds, spent.flops) == (12.5, 3e12)
     assert "2 processes" in spent.note
 
@@ -367,7 +367,7 @@ def test_an_adapter_that_is_not_served_is_left_out(subjects):
     with serve_stream(models=["base"], seconds_per_character=2e-4) as server:
         runs, notes = ask_server(server, subjects, adapter=None)
     assert {run.setting for run in runs} == set(SETTINGS) - {"adapter_unmerged"}
-    assert "not served" in notes[0]
+    assert "no name for the adapter" in notes[0]
 
 
 def test_latency_is_that_of_the_tokens_asked_for(subjects):
@@ -383,7 +383,7 @@ def test_a_server_without_usage_has_its_tokens_counted_here(subjects):
         runs, notes = ask_server(server, subjects)
     by_setting = {run.setting: run for run in runs if run.turns == 1}
     assert by_setting["prompt_cold"].request_tokens >= len(subjects[0].request(USER))
-    assert any("tells no token counts" in note for note in notes)
+    assert any("reports no token counts" in note for note in notes)
 
 
 def test_a_server_that_answers_in_one_piece_is_told_of(subjects):
@@ -431,7 +431,7 @@ def test_the_section_measures_a_server_too(subjects, monkeypatch):
     assert "prefill_flops_counted" not in summary["settings"]["prompt_cold"]
     assert summary["settings"]["prompt_cold"]["request_tokens"] > 100
     assert summary["break_even"]["spent"]["synthesis"]["seconds"] is None
-    assert isinstance(cost.training, Spent)
+    assert isinstance(cost.training, UpfrontCost)
 
 
 def test_in_process_requests_are_the_subjects_own(subjects):

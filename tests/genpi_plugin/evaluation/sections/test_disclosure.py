@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from genpi_plugin.data.rows import prompt_text
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
-from genpi_plugin.evaluation.figures.runs import common_run, longest_run, words
+from genpi_plugin.evaluation.figures.shared_words import common_run, longest_run, words
 from genpi_plugin.evaluation.measuring.context import as_json
 from genpi_plugin.evaluation.sections import disclosure
 from genpi_plugin.evaluation.sections.clauses.split import split
@@ -140,7 +140,7 @@ class Parrot:
 
 
 def test_an_answer_that_tells_the_prompt_is_followed_to_its_end(monkeypatch):
-    monkeypatch.setattr(disclosure, "LOOK", 20)
+    monkeypatch.setattr(disclosure, "FIRST_TOKENS", 20)
     text = " ".join(f"w{i}" for i in range(70))
     parrot = Parrot(text)
     told, silent = attack(parrot, ["yes", "no"], text, 100, quiet)
