@@ -81,7 +81,7 @@ def test_distillation_is_the_default_where_there_is_a_teacher(changes, weight, s
         GenPIPlugin().register(cfg)
     assert cfg["genpi"]["distill_weight"] == weight
     assert says in caplog.text
-    assert bool(says) == ("trains without distillation" in caplog.text)
+    assert bool(says) == ("training without distillation" in caplog.text)
 
 
 CARD = """---
