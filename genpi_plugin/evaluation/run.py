@@ -115,7 +115,7 @@ def _measure_sections(
         if part is None:
             continue
         figures = part["figures"]
-        if section.name == "cost":  # beside the tokens of a request
+        if section.name == "cost":  # added to the tokens of a request
             figures = {**metrics["cost"], **figures}
         metrics[section.name] = figures
         details[section.details or section.name] = part["details"]

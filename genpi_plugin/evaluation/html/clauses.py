@@ -22,7 +22,7 @@ KINDS = {
     "item": "list item",
     "paragraph": "paragraph",
     "turns": "worked turn",
-    "marked": "marked",
+    "marked": "user-defined",
     "heading": "heading",
 }
 

@@ -79,7 +79,7 @@ class Section:
         measure: (context, options) -> a frozen dataclass of raw measurements, or a list of
             them; None where there is nothing to measure.
         summarize: (raw measurements, seed) -> figures with intervals, JSON types.
-        depends: of the options, what the result depends on beside the context: JSON types, and
+        depends: of the options, what the result depends on besides the context: JSON types, and
             `Path`s, of which a file counts by its content.
         check: (prompt, options) -> nothing; raises where the options can't be used, before any
             model loads.

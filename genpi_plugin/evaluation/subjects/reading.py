@@ -123,7 +123,7 @@ def supervised(sequence: TokenSequence) -> int:
 
 
 def _request(sequence: TokenSequence) -> list[int]:
-    """What stands before the first answer, and that answer's first token, which stays uncached."""
+    """The tokens before the first answer."""
     first = next(
         (i for i, label in enumerate(sequence.labels) if label != IGNORE_INDEX),
         len(sequence.ids),

@@ -45,7 +45,7 @@ class Part:
 
 
 def split(prompt: Sequence[Message]) -> list[Part]:
-    """Clauses and frame of a prompt, in order, by its form."""
+    """Clauses and frame of a prompt, in order, from its layout."""
     parts: list[Part] = []
     place = 0
     while place < len(prompt):

@@ -203,7 +203,7 @@ def _flops_against_prompts(cost: Cost, shape: ModelShape, runs: Sequence[Run]) -
     A server that caches the prompt caches the start of a request without it as well. Against the
     cached prompt, the adapter's requests are counted that way.
     """
-    spent = _total(cost.synthesis.flops, cost.training.flops)
+    upfront = _total(cost.synthesis.flops, cost.training.flops)
 
     def costs(start: int) -> dict[str, list[float]]:
         found = {}
@@ -212,7 +212,7 @@ def _flops_against_prompts(cost: Cost, shape: ModelShape, runs: Sequence[Run]) -
             found[run.setting] = [float(_analytic(counted, shape)["request_flops"])]
         return found
 
-    cold, cached = (against_prompts(spent, costs(start)) for start in (0, cost.fixed_start))
+    cold, cached = (against_prompts(upfront, costs(start)) for start in (0, cost.fixed_start))
     return {name: (cached if name == PROMPT_CACHED else cold)[name] for name in cold}
 
 

@@ -51,13 +51,13 @@ def training_cost(adapter: Path) -> UpfrontCost:
 
     FLOPs are the Trainer's estimate: 6 x parameters x tokens; with LoRA it is nearer to 4.
     """
-    spent = (read_manifest(adapter) or {}).get("spent")
-    if not spent:
+    record = (read_manifest(adapter) or {}).get("spent")
+    if not record:
         return UpfrontCost(None, None, f"{adapter} has no manifest that records its training time")
-    processes = spent.get("processes", 1)
+    processes = record.get("processes", 1)
     several = f", {processes} processes" if processes > 1 else ""
     return UpfrontCost(
-        spent["seconds"], spent.get("flops") or None, f"the adapter's manifest{several}; "
+        record["seconds"], record.get("flops") or None, f"the adapter's manifest{several}; "
         "FLOPs: the Trainer's estimate",
     )  # fmt: skip
 
