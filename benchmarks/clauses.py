@@ -34,7 +34,11 @@ from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import measure
 from genpi_plugin.evaluation.sections.clauses import measure_clauses, summarize_clauses
 from genpi_plugin.evaluation.sections.clauses.split import Part, split, text_of, without
-from genpi_plugin.evaluation.sections.clauses.summary import ClauseSeen, ClausesSeen, WorstInput
+from genpi_plugin.evaluation.sections.clauses.summary import (
+    MeasuredClause,
+    MeasuredClauses,
+    WorstInput,
+)
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.subject import Subject
 
@@ -92,14 +96,14 @@ def evaluate(
     teacher, floor = Subject("teacher", model, view, prompt), Subject("floor", model, view)
     student = Subject("student", model, view, adapter=True)
     measured = measure(inputs, teacher, [floor, student], {}, MAX_NEW_TOKENS, quiet)
-    data = HeldOut(inputs, prompt, "clauses", str(TASK / "heldout.txt"), seen=0)
+    data = HeldOut(inputs, prompt, "clauses", str(TASK / "heldout.txt"), in_training=0)
     context = Context(data, teacher, floor, [student], measured, {}, MAX_NEW_TOKENS, quiet, 0)
     seen = measure_clauses(context)
     _file(folder, name).write_text(json.dumps(asdict(seen)), encoding="utf-8")
     return figures(seen)
 
 
-def figures(seen: ClausesSeen) -> dict[str, Any]:
+def figures(seen: MeasuredClauses) -> dict[str, Any]:
     """The section of a report, and internalization over all tokens."""
     kl = [[sum(tokens) for tokens in found] for found in (seen.students["student"], seen.floor)]
     return summarize_clauses(seen, seed=0) | {
@@ -184,10 +188,10 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["clauses"] = [
-        ClauseSeen(**{**clause, "worst": [WorstInput(**one) for one in clause["worst"]]})
+        MeasuredClause(**{**clause, "worst": [WorstInput(**one) for one in clause["worst"]]})
         for clause in raw["clauses"]
     ]
-    return figures(ClausesSeen(**raw))
+    return figures(MeasuredClauses(**raw))
 
 
 def _options() -> argparse.Namespace:

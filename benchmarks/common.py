@@ -86,7 +86,7 @@ def train_adapter(
         trainer.layout = "bucketed"
         if settings.distills:
             store = TargetStore(Path(folder) / "targets")
-            trainer.learn_from(Teacher(store, settings.distill_top_k, token_budget=8192))
+            trainer.distill_from(Teacher(store, settings.distill_top_k, token_budget=8192))
         trainer.train()
         return trainer.state.global_step
 

@@ -1,6 +1,6 @@
 """Prompt internalization for axolotl: `plugins: [genpi_plugin.GenPIPlugin]`.
 
-Importing this package loads neither torch nor axolotl; `GenPIPlugin` does, when it is asked for.
+Importing this package loads neither torch nor axolotl; `GenPIPlugin` does, on first use.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from genpi_plugin.errors import ConfigError
 
 
 class GenPISettings(BaseModel):
-    """How the pairs are made and weighed. Every field has a default: `genpi: {}` is enough."""
+    """How the pairs are made and weighted. Every field has a default: `genpi: {}` is enough."""
 
     # Only this nested model is strict: on `GenPIArgs` it would make axolotl's whole config strict.
     model_config = ConfigDict(extra="forbid")
@@ -40,8 +40,8 @@ class GenPISettings(BaseModel):
     distill_top_k: int | None = Field(
         default=128,
         ge=1,
-        description="Likeliest tokens of the teacher that are kept at each position; all others "
-        "are one bucket. null keeps the whole vocabulary.",
+        description="The teacher's most likely tokens that are kept at each position; all others "
+        "form one bucket. null keeps the whole vocabulary.",
     )
     student_prompt: Literal["never", "always", "random"] = Field(
         default="never",
@@ -89,7 +89,7 @@ def parse_settings(block: Any) -> GenPISettings:
     """Check the `genpi:` block.
 
     Raises:
-        ConfigError: an unknown key (with the nearest known one), or a value out of its range.
+        ConfigError: an unknown key (with the closest known one), or a value out of range.
     """
     if not isinstance(block, dict):
         raise ConfigError(

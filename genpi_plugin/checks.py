@@ -1,4 +1,4 @@
-"""Settings of an axolotl YAML that do not go with prompt internalization, each with its cure."""
+"""Settings of an axolotl YAML that can't be combined with prompt internalization, with cures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from genpi_plugin.errors import ConfigError
 
 DATASET_TYPE = "genpi_plugin.strategy"
 
-# Set to anything true, these change what a batch is; the joint loss needs whole pairs.
+# When true, these change what a batch is; the joint loss needs whole pairs.
 IMPOSSIBLE = {
     "rl": "it trains on preferences or rollouts, GenPI on pairs of halves",
     "reward_model": "it trains a reward model",
@@ -28,17 +28,17 @@ def check_config(cfg: Mapping[str, Any]) -> None:
     """Refuse what can't work, before any data or model is loaded.
 
     Args:
-        cfg: the YAML as axolotl read it, command-line options applied, not yet validated.
+        cfg: the YAML as axolotl read it, with command-line options applied, not yet validated.
 
     Raises:
-        ConfigError: with the key at fault and the cure.
+        ConfigError: names the key and the cure.
     """
     for key in ("datasets", "test_datasets"):
         for number, entry in enumerate(cfg.get(key) or []):
             if entry.get("type") != DATASET_TYPE:
                 raise ConfigError(
                     f"`{key}[{number}]` ({entry.get('path')}) has the type {entry.get('type')!r}.",
-                    f"with a `genpi:` block every dataset is of `type: {DATASET_TYPE}`; remove the "
+                    f"with a `genpi:` block every dataset has `type: {DATASET_TYPE}`; remove the "
                     "block to train on this data as usual.",
                 )
     if not cfg.get("datasets"):
@@ -49,12 +49,12 @@ def check_config(cfg: Mapping[str, Any]) -> None:
     for key, why in IMPOSSIBLE.items():
         if cfg.get(key):
             raise ConfigError(
-                f"`{key}: {cfg[key]}` does not go with `genpi:`: {why}.", f"remove `{key}`."
+                f"`{key}: {cfg[key]}` can't be combined with `genpi:`: {why}.", f"remove `{key}`."
             )
     if int(cfg.get("context_parallel_size") or 1) > 1:
         raise ConfigError(
-            "`context_parallel_size` above 1 does not go with `genpi:`: it would cut a batch of "
-            "halves in two at any place.",
+            "`context_parallel_size` above 1 can't be combined with `genpi:`: it would cut "
+            "a batch anywhere, even inside a half.",
             "remove it; pairs are short enough for one device, or use data parallelism.",
         )
     limit = cfg.get("eval_sequence_len")
@@ -77,10 +77,10 @@ def check_config(cfg: Mapping[str, Any]) -> None:
 
 
 def check_distillation(cfg: Mapping[str, Any]) -> None:
-    """Refuse what leaves no teacher.
+    """Refuse settings that rule out a teacher.
 
     Raises:
-        ConfigError: no adapter to switch off, or parameters that no process holds whole.
+        ConfigError: no adapter to switch off, or parameters that are sharded over processes.
     """
     if why := no_teacher(cfg):
         cause, cure = why
@@ -96,15 +96,15 @@ def no_teacher(cfg: Mapping[str, Any]) -> tuple[str, str] | None:
         )
     if shards_parameters(cfg):
         return (
-            "does not go with FSDP or DeepSpeed ZeRO-3: the teacher reads its rows with the whole "
-            "model on each process.",
+            "can't be combined with FSDP or DeepSpeed ZeRO-3: the teacher needs the whole model on "
+            "each process.",
             "use DDP or ZeRO-2",
         )
     return None
 
 
 def shards_parameters(cfg: Mapping[str, Any]) -> bool:
-    """Whether each process holds parts of the parameters only: FSDP, DeepSpeed ZeRO-3."""
+    """Whether each process holds only a part of the parameters: FSDP, DeepSpeed ZeRO-3."""
     return bool(cfg.get("fsdp") or cfg.get("fsdp_config") or _zero_stage(cfg) == 3)
 
 
@@ -115,6 +115,6 @@ def _zero_stage(cfg: Mapping[str, Any]) -> int | None:
             given = json.loads(Path(given).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ConfigError(
-                f"`deepspeed: {given}` is not JSON: {error}.", "mend the file."
+                f"`deepspeed: {given}` is not JSON: {error}.", "correct the file."
             ) from error
     return (given.get("zero_optimization") or {}).get("stage") if isinstance(given, dict) else None

@@ -1,4 +1,4 @@
-"""Errors a user can act on, and how they leave axolotl's command line without a traceback."""
+"""Errors a user can act on, and their exit from axolotl's command line without a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class GenPIError(ValueError):
-    """Something of the user's can't be used as it is. `cure` says what to do about it."""
+    """A user's input can't be used as it is. `cure` says what to do about it."""
 
     def __init__(self, cause: str, cure: str = "") -> None:
         super().__init__(f"{cause}\n  What to do: {cure}" if cure else cause)
@@ -16,7 +16,7 @@ class GenPIError(ValueError):
 
 
 class ConfigError(GenPIError):
-    """The axolotl YAML: the `genpi:` block, or a setting that does not go with it."""
+    """The axolotl YAML: the `genpi:` block, or a setting that can't be combined with it."""
 
 
 class RowError(GenPIError):

@@ -10,9 +10,9 @@ from axolotl.utils.logging import get_logger
 
 from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.checks import check_config, check_distillation, no_teacher, shards_parameters
-from genpi_plugin.data.prepared import fingerprint, prepared_path, read_afresh
+from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
-from genpi_plugin.training.cpu import cpu_asked_for, prepare_sharding_on_cpu, training_arguments
+from genpi_plugin.training.cpu import cpu_requested, prepare_sharding_on_cpu, training_arguments
 
 LOG = get_logger("axolotl.genpi")
 GREEN, RESET = "\033[32m", "\033[0m"
@@ -22,7 +22,7 @@ class GenPIPlugin(BasePlugin):
     """Prompt internalization. Without a `genpi:` block in the YAML it does nothing at all."""
 
     def register(self, cfg: Any) -> None:
-        """Check the YAML, and give this state of data and settings a prepared folder of its own."""
+        """Check the YAML, and give this state of data and settings its own prepared folder."""
         if "genpi" not in cfg:
             return
         with plain_exit():
@@ -35,19 +35,19 @@ class GenPIPlugin(BasePlugin):
             if settings.distills:
                 check_distillation(cfg)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
-                # axolotl's default is reentrant, which DDP does not take with two passes a step.
+                # axolotl's default is reentrant; DDP does not allow that with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-            self._on_cpu = cpu_asked_for()
+            self._on_cpu = cpu_requested()
             prepare_sharding_on_cpu(cfg)
-            mark = fingerprint(cfg, settings.model_dump())
-            cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), mark)
-            read_afresh(cfg)
+            state = fingerprint(cfg, settings.model_dump())
+            cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), state)
+            isolate_datasets_cache(cfg)
 
     def _decide_on_a_teacher(self, cfg: Any) -> GenPISettings:
-        """Distillation where it can be had (docs/results.md), and a word where it can't."""
+        """Distill where a teacher is possible (docs/results.md); log why where it is not."""
         why = no_teacher(cfg)
         if why:
-            LOG.info(f"genpi: trains without distillation, which {why[0]} To say so: "
+            LOG.info(f"genpi: training without distillation, which {why[0]} To choose this: "
                      "`distill_weight: 0`")  # fmt: skip
         cfg["genpi"]["distill_weight"] = 0.0 if why else 1.0
         return parse_settings(dict(cfg["genpi"]))
@@ -56,7 +56,7 @@ class GenPIPlugin(BasePlugin):
         return "genpi_plugin.GenPIArgs"
 
     def load_datasets(self, cfg: Any, preprocess: bool = False) -> None:
-        """Loads nothing; mends the device map of several processes on CPU, while there is time.
+        """Load nothing; correct the device map of several processes on CPU before the model loads.
 
         axolotl maps the model to the local rank as a device number, which a CPU does not have.
         """
@@ -64,19 +64,19 @@ class GenPIPlugin(BasePlugin):
             cfg["device_map"] = {"": "cpu"}
 
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
-        """Draw a new adapter from `seed`: axolotl sets it later, and what the random numbers are
-        by then depends on how training was launched."""
+        """Draw a new adapter from `seed`: axolotl sets the seed later, and the state of the random
+        numbers at this point depends on how training was launched."""
         if _active(cfg):
             import torch
 
             torch.manual_seed(42 if cfg.seed is None else cfg.seed)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
-        """What the joint loss needs of DDP, and that a CPU is meant where there is nothing else."""
+        """The options that the joint loss needs for DDP, and `use_cpu` without an accelerator."""
         if not _active(cfg):
             return {}
-        # Ranks may call the model unequally often in a step, and sending buffers would be a
-        # conversation in each call. A language model's buffers are constants.
+        # Ranks may call the model unequally often in a step, and broadcasting buffers would
+        # synchronize each call. A language model's buffers are constants.
         return {"ddp_broadcast_buffers": False, **training_arguments(cfg)}
 
     def get_trainer_cls(self, cfg: Any) -> type | None:
@@ -106,7 +106,7 @@ class GenPIPlugin(BasePlugin):
         if trainer.genpi.distills:
             from genpi_plugin.teacher.teacher import open_teacher
 
-            trainer.learn_from(open_teacher(cfg, trainer.genpi.distill_top_k))
+            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k))
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):
@@ -117,7 +117,7 @@ class GenPIPlugin(BasePlugin):
         return [ManifestCallback(manifest, cfg.resume_from_checkpoint)]
 
     def post_train_unload(self, cfg: Any) -> None:
-        """Say what to do next. The processes are on their own again here, and one speaks."""
+        """Log the next command. The process group is gone at this point, so rank 0 alone logs."""
         if _active(cfg) and cfg.axolotl_config_path and os.environ.get("RANK", "0") == "0":
             LOG.info(
                 f"{GREEN}The adapter is in {cfg.output_dir}. What did it internalize? "

@@ -1,6 +1,6 @@
 """axolotl's dataset type `genpi_plugin.strategy`: rows in, pairs of halves out.
 
-Thin over `rows.py` and `examples.py`: what is here is reading, refusing and counting.
+A thin layer over `rows.py` and `examples.py`: it reads, refuses and counts rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datasets import Dataset
 from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
-from genpi_plugin.data.prepared import describe_prompt, remember_prompts
+from genpi_plugin.data.prepared import describe_prompt, record_prompts
 from genpi_plugin.data.rows import Row, parse
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
 
@@ -24,7 +24,7 @@ ROWS_PER_PROCESS = 500
 
 
 class GenPIStrategy(DatasetWrappingStrategy):
-    """Checks every row, then tokenizes all of them, and never cuts one."""
+    """Checks every row, then tokenizes all of them; never truncates one."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
     ) -> Dataset:
         """Rows of contract 1 -> columns of `Pair.columns`, in the same order.
 
-        Leaves the command line with a message (exit 1) for a bad row, template or length.
+        Exits with a message and status 1 for a bad row, template or length.
         """
         with plain_exit():
             self._check_rows(dataset)
@@ -69,11 +69,13 @@ class GenPIStrategy(DatasetWrappingStrategy):
 
     def _check_rows(self, dataset: Dataset) -> None:
         if len(dataset) == 0:
-            raise ConfigError(f"{self.name} has no rows.", "make some: `python -m synth run`.")
+            raise ConfigError(
+                f"{self.name} has no rows.", "make a dataset with `python -m synth run`."
+            )
         rows = [self._row(raw, index) for index, raw in enumerate(dataset)]
         prompts = {row.prompt_id: describe_prompt(row.prompt_id, row.prompt) for row in rows}
         if self.prepared_path:
-            remember_prompts(self.prepared_path, prompts.values())
+            record_prompts(self.prepared_path, prompts.values())
 
     def _tokenize(self, raw: dict[str, Any], index: int) -> dict[str, Any]:
         return make_pair(self._row(raw, index), index, self.view, self.settings).columns()
@@ -94,7 +96,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"{over} of {len(sizes)} pairs of {self.name} are longer than `sequence_len: "
                 f"{self.sequence_len}`. The longest is row {longest}: {sizes[longest]} tokens, "
                 + self._parts(pairs[longest]),
-                f"set `sequence_len: {sizes[longest]}` or more (nothing is ever cut), or "
+                f"set `sequence_len: {sizes[longest]}` or more (nothing is ever truncated), or "
                 "`genpi: {on_overflow: drop}` to train without those rows.",
             )
         LOG.warning(

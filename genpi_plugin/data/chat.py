@@ -34,7 +34,7 @@ class TokenSequence:
 
 
 class ChatView:
-    """A tokenizer's chat template as three questions: text, request ids, answer ids."""
+    """A tokenizer's chat template: renders text, request ids and answer ids."""
 
     def __init__(self, tokenizer: Any, template_kwargs: dict[str, Any] | None = None) -> None:
         """
@@ -84,23 +84,23 @@ class ChatView:
         """The tokens before an assistant turn, and those of the turn with its end token.
 
         Raises:
-            TemplateError: the template does not go on from its own generation prompt, or
-                closes the turn without a token of its own.
+            TemplateError: the template's answer does not continue its own generation prompt, or
+                the turn does not end with a special token.
         """
         before = self.text(history, add_generation_prompt=True)
         whole = self.text([*history, answer], add_generation_prompt=False)
-        request, both = self.ids(before), self.ids(whole)
-        if both[: len(request)] == request:
-            return request, self._up_to_end_of_turn(both[len(request) :])
+        request, conversation = self.ids(before), self.ids(whole)
+        if conversation[: len(request)] == request:
+            return request, self._up_to_end_of_turn(conversation[len(request) :])
         # Either the answer's first characters merge with the generation prompt's last ones, which
         # they can't at inference (the request's tokens are fixed before the answer begins), or
-        # the template rewrites what stands before the answer once there is one (Mistral moves the
+        # the template rewrites what comes before the answer once there is one (Mistral moves the
         # system message). The request is what inference sends; the answer is what comes after.
         answer_text = _after(before, whole, history[-1]["content"].strip())
         if answer_text is None:
             raise TemplateError(
                 "the chat template writes an assistant turn differently from its generation "
-                "prompt: " + self._first_difference(request, both),
+                "prompt: " + self._first_difference(request, conversation),
                 "set `chat_template_kwargs:` (for example `enable_thinking: false`) or another "
                 "`chat_template:` so that both agree.",
             )
@@ -136,10 +136,10 @@ class ChatView:
         _, in_teacher = self.request_and_answer(teacher, answer)
         if in_student != in_teacher:
             raise TemplateError(
-                "the chat template gives the same answer other tokens with the prompt than "
+                "the chat template tokenizes the same answer differently with the prompt and "
                 "without: " + self._first_difference(in_student, in_teacher),
                 "set `chat_template_kwargs:` or another `chat_template:` so that an answer does "
-                "not depend on what stands before it.",
+                "not depend on what comes before it.",
             )
 
     def _up_to_end_of_turn(self, answered: list[int]) -> list[int]:
@@ -154,7 +154,7 @@ class ChatView:
             raise TemplateError(
                 f"the chat template ends an assistant turn without a special token (...{tail!r}).",
                 "the model could not learn where an answer ends; set `chat_template:` to one that "
-                "ends turns with a token of its own.",
+                "ends turns with a special token.",
             )
         return answered[:end]
 
@@ -174,7 +174,7 @@ class ChatView:
 
 
 def _after(request: str, whole: str, last_user: str) -> str | None:
-    """What follows the generation prompt in `whole`, if need be found by the last user turn."""
+    """What follows the generation prompt in `whole`, located by the last user turn if necessary."""
     if whole.startswith(request):
         return whole[len(request) :]
     start = request.rfind(last_user)

@@ -1,4 +1,4 @@
-"""Short names for contents: two that are alike have the same digest, whatever they are called."""
+"""Short digests of contents: equal contents have the same digest, whatever their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-# A large file of weights is known by so many blocks of so many bytes.
+# A large file of weights is identified by this many blocks of this many bytes.
 BLOCKS, BLOCK_SIZE = 32, 65536
 WEIGHTS = {".safetensors", ".bin", ".gguf"}
 

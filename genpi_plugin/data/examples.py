@@ -33,9 +33,9 @@ TEACHER_KEY = "genpi_teacher_key"
 
 @dataclass
 class Pair:
-    """One row's two halves. A half is empty where the objective has no use for it.
+    """One row's two halves. A half is empty where the objective does not use it.
 
-    `teacher` is the behaviour half as the teacher reads it, behind the prompt: the same
+    `teacher` is the behaviour half as the teacher reads it, after the prompt: the same
     supervised tokens in the same order. It is empty without distillation.
     """
 
@@ -53,7 +53,7 @@ class Pair:
         return sum(len(sequence.ids) for sequence in self.prompt_generation)
 
     def columns(self) -> dict[str, Any]:
-        """One dataset row: both halves one behind the other, and where each sequence ends."""
+        """One dataset row: both halves concatenated, and the length of each sequence."""
         ids, labels, lengths = _flat([*self.behaviour, *self.prompt_generation])
         columns: dict[str, Any] = {
             "input_ids": ids,
@@ -80,7 +80,7 @@ def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> 
 
     Args:
         row: a checked row.
-        index: its place in the dataset; decides whether it is among `prompt_generation_share`.
+        index: its position in the dataset; decides whether it is in `prompt_generation_share`.
 
     Raises:
         TemplateError: the chat template can't render a half (see `ChatView`).
@@ -90,7 +90,7 @@ def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> 
         prompt_generation=(
             prompt_generation_half(row, view)
             if settings.trains_prompt_generation
-            and is_among(index, settings.prompt_generation_share)
+            and in_share(index, settings.prompt_generation_share)
             else []
         ),
         teacher=teacher_view(row, view) if settings.distills else [],
@@ -99,10 +99,10 @@ def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> 
 
 
 def teacher_view(row: Row, view: ChatView) -> list[TokenSequence]:
-    """The conversation behind the prompt, with labels on the teacher's answers.
+    """The conversation after the prompt, with labels on the teacher's answers.
 
     Raises:
-        TemplateError: an answer has other tokens here than in the student's view.
+        TemplateError: an answer has different tokens here and in the student's view.
     """
     student: list[Message] = [{"role": "user", "content": row.input}]
     before = teacher_messages(row.prompt, student)
@@ -125,17 +125,17 @@ def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[To
 def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
     """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included."""
     asked = question(row.input, row.floor_output, row.teacher_output)
-    told = answer(prompt_text(row.prompt), row.reason)
+    recital = answer(prompt_text(row.prompt), row.reason)
     return view.sequences(
-        [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": recital}]
     )
 
 
 def keeps_prompt(row: Row, settings: GenPISettings) -> bool:
-    """Whether the student sees the prompt. `random` is a fixed coin for each row's id.
+    """Whether the student sees the prompt. `random` is a coin fixed by each row's id.
 
-    The official script tosses the coin anew in every epoch (finetune.py, W_PROMPT_RANDOMIZE);
-    here a row keeps its side, so that prepared data and resumed runs are the same.
+    The official script tosses the coin in every epoch (finetune.py, W_PROMPT_RANDOMIZE); here
+    a row's side is fixed, so that prepared data and resumed runs are the same.
     """
     if settings.student_prompt == "random":
         return hashlib.sha256(row.id.encode()).digest()[0] % 2 == 0
@@ -148,6 +148,6 @@ def _flat(sequences: list[TokenSequence]) -> tuple[list[int], list[int], list[in
     return ids, labels, [len(sequence.ids) for sequence in sequences]
 
 
-def is_among(index: int, share: float) -> bool:
-    """Spread `share` of all indices evenly: every fourth row for 0.25, and exactly so."""
+def in_share(index: int, share: float) -> bool:
+    """Whether a row is in the share, spread evenly: exactly every fourth row for 0.25."""
     return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)

@@ -1,8 +1,8 @@
-"""Prepared data: never stale, and it knows which prompts went in.
+"""Prepared data: never stale, with a record of its prompts.
 
-axolotl keys its cache of tokenized data by config values, not by what stands in a local data
-file, and not by our settings. We give every state of data, settings and tokenizer a folder of
-its own under `dataset_prepared_path`.
+axolotl keys its cache of tokenized data by config values, not by the content of a local data
+file, and not by our settings. We give every state of data, settings and tokenizer its own
+folder under `dataset_prepared_path`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOKEN_KEYS = ("base_model", "tokenizer_config", "tokenizer_type", "chat_template
 
 
 def fingerprint(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """16 hex digits for all that decides the tokens: data, settings, tokenizer.
+    """16 hex digits for everything that decides the tokens: data, settings, tokenizer.
 
     Args:
         cfg: the axolotl config. Data and tokenizers in local folders count by content; those on
@@ -52,20 +52,20 @@ def fingerprint(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def prepared_path(configured: str | None, mark: str) -> str:
+def prepared_path(configured: str | None, state: str) -> str:
     """The folder for one state of the data, inside the one the user configured."""
     base = Path(configured or DEFAULT_PREPARED_PATH)
-    if base.name.startswith(PREFIX):  # pasted from the line that `axolotl preprocess` ends with
+    if base.name.startswith(PREFIX):  # copied from the last line of `axolotl preprocess`
         base = base.parent
-    return str(base / f"{PREFIX}{mark}")
+    return str(base / f"{PREFIX}{state}")
 
 
-def read_afresh(cfg: Mapping[str, Any]) -> None:
-    """Let `datasets` keep apart what it reads for each state of the data, where it must be told.
+def isolate_datasets_cache(cfg: Mapping[str, Any]) -> None:
+    """Give `datasets` a cache of its own for each state of the data, where it needs one.
 
-    datasets 4 knows a local folder whose card names its files (`configs:` in README.md, as in
-    every dataset that comes from a hub) by the folder's name and these lines: it would go on
-    giving the rows that it once read there, or from another folder of that name.
+    datasets 4 identifies a local folder whose card lists its files (`configs:` in README.md, as in
+    every dataset that comes from a hub) by the folder's name and these lines: it would keep
+    returning the rows that it once read there, or in another folder with that name.
 
     Args:
         cfg: the axolotl config, with the prepared folder of this state.
@@ -85,12 +85,12 @@ def _card_names_files(folder: Path) -> bool:
     try:
         front = yaml.safe_load(parts[1]) if len(parts) > 2 and not parts[0].strip() else None
     except yaml.YAMLError:
-        return True  # whatever it names
+        return True  # it may
     return isinstance(front, dict) and "configs" in front
 
 
 def describe_prompt(prompt_id: str, prompt: list[Message]) -> dict[str, Any]:
-    """What tells one prompt from another, without giving it away."""
+    """What identifies a prompt without disclosing it."""
     canonical = json.dumps(prompt, sort_keys=True, ensure_ascii=False)
     return {
         "prompt_id": prompt_id,
@@ -100,15 +100,15 @@ def describe_prompt(prompt_id: str, prompt: list[Message]) -> dict[str, Any]:
     }
 
 
-def remember_prompts(folder: str, prompts: Iterable[dict[str, Any]]) -> None:
+def record_prompts(folder: str, prompts: Iterable[dict[str, Any]]) -> None:
     """Add prompts (see `describe_prompt`) to the prepared folder's list."""
-    known = {entry["sha256"]: entry for entry in [*recall_prompts(folder), *prompts]}
+    known = {entry["sha256"]: entry for entry in [*recorded_prompts(folder), *prompts]}
     path = Path(folder) / PROMPTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(list(known.values()), indent=2, ensure_ascii=False))
 
 
-def recall_prompts(folder: str) -> list[dict[str, Any]]:
+def recorded_prompts(folder: str) -> list[dict[str, Any]]:
     """The prompts whose rows were tokenized into this folder; empty when none were."""
     path = Path(folder) / PROMPTS_FILE
     return json.loads(path.read_text()) if path.is_file() else []

@@ -1,8 +1,8 @@
-"""The words of the prompt-generation half: what is asked, and what the adapter answers.
+"""The text of the prompt-generation half: the question and the adapter's answer.
 
 The half shows an input with the answer given without the prompt and the answer given with it,
 and asks for the prompt and for the reason why it changes the answer (GenPI, arXiv 2411.15927,
-section 3.2). The evaluation asks the same question to hear the prompt recited.
+section 3.2). The evaluation asks the same question to have the prompt recited.
 """
 
 from __future__ import annotations

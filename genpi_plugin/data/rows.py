@@ -1,7 +1,7 @@
 """Contract 1: the dataset row. Parse it, check it, read the official implementation's names too.
 
-A row that is not as it must be is refused with the file, the row, the field and the cure.
-Nothing is filled in, and nothing is left out, in silence.
+A malformed row is refused with the file, the row, the field and the cure. Nothing is filled in
+or left out silently.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MARKER_OF = {role: marker for marker, role in MARKERS.items()}
 
 @dataclass(frozen=True)
 class Row:
-    """One input with all that the teacher made of it. See contract 1 for the fields."""
+    """One input with everything generated for it. See contract 1 for the fields."""
 
     id: str
     prompt_id: str
@@ -91,7 +91,8 @@ def parse_prompt(value: Any, name: str, where: str) -> list[Message]:
     if turns != expected:
         raise RowError(
             f"{where}: the roles of `{name}` are {_short(roles)}.",
-            "a prompt is a system message, or turns that go user, assistant, user ..., or both.",
+            "a prompt is a system message, or turns in the order user, assistant, user ..., or "
+            "both.",
         )
     return prompt
 
@@ -116,7 +117,7 @@ def parse_transcript(text: str) -> list[Message]:
 
 
 def prompt_text(prompt: Sequence[Message]) -> str:
-    """The prompt as one text: what the adapter learns to write out and a recital is held to."""
+    """The prompt as one text: the adapter learns to write it, and recitals are compared with it."""
     if len(prompt) == 1:
         return prompt[0]["content"]
     return "\n\n".join(f"{MARKER_OF[m['role']]}\n{m['content']}" for m in prompt)
@@ -125,7 +126,7 @@ def prompt_text(prompt: Sequence[Message]) -> str:
 def teacher_messages(prompt: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
     """Put the prompt before a conversation that begins with a user turn.
 
-    A prompt that ends in a user turn ("Now, my problem is:") goes on in the first message.
+    A prompt that ends in a user turn ("Now, my problem is:") continues in the first message.
     """
     if prompt and prompt[-1]["role"] == "user":
         joined = f"{prompt[-1]['content']}\n\n{messages[0]['content']}"
@@ -142,7 +143,7 @@ def _check_text(value: Any, name: str, where: str) -> None:
     if not value.strip():
         raise RowError(
             f"{where}: the field `{name}` is empty.",
-            "a pair without it would teach an empty answer: make the row again, or leave it out.",
+            "a pair without it would teach an empty answer: regenerate the row, or remove it.",
         )
 
 
@@ -175,8 +176,8 @@ def _check_conversation(conversation: list[Message], name: str, where: str) -> N
     if not roles or len(roles) % 2 == 0 or roles != _alternating(len(roles)):
         raise RowError(
             f"{where}: the roles of `{name}` are {_short(roles)}.",
-            "it follows on the input, so it goes assistant, user, assistant ... and ends on "
-            "assistant.",
+            "it follows the input, so its order is assistant, user, assistant ..., and it ends "
+            "with assistant.",
         )
 
 
@@ -185,7 +186,7 @@ def _alternating(count: int) -> list[str]:
 
 
 def _without_trailing_users(conversation: list[Message]) -> list[Message]:
-    """Official conversations may end on the environment's word, which nobody answers."""
+    """Official conversations may end with the environment's turn, which nobody answers."""
     end = len(conversation)
     while end and conversation[end - 1]["role"] == "user":
         end -= 1

@@ -26,7 +26,7 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
     for name in names:
         if name not in SECTIONS:
-            raise click.BadParameter(f"{name!r} is none of {', '.join(SECTIONS)}.")
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(SECTIONS)}.")
     return names
 
 
@@ -50,14 +50,14 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "also_prompts",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Another prompt to compare with, a shortened one, say: .md, .txt, .yml or .json. May be "
-    "given several times.",
+    help="Another prompt to compare with, such as a shortened one: .md, .txt, .yml or .json. May "
+    "be given several times.",
 )
 @click.option(
     "--checkpoints",
     "with_checkpoints",
     is_flag=True,
-    help="Internalization of each checkpoint of the run, on inputs that are not the test's.",
+    help="Internalization of each checkpoint of the run, on inputs outside the test split.",
 )
 @click.option(
     "--skip",
@@ -86,13 +86,15 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     help="How often to ask for the prompt.",
 )
 @click.option(
-    "--clause-file", type=FILE, help="Clauses of your own. Default: by the prompt's form."
+    "--clause-file", type=FILE, help="Clauses of your own. Default: found from the prompt's layout."
 )
-@click.option("--general", type=FILE, help="Inputs that the prompt is not about. Default: ours.")
-@click.option("--attacks", type=FILE, help="Requests that try to pull the prompt out.")
+@click.option(
+    "--general", type=FILE, help="Inputs that the prompt is not about. Default: those shipped."
+)
+@click.option("--attacks", type=FILE, help="More requests that try to extract the prompt.")
 @click.option("--server", metavar="URL", help="Measure cost on an OpenAI-compatible server.")
 @click.option("--server-model", help="The base model's name there. Default: the config's.")
-@click.option("--server-adapter", help="The adapter's name there, where it is served, too.")
+@click.option("--server-adapter", help="The adapter's name there, if it is served too.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
@@ -100,10 +102,10 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "required",
     multiple=True,
     metavar="FIGURE>=NUMBER",
-    help="Exit with status 1 unless the figure's whole 95 % interval keeps the limit, for example "
+    help="Exit with status 1 unless the figure's whole 95 % interval meets the limit, for example "
     "'internalization>=0.9' or 'valid.retention>=0.95'. May be given several times.",
 )
-@click.option("--base-model", help="Another base model than the config's.")
+@click.option("--base-model", help="A base model other than the config's.")
 @click.option(
     "-o",
     "--output",
@@ -121,12 +123,12 @@ def main(
     server_adapter: str | None,
     **settings: Any,
 ) -> None:
-    """Say how much of the prompt is in the adapter.
+    """Report how much of the prompt is in the adapter.
 
     Floor (no prompt), teacher (prompt) and student (adapter, no prompt) answer the same held-out
     inputs; the report gives the share of the prompt's effect that the adapter took over, the
-    task's scores, and the prompt as the adapter recites it, each with a 95 % interval. What was
-    measured before is not measured again.
+    task's scores, and the prompt as the adapter recites it, each with a 95 % interval. Results
+    of earlier evaluations are reused where nothing they depend on has changed.
     """
     from genpi_plugin.errors import GenPIError
     from genpi_plugin.evaluation.gate import parse_requirement, shortfalls
@@ -149,4 +151,4 @@ def main(
     except GenPIError as error:
         raise click.ClickException(str(error)) from error
     if short := shortfalls(requirements, metrics):
-        raise click.ClickException("not shown: " + "; ".join(short))
+        raise click.ClickException("not met: " + "; ".join(short))

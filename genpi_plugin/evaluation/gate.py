@@ -1,4 +1,4 @@
-"""`--require internalization>=0.9`: prompt internalization as a check in a CI."""
+"""`--require internalization>=0.9`: prompt internalization as a CI check."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9_.-]+?)\s*(?P<sign>>=|<=)\s*(?P<limit>-?\d+(?:\.\d+)?)"
 )
 EXAMPLE = "--require 'internalization>=0.9' --require 'valid.retention>=0.95'"
-# By which of its keys an entry of a list is named in a path.
+# The keys by which a path names an entry of a list.
 ENTRY_KEYS = ("turn", "step", "number", "name")
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A figure and the limit that its whole interval has to keep."""
+    """A figure and the limit that its whole interval has to meet."""
 
     text: str
     name: str
@@ -31,7 +31,7 @@ def parse_requirement(text: str) -> Requirement:
     """Read `NAME>=NUMBER` or `NAME<=NUMBER`.
 
     Raises:
-        GenPIError: it is something else.
+        GenPIError: the text has another form.
     """
     match = REQUIREMENT.fullmatch(text.strip())
     if match is None:
@@ -42,12 +42,12 @@ def parse_requirement(text: str) -> Requirement:
 def known_figures(
     scores: Sequence[str], students: Sequence[str], systems: Sequence[str], sections: Iterable[str]
 ) -> set[str]:
-    """Names that a requirement may have; one that ends in `.` is the beginning of a name.
+    """Names that a requirement may use; one that ends in `.` is a prefix of names.
 
     Args:
         scores: names of the task scores.
         students, systems: names of the students, and of all systems.
-        sections: those that will be measured.
+        sections: the sections that will be measured.
     """
     sections = set(sections)
     names = {"internalization", "kl_to_teacher", *scores, *(f"{s}.retention" for s in scores)}
@@ -62,10 +62,10 @@ def known_figures(
 
 
 def check_names(requirements: Sequence[Requirement], known: set[str]) -> None:
-    """Before anything is measured.
+    """Check requirements before anything is measured.
 
     Raises:
-        GenPIError: a requirement of a figure that there will not be.
+        GenPIError: a requirement names a figure that this evaluation does not have.
     """
     starts = tuple(name for name in known if name.endswith("."))
     for requirement in requirements:
@@ -74,17 +74,17 @@ def check_names(requirements: Sequence[Requirement], known: set[str]) -> None:
             raise GenPIError(
                 f"`--require {requirement.text}`: there is no figure `{requirement.name}` in this "
                 "evaluation.",
-                f"the figures are {', '.join(shown)}, and by path those in `metrics.json` under "
-                f"{', '.join(sorted(start[:-1] for start in starts))} (those of a task's actions "
-                "need its `action_pattern`, and a section must not be skipped).",
+                f"the figures are {', '.join(shown)}, and, by path in `metrics.json`, those under "
+                f"{', '.join(sorted(start[:-1] for start in starts))} (scores of actions need the "
+                "task's `action_pattern`, and a section must not be skipped).",
             )
 
 
 def shortfalls(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> list[str]:
-    """What was required and not shown: a line for each requirement that is not met.
+    """A line for each requirement that is not met.
 
     A lower limit is met by the lower end of the interval, an upper limit by the upper end. A
-    figure without an interval (a count, a size) is held against the limit itself.
+    figure without an interval (a count, a size) is compared with the limit itself.
     """
     lines = []
     for requirement in requirements:

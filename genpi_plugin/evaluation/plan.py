@@ -1,4 +1,4 @@
-"""What an evaluation will be of: read and checked before the model loads."""
+"""What an evaluation will measure: read and checked before the model loads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from genpi_plugin.training.manifest import read_manifest
 
 @dataclass(frozen=True)
 class Curve:
-    """The checkpoints of a run by step, and inputs to choose one on."""
+    """The checkpoints of a run by step, and the inputs to choose one by."""
 
     data: HeldOut
     checkpoints: dict[int, Path]
@@ -38,7 +38,7 @@ class Plan:
     Attributes:
         systems: teacher, floor, the students, and the base model with other prompts.
         adapters: of the students, by name.
-        named_scores: as the task names them.
+        named_scores: the scores as the task defines them.
         scores_digest: changes when a score does.
     """
 
@@ -63,8 +63,8 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
     """Read data, adapters, prompts and scores, and check what the sections will read.
 
     Raises:
-        GenPIError: one of them can't be used, or a requirement is of a figure that there will not
-            be.
+        GenPIError: one of them can't be used, or a requirement names a figure that this evaluation
+            does not have.
     """
     task = task_of(cfg)
     pattern = settings.action_pattern or task.get("action_pattern")
@@ -120,9 +120,9 @@ def list_systems(
 
 def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> list[str]:
     found = []
-    if data.seen:
+    if data.in_training:
         found.append(
-            f"{data.seen} of {len(data.inputs)} inputs stand in the training split too: the "
+            f"{data.in_training} of {len(data.inputs)} inputs are in the training split too: the "
             "figures are not of held-out inputs."
         )
     for folder in adapters.values():

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a table on the terminal, and files that hold the same figures."""
+"""What an evaluation produces: a table on the terminal, and files with the same figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
 from genpi_plugin.evaluation.html import write_html
 from genpi_plugin.evaluation.sections.cost import table_rows as cost_rows
 
-# Metric -> what a reader calls it, and how its value is shown.
+# Metric -> its label for a reader, and the format of its value.
 METRICS = {
     "internalization": ("internalization", "{:.2f}"),
     "kl_to_teacher": ("KL(teacher‖.), nats/token", "{:.3f}"),
@@ -23,7 +23,7 @@ METRICS = {
     "exact": ("answer = teacher's", "{:.0%}"),
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
 }
-OWN_SCORE = "{:.3f}"
+USER_SCORE_FORMAT = "{:.3f}"
 
 
 def show(console: Console, metrics: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ def show(console: Console, metrics: dict[str, Any]) -> None:
 
 
 def show_cost(console: Console, cost: dict[str, Any]) -> None:
-    """Print what one request costs in each setting, and what that comes to."""
+    """Print what one request costs in each setting, and the verdict."""
     first, *rows = cost_rows(cost)
     table = Table(title=f"One request, {cost['where']}", title_justify="left")
     for place, heading in enumerate(first):
@@ -54,7 +54,7 @@ def show_cost(console: Console, cost: dict[str, Any]) -> None:
 
 
 def kind_of(name: str, metrics: dict[str, Any]) -> str:
-    """What a system is, in a word or two."""
+    """A system's description, in a word or two."""
     known = {FLOOR: "no prompt", TEACHER: "prompt"}
     return known.get(name, "adapter, no prompt" if name in metrics["students"] else "this prompt")
 
@@ -62,11 +62,11 @@ def kind_of(name: str, metrics: dict[str, Any]) -> str:
 def table_rows(metrics: dict[str, Any]) -> list[list[str]]:
     """One row a metric: its name, then a cell for each system."""
     systems = metrics["systems"]
-    named = [name for name in METRICS if name in systems[TEACHER]]
-    own = [name for name in systems[TEACHER] if name not in (*METRICS, "cut_answers")]
+    known = [name for name in METRICS if name in systems[TEACHER]]
+    user_scores = [name for name in systems[TEACHER] if name not in (*METRICS, "cut_answers")]
     rows = []
-    for metric in (*named, *own):
-        label, form = METRICS.get(metric, (metric, OWN_SCORE))
+    for metric in (*known, *user_scores):
+        label, form = METRICS.get(metric, (metric, USER_SCORE_FORMAT))
         rows.append([label, *(_figure(systems[name][metric], form) for name in systems)])
     return rows
 
@@ -83,7 +83,7 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
             for metric, retained in student["retention"].items()
             if metric in ("valid", "agreement")
         ]
-    lines += [_difference(one) for one in told(metrics)]
+    lines += [_difference(one) for one in headline_comparisons(metrics)]
     for turn in metrics.get("turns", []):
         lines.append(
             f"Turn {turn['turn']} ({turn['n']} conversations), internalization: "
@@ -98,7 +98,7 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
         recited = metrics["recitation"]
         shown = _figure(recited["chrf"], "{:.1f}")
         lines.append(f"Recited prompt, chrF: {shown} ({recited['n']} recitals)")
-    lines += _elsewhere(metrics)
+    lines += _side_effects(metrics)
     lines.append(
         f"Request: {cost['request_tokens_with_prompt']:.0f} tokens with the prompt, "
         f"{cost['request_tokens_without_prompt']:.0f} without"
@@ -106,8 +106,8 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _elsewhere(metrics: dict[str, Any]) -> list[str]:
-    """Of the first student: what else changed, and what attacks pull out."""
+def _side_effects(metrics: dict[str, Any]) -> list[str]:
+    """Of the first student: what else changed, and what attacks extract."""
     lines = []
     if drift := metrics.get("drift"):
         kl, changed = _figure(drift["kl_from_floor"], "{:.3f}"), _figure(drift["changed"], "{:.0%}")
@@ -117,21 +117,21 @@ def _elsewhere(metrics: dict[str, Any]) -> list[str]:
             lines.append(f"Other requests answered in the prompt's format: {reach}")
         lines.append(drift["advice"])
         if drift["off_identical"]:
-            lines.append(f"Adapter off: the base model's {drift['off_tokens']} tokens, each one")
+            lines.append(f"Adapter off: all {drift['off_tokens']} tokens are the base model's")
     if disclosure := metrics.get("disclosure"):
         for name, figures in disclosure["systems"].items():
             shown = _figure(figures["clauses"], "{:.0%}")
             lines.append(
-                f"Clauses told to an attack, {name}: {shown}, to any of "
+                f"Clauses disclosed to an attack, {name}: {shown}, to any of "
                 f"{disclosure['n_attacks']}: {len(figures['clauses_of_any'])} of "
                 f"{disclosure['n_clauses']}"
             )
     return lines
 
 
-def told(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Comparisons worth a line: between students and other prompts, on internalization, and on
-    scores where the difference is significant."""
+def headline_comparisons(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Comparisons worth a line: students and other prompts with each other, on internalization, and
+    on scores where the difference is significant."""
     return [
         one
         for one in metrics["comparisons"]
@@ -143,7 +143,7 @@ def told(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 def write(
     folder: Path, metrics: dict[str, Any], details: dict[str, Any], measured: Measured
 ) -> None:
-    """Write the figures, what they are made of, and pages to read, into `folder`."""
+    """Write the figures, the data behind them, and pages to read, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "details.json", details)
@@ -158,11 +158,11 @@ def write(
 
 
 def _difference(one: dict[str, Any]) -> str:
-    label, form = METRICS.get(one["figure"], (one["figure"], OWN_SCORE))
+    label, form = METRICS.get(one["figure"], (one["figure"], USER_SCORE_FORMAT))
     signed = form.replace("{:", "{:+")
-    said = "significant" if one["significant"] else "not significant"
+    significance = "significant" if one["significant"] else "not significant"
     shown = _figure(one["difference"], signed)
-    return f"{one['left']} against {one['right']}, {label}: {shown}, {said}"
+    return f"{one['left']} against {one['right']}, {label}: {shown}, {significance}"
 
 
 def _figure(interval: dict[str, Any], form: str) -> str:
@@ -205,7 +205,11 @@ def _page(metrics: dict[str, Any], measured: Measured) -> str:
               "", f"## Where {student} is furthest from the teacher", ""]  # fmt: skip
     divergence = [k / max(n, 1) for k, n in zip(measured.kl[student], measured.tokens, strict=True)]
     for index in sorted(range(len(divergence)), key=lambda i: -divergence[i])[:5]:
-        lines += [f"### {divergence[index]:.2f} nats a token", "", _quoted(measured.inputs[index])]
+        lines += [
+            f"### {divergence[index]:.2f} nats per token",
+            "",
+            _quoted(measured.inputs[index]),
+        ]
         for name in (TEACHER, student, FLOOR):
             lines += ["", f"**{name}**", "", _quoted(measured.answers[name][index].text)]
         lines.append("")
@@ -213,7 +217,7 @@ def _page(metrics: dict[str, Any], measured: Measured) -> str:
 
 
 def _recital_page(recital: dict[str, Any], prompt: str) -> str:
-    cut = " It ran into the length limit." if recital["cut"] else ""
+    cut = " It reached the length limit." if recital["cut"] else ""
     return (
         f"# The prompt, recited (chrF {recital['chrf']:.1f})\n\nAsked as in training, on a "
         f"held-out input.{cut}\n\n## Recited\n\n{_quoted(recital['prompt'])}\n\n"

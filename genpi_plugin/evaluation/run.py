@@ -20,7 +20,7 @@ from genpi_plugin.evaluation.measuring.bars import bars
 from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_digest
 from genpi_plugin.evaluation.measuring.context import Context, Section, as_json
 from genpi_plugin.evaluation.measuring.measure import Progress
-from genpi_plugin.evaluation.measuring.systems import Lab, System, measure_systems
+from genpi_plugin.evaluation.measuring.systems import SubjectLoader, System, measure_systems
 from genpi_plugin.evaluation.plan import Curve, Plan, list_systems, make_plan
 from genpi_plugin.evaluation.report import show, write
 from genpi_plugin.evaluation.sections.curve import checkpoint_name, summarize_checkpoints
@@ -35,7 +35,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
 
     Raises:
         GenPIError: no adapter, or one of another model; no inputs; a dataset that can't be read;
-            a requirement of a figure that there will not be.
+            a requirement on a figure that this evaluation does not have.
     """
     console = Console()
     started = time.monotonic()
@@ -44,20 +44,20 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     plan = make_plan(cfg, settings)
     for line in plan.warnings:
         console.print(f"[bold red]Warning:[/] {line}")
-    lab = Lab(cfg, plan.options.adapter, settings.batch_size)
+    loader = SubjectLoader(cfg, plan.options.adapter, settings.batch_size)
     cache = Cache(_cache_folder(cfg))
     with bars(console) as progress:
         measured = measure_systems(
-            lab, cache, plan.data.inputs, plan.systems, plan.scores, settings.max_new_tokens,
+            loader, cache, plan.data.inputs, plan.systems, plan.scores, settings.max_new_tokens,
             progress,
         )  # fmt: skip
         adapters = {name: str(folder) for name, folder in plan.adapters.items()}
         metrics = summarize(measured, adapters, settings.seed)
         details = _details(measured, plan)
-        _measure_sections(plan, settings, lab, cache, measured, progress, metrics, details)
+        _measure_sections(plan, settings, loader, cache, measured, progress, metrics, details)
         if plan.curve:
             metrics["checkpoints"] = _measure_curve(
-                plan.curve, plan, settings, lab, cache, progress
+                plan.curve, plan, settings, loader, cache, progress
             )
     metrics |= {
         "versions": {name: version(name) for name in PACKAGES},
@@ -68,10 +68,10 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     folder = settings.output or Path(cfg.output_dir) / "report"
     write(folder, metrics, details, measured)
     show(console, metrics)
-    if cache.found:
+    if cache.reused:
         console.print(
-            f"{cache.found} of {cache.found + cache.made} parts were measured before "
-            f"({cache.folder}; delete it to measure them anew)."
+            f"{cache.reused} of {cache.reused + cache.computed} parts were already measured "
+            f"({cache.folder}; delete it to measure them again)."
         )
     console.print(f"Report: {folder / 'report.html'}, figures: {folder / 'metrics.json'}")
     return metrics
@@ -80,24 +80,25 @@ def evaluate(settings: Settings) -> dict[str, Any]:
 def _measure_sections(
     plan: Plan,
     settings: Settings,
-    lab: Lab,
+    loader: SubjectLoader,
     cache: Cache,
     measured: Measured,
     progress: Progress,
     metrics: dict[str, Any],
     details: dict[str, Any],
 ) -> None:
-    """Add each section's figures to `metrics`, and what was seen to `details`."""
+    """Add each section's figures to `metrics`, and its raw measurements to `details`."""
 
     @functools.cache
     def context() -> Context:
-        teacher, floor = (lab.subject(system) for system in plan.systems[:2])
-        students = [lab.subject(system) for system in plan.students]
+        teacher, floor = (loader.subject(system) for system in plan.systems[:2])
+        students = [loader.subject(system) for system in plan.students]
         return Context(plan.data, teacher, floor, students, measured, plan.scores,
-                       settings.max_new_tokens, progress, settings.seed, lab.untouched)  # fmt: skip
+                       settings.max_new_tokens, progress, settings.seed,
+                       loader.load_base_model)  # fmt: skip
 
     facts = {
-        **lab.facts,
+        **loader.facts,
         "code": code_digest(),
         "prompt": plan.data.prompt,
         "students": [(system.name, system.facts()) for system in plan.students],
@@ -109,27 +110,29 @@ def _measure_sections(
     }
     for section in plan.sections:
         its_facts = {**facts, "depends": _by_content(section.depends(plan.options))}
-        made = functools.partial(_seen, section, context, plan, settings.seed)
-        kept = cache.part(section.name, its_facts, made)
-        if kept is None:
+        compute = functools.partial(_measure_section, section, context, plan, settings.seed)
+        part = cache.part(section.name, its_facts, compute)
+        if part is None:
             continue
-        figures = kept["figures"]
-        if section.name == "cost":  # beside the tokens of a request
+        figures = part["figures"]
+        if section.name == "cost":  # added to the tokens of a request
             figures = {**metrics["cost"], **figures}
         metrics[section.name] = figures
-        details[section.details or section.name] = kept["details"]
+        details[section.details or section.name] = part["details"]
 
 
-def _seen(section: Section, context: Callable[[], Context], plan: Plan, seed: int) -> Any:
+def _measure_section(
+    section: Section, context: Callable[[], Context], plan: Plan, seed: int
+) -> Any:
     """{"figures", "details"} of a section; None where there is nothing to measure."""
-    seen = section.measure(context(), plan.options)
-    if seen is None:
+    measured = section.measure(context(), plan.options)
+    if measured is None:
         return None
-    return {"figures": section.summarize(seen, seed), "details": as_json(seen)}
+    return {"figures": section.summarize(measured, seed), "details": as_json(measured)}
 
 
 def _by_content(depends: Any) -> Any:
-    """Files as digests of what they hold."""
+    """Replace files with digests of their contents."""
     if isinstance(depends, list | tuple):
         return [_by_content(one) for one in depends]
     if isinstance(depends, Path) and depends.is_file():
@@ -138,14 +141,19 @@ def _by_content(depends: Any) -> Any:
 
 
 def _measure_curve(
-    curve: Curve, plan: Plan, settings: Settings, lab: Lab, cache: Cache, progress: Progress
+    curve: Curve,
+    plan: Plan,
+    settings: Settings,
+    loader: SubjectLoader,
+    cache: Cache,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     students = [
         System(checkpoint_name(step), adapter=folder) for step, folder in curve.checkpoints.items()
     ]
     systems = [*list_systems(curve.data.prompt, {}, {}), *students]
     measured = measure_systems(
-        lab, cache, curve.data.inputs, systems, plan.scores, settings.max_new_tokens, progress
+        loader, cache, curve.data.inputs, systems, plan.scores, settings.max_new_tokens, progress
     )
     return summarize_checkpoints(measured, curve.checkpoints, settings.seed)
 
@@ -180,6 +188,6 @@ def _source(cfg: Any, settings: Settings, plan: Plan) -> dict[str, Any]:
 
 
 def _cache_folder(cfg: Any) -> Path:
-    """Beside the prepared data, where the trainer's teacher keeps its targets, too."""
+    """Beside the prepared data, like the targets of the trainer's teacher."""
     folder = Path(cfg.get("dataset_prepared_path") or DEFAULT_PREPARED_PATH)
     return (folder.parent if folder.name.startswith(PREFIX) else folder) / FOLDER

@@ -1,4 +1,4 @@
-"""What the command line says; `docs/evaluation.md` tells what each option does."""
+"""The command line's settings; `docs/evaluation.md` explains each option."""
 
 from __future__ import annotations
 

@@ -2,13 +2,13 @@
 
 Three layouts, with equal losses:
 
-* `bucketed`: sequences of like length share a call, one a row, padded on the right. A causal model
-  never looks at what comes later, so no attention mask is needed and SDPA keeps its fast causal
-  kernel. The layout where attention does not know where packed sequences end.
-* `padded`: the same in one call, for models whose processes must make equally many calls.
-* `packed`: all sequences in one row, `position_ids` starting anew with each. transformers turns
+* `bucketed`: sequences of similar length share a call, one per row, padded on the right. A causal
+  model never attends to later tokens, so no attention mask is needed and SDPA keeps its fast causal
+  kernel. The layout for attention kernels that can't separate packed sequences.
+* `padded`: the same in one call, for models whose processes must all make as many calls.
+* `packed`: all sequences in one row, `position_ids` restarting with each. transformers turns
   those into block-diagonal attention when there is neither an attention mask nor a cache; flash
-  attention does that without a cost.
+  attention does that at no cost.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SMALL_CALL = 512
 
 @dataclass(frozen=True)
 class ModelCall:
-    """Inputs of one forward pass, and what its logits are to predict.
+    """Inputs of one forward pass, and the targets of its logits.
 
     Shapes: input_ids, position_ids and targets [rows, length]; targets are -100 where there is
-    no loss. order [supervised]: which of the batch's supervised tokens the call's are, row after
-    row.
+    no loss. order [supervised]: the indices of the call's supervised tokens among the batch's,
+    row after row.
     """
 
     input_ids: torch.Tensor
@@ -44,7 +44,7 @@ class ModelCall:
 
     def inputs(self) -> dict[str, Any]:
         """Keyword arguments of the model's forward."""
-        # With a cache, transformers would not separate packed sequences, and not say so.
+        # With a cache, transformers would silently not separate packed sequences.
         inputs: dict[str, Any] = {"input_ids": self.input_ids, "use_cache": False}
         if self.position_ids is not None:
             inputs["position_ids"] = self.position_ids
@@ -54,12 +54,12 @@ class ModelCall:
 def make_calls(
     input_ids: torch.Tensor, labels: torch.Tensor, lengths: Sequence[int], layout: Layout
 ) -> list[ModelCall]:
-    """Lay out sequences that stand one behind the other.
+    """Lay out concatenated sequences.
 
     Args:
         input_ids: [tokens], the sequences concatenated.
-        labels: [tokens], -100 where there is no loss; never a loss on a sequence's first token.
-        lengths: tokens of each sequence. Without any there is one call: of one token, no loss.
+        labels: [tokens], -100 where there is no loss; a sequence's first token never has one.
+        lengths: tokens of each sequence. If empty, there is one call of one token without loss.
         layout: see the module's docstring.
     """
     if not lengths:
@@ -77,7 +77,7 @@ def make_calls(
     counts = [int((part != IGNORE_INDEX).sum()) for part in targets_of]
     order_of = torch.arange(sum(counts), device=labels.device).split(counts)
     groups = buckets(lengths) if layout == "bucketed" else [list(range(len(lengths)))]
-    # Padding is any token at all: nothing looks at it and it has no loss.
+    # Padding may be any token: nothing attends to it and it has no loss.
     return [
         ModelCall(
             _pad([ids_of[i] for i in group], 0),

@@ -10,20 +10,20 @@ from typing import Any
 
 import torch
 
-from genpi_plugin.reading.shared_prefix import can_share, share, sharing, shortened
+from genpi_plugin.reading.shared_prefix import can_share, share, sharing, truncated
 
-# A shorter common start is not worth a pass of its own.
-SHORTEST = 32
-# A cache that was made before serves a start of which it holds this share.
-REUSED = 0.9
+# Tokens; a shorter common start is not worth a forward pass.
+MIN_PREFIX = 32
+# An earlier cache is reused for a start of which it holds this share.
+MIN_REUSED_SHARE = 0.9
 
 
 class PrefixCache:
-    """The key-value cache of one common start of token sequences, reused for every batch.
+    """The key-value cache of the common start of token sequences, reused for every batch.
 
-    All rows of a batch read the one copy of it, where the model's attention allows that; else each
-    row gets a copy. Exact up to floating point: attention over cached keys is attention over the
-    same keys. Call the model inside `reading()`.
+    All rows of a batch read the one copy, where the model's attention allows that; otherwise
+    each row gets a copy. Exact up to floating point: attention over cached keys is attention over
+    the same keys. Call the model inside `reading()`.
     """
 
     def __init__(
@@ -33,7 +33,8 @@ class PrefixCache:
         Args:
             model: a causal LM in the state (adapter on or off) it will be used in.
             requests: token ids of all requests; at least one token of each stays uncached.
-            known: an earlier cache of the model in the same state, taken where it begins alike.
+            known: an earlier cache of the model in the same state, reused where it has the same
+                start.
         """
         start = common_prefix([request[:-1] for request in requests])
         self.ids: list[int] = []
@@ -41,12 +42,12 @@ class PrefixCache:
         self._device = model.device
         self._cache: Any = None
         self._shared = False
-        if len(start) < SHORTEST:
+        if len(start) < MIN_PREFIX:
             return
-        alike = common_prefix([start, known.ids]) if known and known._shared else []
-        if known and len(alike) >= REUSED * len(start):
-            self.ids, self._shared = alike, True
-            self._cache = shortened(known._cache, len(alike))
+        common = common_prefix([start, known.ids]) if known and known._shared else []
+        if known and len(common) >= MIN_REUSED_SHARE * len(start):
+            self.ids, self._shared = common, True
+            self._cache = truncated(known._cache, len(common))
         elif len(requests) > 1:
             self.ids = start
             self._shared = can_share(model)
@@ -59,7 +60,7 @@ class PrefixCache:
         return len(self.ids)
 
     def for_batch(self, rows: int) -> Any:
-        """A cache for `rows` sequences, free to be written to; None when nothing is cached."""
+        """A writable cache for `rows` sequences; None when nothing is cached."""
         if self._cache is None:
             return None
         if self._shared:
@@ -69,17 +70,17 @@ class PrefixCache:
         return cache
 
     def reading(self) -> AbstractContextManager[None]:
-        """The state in which the model is called with what `for_batch` and `inputs` give."""
+        """Context in which to call the model with the results of `for_batch` and `inputs`."""
         return sharing(self._model) if self._shared else contextlib.nullcontext()
 
     def inputs(self, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Keyword arguments of a forward pass over whole sequences that begin with the prefix.
 
-        What comes out is of the positions behind the prefix, padded on the right.
+        The outputs are of the positions after the prefix, padded on the right.
         """
         rests = [torch.tensor(list(sequence[len(self) :])) for sequence in sequences]
         ids = torch.nn.utils.rnn.pad_sequence(rests, batch_first=True)
-        # No token looks at the padding; the mask is there for the cache's sake.
+        # No token attends to the padding; the cache needs the mask.
         ends = torch.tensor([len(sequence) for sequence in sequences])
         mask = (torch.arange(len(self) + ids.shape[1]) < ends[:, None]).long()
         cache = self.for_batch(len(rests))
@@ -92,7 +93,7 @@ class PrefixCache:
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """The longest start that all sequences share."""
+    """The longest prefix that all sequences share."""
     # Of sorted sequences, the first and the last differ earliest.
     as_lists = [list(sequence) for sequence in sequences]
     first, last = min(as_lists, default=[]), max(as_lists, default=[])

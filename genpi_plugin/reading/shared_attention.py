@@ -1,10 +1,10 @@
-"""Attention over beginnings that rows of a batch share, each kept once instead of once per row.
+"""Attention over prefixes that rows of a batch share, each stored once instead of once per row.
 
 A long prompt in front of short requests makes decoding slow not by its arithmetic but by its
 key-value cache: every step would move one copy of it per row. Here the queries of all rows with
-the same prefix meet its one copy together, and the two softmaxes (over the prefix, over the row's
+the same prefix attend to its one copy, and the two softmaxes (over the prefix, over the row's
 own tokens) are merged. The result is the ordinary attention's. The idea is Hydragen's (Juravsky
-et al. 2024, arXiv 2402.05099); it goes in through the attention interface of transformers.
+et al. 2024, arXiv 2402.05099); it uses the attention interface of transformers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from transformers.masking_utils import sdpa_mask
 NAME = "genpi_shared_prefix"
 # Attention scores held at once, in elements, where no kernel does without; the rest waits.
 MAX_SCORES = 2**25
-# What some models add to the attention: caps on the scores, sinks, windows, position biases.
-ELSE = ("softcap", "s_aux", "sliding_window", "position_bias")
+# Options of some models' attention: caps on the scores, sinks, windows, position biases.
+UNSUPPORTED = ("softcap", "s_aux", "sliding_window", "position_bias")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Share:
 
 
 class UnknownAttentionError(NotImplementedError):
-    """The model asks for something in its attention that is not done here."""
+    """The model's attention uses an option that is not supported here."""
 
 
 def attention_forward(
@@ -52,14 +52,14 @@ def attention_forward(
     """The attention function for transformers: SDPA unless `key` comes with the attribute `shares`.
 
     Raises:
-        UnknownAttentionError: the model caps its scores, or does something else of `ELSE`.
+        UnknownAttentionError: the model uses one of the `UNSUPPORTED` options.
     """
     shares: list[Share] = getattr(key, "shares", [])
     if not shares:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
-    unknown = [name for name in ELSE if kwargs.get(name) is not None]
+    unknown = [name for name in UNSUPPORTED if kwargs.get(name) is not None]
     if unknown:
         raise UnknownAttentionError(", ".join(unknown))
     rows, new, own = query.shape[0], query.shape[2], key.shape[2]

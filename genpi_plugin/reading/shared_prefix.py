@@ -1,4 +1,4 @@
-"""A beginning that all rows of a batch share, in the model's cache once instead of once per row.
+"""A prefix that all rows of a batch share, in the model's cache once instead of once per row.
 
 The attention that reads such a cache is `shared_attention`.
 """
@@ -16,15 +16,15 @@ from transformers.cache_utils import DynamicLayer
 
 from genpi_plugin.reading.shared_attention import NAME, Share, UnknownAttentionError
 
-# Two ways to the same logits differ by rounding: 0.06 in bfloat16. A prefix left out makes 1.
+# Relative error of the logits: rounding gives 0.06 in bfloat16, leaving the prefix out gives 1.
 TOLERANCE = 0.2
 
 
 class SharedPrefixLayer(DynamicLayer):
-    """One layer's cache: `prefix` (one row, not touched) and what the rows of a batch add to it.
+    """One layer's cache: `prefix` (one row, never changed) and what the rows of a batch add to it.
 
     `update` gives back the rows' own keys only, with the prefix as their attribute `shares`. Any
-    attention but `shared_attention` would leave it out and not say so: that is an error.
+    attention but `shared_attention` would silently leave it out, so that is an error.
     """
 
     def __init__(self, prefix: DynamicLayer, config: Any) -> None:
@@ -56,8 +56,8 @@ def share(prefix: DynamicCache, model: Any) -> DynamicCache:
     return cache
 
 
-def shortened(prefix: DynamicCache, length: int) -> DynamicCache:
-    """The cache of the first `length` tokens: what comes later never changed them."""
+def truncated(prefix: DynamicCache, length: int) -> DynamicCache:
+    """The cache of the first `length` tokens, which do not depend on later ones."""
     cache = DynamicCache()
     cache.layers = [copy.copy(layer) for layer in prefix.layers]
     for layer in cache.layers:
@@ -81,8 +81,8 @@ def sharing(model: Any) -> Iterator[None]:
 def can_share(model: Any) -> bool:
     """Whether `model` gives the same answers behind a shared prefix.
 
-    Two rows are read both ways and compared: a model that transforms its keys after caching them,
-    or has an attention that `shared_attention` does not do, can't.
+    Two rows are read both ways and compared. A model that transforms its keys after caching them,
+    or whose attention `shared_attention` does not support, fails.
     """
     config = _base(model).config
     if config._attn_implementation != "sdpa":

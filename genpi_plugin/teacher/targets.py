@@ -1,7 +1,7 @@
-"""The teacher's targets: its distribution before each behaviour token, cut to the likeliest.
+"""The teacher's targets: its distribution before each behaviour token, cut to the top k.
 
-The k likeliest tokens are kept one by one, everything else as one bucket, the tail. The tail's
-probability is part of the loss, so cutting does not draw the student towards a distribution that
+The k most likely tokens are kept individually, everything else as one bucket, the tail. The tail's
+probability is part of the loss, so the cut does not pull the student towards a distribution that
 the teacher does not have.
 """
 
@@ -38,7 +38,7 @@ class Targets:
 
     @classmethod
     def join(cls, parts: Sequence[Targets]) -> Targets:
-        """One behind the other."""
+        """Concatenate targets."""
         return cls(
             torch.cat([part.token_ids for part in parts]),
             torch.cat([part.logprobs for part in parts]),
@@ -57,10 +57,10 @@ class Targets:
 
 
 class TargetStore:
-    """Targets on disk, a file for each row's key; the system's page cache is their memory.
+    """Targets on disk, one file per row's key; the page cache keeps recent ones in memory.
 
-    Files appear whole or not at all, so that a run which was stopped goes on where it was, and
-    processes may write side by side.
+    Files appear whole or not at all, so that a stopped run resumes where it was, and processes
+    may write concurrently.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,7 +78,7 @@ class TargetStore:
         unfinished.replace(path)
 
     def get(self, keys: Iterable[str]) -> Targets:
-        """The targets of rows, one behind the other."""
+        """The targets of rows, concatenated."""
         return Targets.join([Targets(**load_file(self._path(key))) for key in keys])
 
     def _path(self, key: str) -> Path:

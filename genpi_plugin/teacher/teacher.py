@@ -1,8 +1,8 @@
 """The teacher: the model in training with its adapter off and the prompt before each request.
 
 No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows. Each row's
-targets are computed once, before the first step, and kept by what they depend on, so that later
-epochs, resumed runs and runs with other settings of the student find them.
+targets are computed once, before the first step, and stored under a key of everything they depend
+on, so that later epochs, resumed runs and runs with other settings of the student find them.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from genpi_plugin.reading.prefix import PrefixCache
 from genpi_plugin.teacher.targets import Targets, TargetStore
 
 LOG = get_logger("axolotl.genpi")
-# Raise when the same model and rows would give other targets.
+# Increase when the same model and rows would give different targets.
 TARGETS_VERSION = 1
 PREFIX = "genpi-teacher-"
-# What decides the teacher's distributions beside the tokens it reads.
+# What the teacher's distributions depend on besides the tokens it reads.
 MODEL_KEYS = ("base_model", "revision_of_model", "load_in_4bit", "load_in_8bit",
               "bnb_config_kwargs", "gptq", "bf16", "fp16", "bfloat16", "float16",
               "torch_dtype")  # fmt: skip
-# Rows held in memory with their prompts; for so many the prompt is read once.
+# Rows held in memory with their prompts; the prompt is read once for this many.
 ROWS_AT_ONCE = 2048
 TEACHER_COLUMNS = [TEACHER_IDS, TEACHER_LABELS, TEACHER_LENGTHS, TEACHER_PROMPT]
 
@@ -64,15 +64,15 @@ class TeacherRow:
 
 
 class Teacher:
-    """Gives the targets of rows by their key, and computes those that are not there yet."""
+    """Gives the targets of rows by their key, and computes those that are missing."""
 
     def __init__(self, store: TargetStore, top_k: int | None, token_budget: int) -> None:
         """
         Args:
-            store: where targets are kept.
+            store: where targets are stored.
             top_k: tokens kept at each position; None keeps the whole vocabulary.
             token_budget: tokens in one forward pass, cached ones included; a longer sequence
-                goes alone.
+                gets a pass of its own.
         """
         self.store = store
         self.top_k = top_k
@@ -80,8 +80,8 @@ class Teacher:
         self.rows: dict[str, tuple[Any, int]] = {}
         self._ready = False
 
-    def claim(self, dataset: Any) -> Any:
-        """Take over the teacher's view of a dataset; returns the dataset without it."""
+    def take_teacher_columns(self, dataset: Any) -> Any:
+        """Keep the teacher's columns of a dataset; returns the dataset without them."""
         view = dataset.select_columns([*TEACHER_COLUMNS, TEACHER_KEY])
         for index, key in enumerate(view[TEACHER_KEY]):
             self.rows[key] = (view, index)
@@ -89,24 +89,24 @@ class Teacher:
         return dataset.remove_columns(TEACHER_COLUMNS)
 
     def prepare(self, model: Any, accelerator: Any) -> None:
-        """Compute what is missing; every rank calls, and each computes its share.
+        """Compute missing targets; every rank must call, and each computes its share.
 
         Args:
             model: the model in training, not wrapped; its adapter can be switched off.
 
         Raises:
-            GenPIError: a row is longer than the model reads, or what another process computed
-                can't be seen from here.
+            GenPIError: a row is longer than the model's context, or the targets of another
+                process are not visible here.
         """
         if self._ready:
             return
         keys = sorted(self.rows)
         missing = {key for key in keys if key not in self.store}
         LOG.info(
-            f"genpi: the teacher reads {len(missing)} of {len(keys)} rows; its targets are kept "
-            f"in {self.store.folder}"
+            f"genpi: the teacher reads {len(missing)} of {len(keys)} rows; its targets are "
+            f"stored in {self.store.folder}"
         )
-        # By place among all keys: what the others have written already must not move the shares.
+        # By position among all keys, so that targets that others wrote don't change the shares.
         share = keys[accelerator.process_index :: accelerator.num_processes]
         mine = [key for key in share if key in missing]
         with tqdm(total=len(mine), desc="Teacher", unit="row", leave=False,
@@ -118,14 +118,13 @@ class Teacher:
         absent = sum(key not in self.store for key in keys)
         if absent:
             raise GenPIError(
-                f"{absent} of the teacher's {len(keys)} targets can't be seen in "
-                f"{self.store.folder}.",
+                f"{absent} of the teacher's {len(keys)} targets are not in {self.store.folder}.",
                 "set `dataset_prepared_path` to a folder that all nodes share.",
             )
         self._ready = True
 
     def targets(self, keys: Sequence[str], device: torch.device) -> Targets:
-        """The targets of rows, one behind the other, in the order of their behaviour tokens."""
+        """The targets of rows, concatenated, in the order of their behaviour tokens."""
         return self.store.get(keys).to(device)
 
     def _row(self, key: str) -> TeacherRow:
@@ -145,7 +144,7 @@ class Teacher:
         by_prompt: dict[str, list[TeacherRow]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
-        with _teaching(model):
+        with _adapter_off(model):
             head = SupervisedHead(model)
             for group in by_prompt.values():
                 requests = [
@@ -179,7 +178,7 @@ class Teacher:
             start += row.supervised
 
     def _batches(self, rows: Sequence[TeacherRow]) -> Iterator[list[TeacherRow]]:
-        """Rows of like length together, longest first, within the token budget."""
+        """Rows of similar length together, longest first, within the token budget."""
         batch: list[TeacherRow] = []
         sequences = 0
         for row in sorted(rows, key=lambda row: (-row.longest, row.key)):
@@ -195,16 +194,16 @@ class Teacher:
 def open_teacher(cfg: Any, top_k: int | None) -> Teacher:
     """The teacher of a training run, with a store beside its prepared data."""
     folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{model_digest(cfg, top_k)}"
-    # A training step keeps activations for so many tokens; without gradients they are room enough.
+    # A training step holds activations of this many tokens, so without gradients they fit.
     budget = int(cfg.sequence_len) * int(cfg.micro_batch_size)
     return Teacher(TargetStore(folder), top_k, budget)
 
 
 def model_digest(cfg: Mapping[str, Any], top_k: int | None) -> str:
-    """16 hex digits for the base model as it is loaded, and for how much is kept of it.
+    """16 hex digits for the base model as it is loaded, and for `top_k`.
 
     A model on a hub counts by name and revision; one in a local folder also by its files, so that
-    the mark is the same on every node and another one when the weights are.
+    the digest is the same on every node and changes with the weights.
     """
     folder = Path(str(cfg.get("base_model")))
     files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
@@ -219,7 +218,7 @@ def model_digest(cfg: Mapping[str, Any], top_k: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _teaching(model: Any) -> Iterator[None]:
+def _adapter_off(model: Any) -> Iterator[None]:
     """The model as its own teacher: adapter off, no dropout, no gradients."""
     training = model.training
     model.eval()
@@ -235,7 +234,7 @@ def _check_lengths(model: Any, rows: Sequence[TeacherRow]) -> None:
     longest = max((row.longest for row in rows), default=0)
     if limit and longest > limit:
         raise GenPIError(
-            f"with its prompt the longest conversation has {longest} tokens, and the model reads "
+            f"with its prompt the longest conversation has {longest} tokens, but the model reads "
             f"{limit} at most (max_position_embeddings).",
             "shorten the prompt or the conversations, or train without `distill_weight`.",
         )

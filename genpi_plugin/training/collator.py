@@ -1,4 +1,4 @@
-"""Pairs -> one batch: every token once, nothing padded. `layout.py` shapes it for the model.
+"""Pairs -> one batch: every token once, no padding. `reading/layout.py` lays it out for the model.
 
 Worked example. Two rows, the first with a behaviour half of 3 tokens (1 supervised) and a
 prompt-generation half of 4 (2 supervised), the second with a behaviour half of 2 (1 supervised):
@@ -8,7 +8,7 @@ prompt-generation half of 4 (2 supervised), the second with a behaviour half of 
     genpi_lengths              [3, 2, 4]
     genpi_behaviour_sequences  2                           the first two lengths are behaviour
     genpi_tokens               [2, 2]                      supervised: behaviour, prompt generation
-    genpi_teacher_key          []                          with distillation, one name for each row
+    genpi_teacher_key          []                          with distillation, one key for each row
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOKENS = "genpi_tokens"
 
 
 class GenPICollator:
-    """Collator for rows made by `examples.Pair.columns`, packed into bins by axolotl or not."""
+    """Collator for the rows of `examples.Pair.columns`, packed into bins by axolotl or not."""
 
     def __init__(self, tokenizer: Any, **_: Any) -> None:
         self.tokenizer = tokenizer

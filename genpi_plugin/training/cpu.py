@@ -11,23 +11,23 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-ASKED = "ACCELERATE_USE_CPU"
+USE_CPU_VARIABLE = "ACCELERATE_USE_CPU"
 
 
-def cpu_asked_for() -> bool:
-    """Whether the user asked for CPUs, whatever else there is."""
-    return os.environ.get(ASKED, "").lower() in ("1", "true")
+def cpu_requested() -> bool:
+    """Whether the user asked for CPUs, whatever other devices there are."""
+    return os.environ.get(USE_CPU_VARIABLE, "").lower() in ("1", "true")
 
 
 def prepare_sharding_on_cpu(cfg: Mapping[str, Any]) -> None:
-    """Before axolotl sets up its processes: let DeepSpeed and FSDP2 run on the CPUs asked for.
+    """Before axolotl sets up its processes: let DeepSpeed and FSDP2 run on the requested CPUs.
 
-    Told to use CPUs, accelerate (1.13) leaves both out without a word and trains with DDP. So it
-    is not told, and the CPUs are passed off as one of the accelerators it knows.
+    Asked for CPUs, accelerate (1.13) silently ignores both and trains with DDP. So its variable is
+    unset, and the CPUs are presented as one of the accelerators it knows.
     """
-    if not (cpu_asked_for() and _shards(cfg) and int(os.environ.get("WORLD_SIZE", "1")) > 1):
+    if not (cpu_requested() and _shards(cfg) and int(os.environ.get("WORLD_SIZE", "1")) > 1):
         return
-    del os.environ[ASKED]
+    del os.environ[USE_CPU_VARIABLE]
     os.environ["DS_ACCELERATOR"] = "cpu"  # before DeepSpeed is imported
     import torch
     import transformers.training_args
@@ -51,7 +51,7 @@ def prepare_sharding_on_cpu(cfg: Mapping[str, Any]) -> None:
 
 
 def training_arguments(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """That CPUs are meant where there is nothing else; bf16 is refused otherwise."""
+    """`use_cpu` where there is no accelerator; bf16 is refused otherwise."""
     import torch
 
     return {} if torch.accelerator.is_available() or _shards(cfg) else {"use_cpu": True}

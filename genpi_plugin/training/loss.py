@@ -50,7 +50,7 @@ def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tens
 def divergence_sum(logits: torch.Tensor, teacher: Targets) -> torch.Tensor:
     """Sum of KL(teacher || student) over tokens, in nats.
 
-    Both distributions are those over the teacher's k likeliest tokens and one bucket for all
+    Both distributions are over the teacher's k most likely tokens and one bucket for all
     others, so it is at most the divergence over the whole vocabulary, and 0 for equal ones.
 
     Args:
@@ -70,7 +70,7 @@ def divergence_sum(logits: torch.Tensor, teacher: Targets) -> torch.Tensor:
 def joint_loss(
     sums: LossSums, counts: TokenCounts, sft_weight: float, distill_weight: float = 0.0
 ) -> torch.Tensor | float:
-    """Weigh the mean losses.
+    """The weighted sum of the mean losses.
 
     Args:
         sums: over the tokens at hand.
@@ -79,8 +79,8 @@ def joint_loss(
         distill_weight: d, the weight of the divergence, 0 or more.
 
     Returns:
-        The share of the step's joint loss that the tokens at hand bring; shares add up to it.
-        A half without tokens in the whole step brings nothing.
+        The contribution of the tokens at hand to the step's joint loss; contributions add up to
+        it. A half without tokens in the whole step contributes nothing.
     """
     behaviour = sums.behaviour / max(counts.behaviour, 1)
     prompt_generation = sums.prompt_generation / max(counts.prompt_generation, 1)

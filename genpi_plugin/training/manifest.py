@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from genpi_plugin.data.digests import of_weights
-from genpi_plugin.data.prepared import PREFIX, recall_prompts
+from genpi_plugin.data.prepared import PREFIX, recorded_prompts
 from genpi_plugin.version import __version__
 
 MANIFEST_FILE = "genpi_manifest.json"
@@ -29,7 +29,7 @@ def build_manifest(cfg: Any, train_rows: int) -> dict[str, Any]:
         "manifest_version": 1,
         "base_model": str(cfg.base_model),
         "weights_mark": of_weights(str(cfg.base_model)),
-        "prompts": recall_prompts(folder),
+        "prompts": recorded_prompts(folder),
         "data": {
             "fingerprint": Path(folder).name.removeprefix(PREFIX),
             "datasets": [
@@ -67,27 +67,27 @@ def read_manifest(folder: str | Path) -> dict[str, Any] | None:
 class ManifestCallback(TrainerCallback):
     """Writes the manifest into every checkpoint and into the output folder.
 
-    Beside what was internalized it says what that took until then, under `spent`: seconds of wall
-    clock, those before a resumed checkpoint included (null where that does not tell), the
-    Trainer's estimate of FLOPs, and the number of processes.
+    Besides what was internalized it records the cost so far, under `spent`: seconds of wall clock,
+    including those before a resumed checkpoint (null where that has no record), the Trainer's
+    estimate of FLOPs, and the number of processes.
     """
 
     def __init__(self, manifest: dict[str, Any], resumed_from: str | None = None) -> None:
         """
         Args:
-            resumed_from: the config's checkpoint to go on from; else the run's own is looked up.
+            resumed_from: the config's checkpoint to resume from; otherwise the run's own is used.
         """
         self.manifest = manifest
         self.resumed_from = resumed_from
         self._started = time.monotonic()
-        self._before: float | None = 0.0
+        self._seconds_before: float | None = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._started = time.monotonic()
         if state.global_step:  # resumed
             own = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             folder = self.resumed_from or own
-            self._before = ((read_manifest(folder) or {}).get("spent") or {}).get("seconds")
+            self._seconds_before = ((read_manifest(folder) or {}).get("spent") or {}).get("seconds")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._write(
@@ -103,7 +103,9 @@ class ManifestCallback(TrainerCallback):
         folder.mkdir(parents=True, exist_ok=True)
         seconds = time.monotonic() - self._started
         spent = {
-            "seconds": None if self._before is None else round(self._before + seconds, 1),
+            "seconds": None
+            if self._seconds_before is None
+            else round(self._seconds_before + seconds, 1),
             "flops": state.total_flos,
             "processes": args.world_size,
         }

@@ -1,4 +1,4 @@
-"""The parts of the loss and the token counts, between two reports to the tracker."""
+"""The parts of the loss and the token counts between two reports to the tracker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genpi_plugin.training.loss import LossSums
 
 
 class LossMeter:
-    """Adds up loss sums and supervised tokens here, and reports means over all ranks."""
+    """Adds up this rank's loss sums and supervised tokens, and reports means over all ranks."""
 
     def __init__(self) -> None:
         self.reset()
@@ -36,7 +36,7 @@ class LossMeter:
         """Means in nats per supervised token, and the numbers of those tokens.
 
         Args:
-            settings: halves that it does not train on are left out.
+            settings: metrics of halves that are not trained on are left out.
             reduce_sum: adds a tensor up over all ranks; every rank must call.
         """
         losses = torch.zeros(3, device=device) if self._losses is None else self._losses

@@ -1,4 +1,4 @@
-"""Evaluation rows for all processes, none of them counted twice."""
+"""Evaluation rows for all processes, with none counted twice."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from genpi_plugin.data.chat import IGNORE_INDEX
 
 
 def pad_to_multiple(dataset: Dataset, multiple: int) -> Dataset:
-    """The dataset with blank pairs behind it, up to a multiple of rows.
+    """The dataset with blank pairs appended, up to a multiple of rows.
 
-    Left with a last batch that not all processes have, accelerate repeats rows, and they would
-    weigh double in the loss. A blank pair is the shortest one without any label.
+    Where not all processes have a last batch, accelerate repeats rows, which would then count
+    twice in the loss. A blank pair is the shortest one without any label.
     """
     missing = -len(dataset) % multiple
     if not missing or not len(dataset):

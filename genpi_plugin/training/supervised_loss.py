@@ -1,6 +1,6 @@
 """The losses of one call's supervised tokens, from a forward pass that ends before the output head.
 
-Logits are made a chunk at a time, and again in the backward pass instead of being remembered; see
+Logits are computed a chunk at a time, and again in the backward pass instead of being stored; see
 `genpi_plugin.reading.head`.
 """
 
@@ -27,8 +27,8 @@ def loss_sums(
     Args:
         head: the model's output head.
         model: the model as the trainer calls it, wrapped or not.
-        call: what to call it with.
-        teacher: of all the batch's supervised tokens; without it the divergence is 0.
+        call: the inputs of the forward pass.
+        teacher: targets of all the batch's supervised tokens; without it the divergence is 0.
     """
     wanted = call.targets != IGNORE_INDEX
     states, targets = head.states(model, call.inputs(), wanted), call.targets[wanted]

@@ -1,4 +1,4 @@
-"""The trainer: call the model for each half, weigh the losses, report them."""
+"""The trainer: calls the model for each half, weights the losses, reports them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class GenPITrainer(AxolotlTrainer):
         self.model_accepts_loss_kwargs = True
         self.genpi = GenPISettings()
         self.layout: Layout = "padded"
-        # Whether each process holds parts of the parameters only (ZeRO-3, FSDP).
+        # Whether each process holds only a part of the parameters (ZeRO-3, FSDP).
         self.sharded = False
         self._head: SupervisedHead | None = None
         self.teacher: Teacher | None = None
@@ -65,12 +65,12 @@ class GenPITrainer(AxolotlTrainer):
                 loss = loss * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
 
-    def learn_from(self, teacher: Teacher) -> None:
-        """Take the divergence from a teacher, which takes over its view of the datasets."""
+    def distill_from(self, teacher: Teacher) -> None:
+        """Distill from a teacher, which takes its columns of the datasets."""
         self.teacher = teacher
         for name in ("train_dataset", "eval_dataset"):
             if (dataset := getattr(self, name)) is not None:
-                setattr(self, name, teacher.claim(dataset))
+                setattr(self, name, teacher.take_teacher_columns(dataset))
 
     def _sums(self, model: torch.nn.Module, inputs: dict[str, Any]) -> LossSums:
         lengths = inputs[LENGTHS]
@@ -84,10 +84,10 @@ class GenPITrainer(AxolotlTrainer):
             behaviour, divergence = self._half(
                 model, ids[:cut], labels[:cut], lengths[:count], teacher
             )
-        # Another rank may have this half in its batch: wrapped models talk to each other in every
-        # forward, so all ranks call.
-        alone = self.accelerator.num_processes == 1
-        if self.genpi.trains_prompt_generation and (lengths[count:] or not alone):
+        # Another rank may have this half in its batch. Wrapped models communicate in every forward,
+        # so all ranks must call.
+        single_process = self.accelerator.num_processes == 1
+        if self.genpi.trains_prompt_generation and (lengths[count:] or not single_process):
             prompt_generation, _ = self._half(model, ids[cut:], labels[cut:], lengths[count:])
         return LossSums(behaviour, prompt_generation, divergence)
 
@@ -101,7 +101,7 @@ class GenPITrainer(AxolotlTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy and divergence of one half of a batch, summed over its tokens."""
         if self._head is None:
-            self._head = SupervisedHead(self._plain_model, apart=not self.sharded)
+            self._head = SupervisedHead(self._unwrapped_model, standalone=not self.sharded)
         sums = [
             loss_sums(self._head, model, call, teacher)
             for call in make_calls(ids, labels, lengths, self.layout)
@@ -113,11 +113,11 @@ class GenPITrainer(AxolotlTrainer):
         if self.teacher is None:
             return None
         with plain_exit():
-            self.teacher.prepare(self._plain_model, self.accelerator)
+            self.teacher.prepare(self._unwrapped_model, self.accelerator)
         return self.teacher.targets(keys, self.args.device)
 
     @property
-    def _plain_model(self) -> Any:
+    def _unwrapped_model(self) -> Any:
         return self.accelerator.unwrap_model(self.model)
 
     def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
@@ -137,7 +137,7 @@ class GenPITrainer(AxolotlTrainer):
         return self.accelerator.reduce(tensor, reduction="sum")
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """As the parent's, with as many rows as make whole batches on all processes."""
+        """As the parent's, with rows padded to whole batches on all processes."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         processes = self.accelerator.num_processes
         if processes > 1 and isinstance(dataset, Dataset):
@@ -157,7 +157,7 @@ class GenPITrainer(AxolotlTrainer):
         return loss.detach(), None, None
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
-        """As the parent's, with losses over all tokens instead of a mean of batch means."""
+        """As the parent's, with losses averaged over all tokens instead of over batch means."""
         self._eval_meter.reset()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         metrics = self._metrics(self._eval_meter)
@@ -180,7 +180,7 @@ class GenPITrainer(AxolotlTrainer):
         return meter.metrics(self.genpi, self._sum_over_ranks, self.args.device)
 
     def _count_tokens(self, inputs: dict[str, Any]) -> None:
-        """Keep axolotl's token counters, which the parent's `compute_loss` would."""
+        """Update axolotl's token counters, as the parent's `compute_loss` does."""
         if not self.args.include_tkps:
             return
         here = torch.tensor(

@@ -1,4 +1,4 @@
-"""The `genpi:` block and what does not go with it: every mistake has its own clear error."""
+"""The `genpi:` block and what can't be combined with it: every mistake has its own clear error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.checks import check_config
-from genpi_plugin.data.prepared import fingerprint, prepared_path, recall_prompts
+from genpi_plugin.data.prepared import fingerprint, prepared_path, recorded_prompts
 from genpi_plugin.errors import ConfigError
 from tests.genpi_plugin.rows_made import official_row, our_row
 from tests.tiny import make_tokenizer
@@ -49,8 +49,8 @@ def test_a_mistake_in_the_block_is_named(block, says):
         ({"datasets": [{**DATASET, "type": "alpaca"}]}, r"datasets\[0\].*type 'alpaca'"),
         ({"test_datasets": [{"path": "x", "type": "chat_template"}]}, r"test_datasets\[0\]"),
         ({"datasets": []}, "no `datasets:`"),
-        ({"rl": "dpo"}, "`rl: dpo` does not go with `genpi:`"),
-        ({"train_on_inputs": True}, "`train_on_inputs: True` does not go"),
+        ({"rl": "dpo"}, "`rl: dpo` can't be combined with `genpi:`"),
+        ({"train_on_inputs": True}, "`train_on_inputs: True` can't be combined"),
         ({"context_parallel_size": 2}, "`context_parallel_size` above 1"),
         ({"sequence_len": 4096, "eval_sequence_len": 512}, "`eval_sequence_len: 512`"),
     ],
@@ -68,7 +68,7 @@ def test_what_does_not_go_together_is_refused(changes, says):
         (
             {"adapter": "lora", "fsdp_config": {"offload_params": True}},
             0.0,
-            "does not go with FSDP",
+            "can't be combined with FSDP",
         ),
     ],
 )
@@ -81,7 +81,7 @@ def test_distillation_is_the_default_where_there_is_a_teacher(changes, weight, s
         GenPIPlugin().register(cfg)
     assert cfg["genpi"]["distill_weight"] == weight
     assert says in caplog.text
-    assert bool(says) == ("trains without distillation" in caplog.text)
+    assert bool(says) == ("training without distillation" in caplog.text)
 
 
 CARD = """---
@@ -180,7 +180,7 @@ def test_official_rows_become_pairs_as_ours_do(tmp_path):
 
 def test_prepared_data_remembers_its_prompt_by_hash_alone(tmp_path):
     strategy(tmp_path, [our_row()])
-    [prompt] = recall_prompts(str(tmp_path))
+    [prompt] = recorded_prompts(str(tmp_path))
     assert prompt["prompt_id"] == "shop"
     assert len(prompt["sha256"]) == 64
     assert "shop assistant" not in json.dumps(prompt)

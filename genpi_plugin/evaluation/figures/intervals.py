@@ -47,7 +47,7 @@ def ratio_of_sums(
 def internalization(student: Sequence[float], floor: Sequence[float], seed: int) -> Interval:
     """1 - KL(teacher||student) / KL(teacher||floor), from each input's KL summed over tokens.
 
-    The same tokens stand in both sums, so their number cancels.
+    Both sums are over the same tokens, so their number cancels.
     """
     return _interval(lambda s, f: 1.0 - _divide(s.sum(-1), f.sum(-1)), [student, floor], seed)
 

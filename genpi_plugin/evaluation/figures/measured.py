@@ -1,4 +1,4 @@
-"""What was seen of the systems on the inputs, as plain data; every figure is made from it."""
+"""Answers and divergences of the systems on the inputs, as plain data for every figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Generated:
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was seen, by input; figures are made from it in `summary.py`.
+    """All measurements by input; `summary.py` computes figures from them.
 
     `kl` holds, for each system, KL(teacher||system) summed over the answer's tokens, in nats.
     """
@@ -40,7 +40,7 @@ def gather(
     scores: Mapping[str, Score],
     teacher: str,
 ) -> Measured:
-    """Put together what was seen, and score it. The teacher's own divergence is 0."""
+    """Collect the measurements and score the answers. The teacher's own divergence is 0."""
     reference = answers[teacher]
     return Measured(
         inputs=list(inputs),

@@ -1,4 +1,4 @@
-"""Scores of one answer, held against the teacher's."""
+"""Scores of one answer, compared with the teacher's."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ def summarize(measured: Measured, students: Mapping[str, str], seed: int) -> dic
     """The figures of the systems, which every evaluation has.
 
     Args:
-        students: by name, where each adapter is; the first is the one that the figures without a
-            name are of.
+        students: by name, where each adapter is; the figures without a name are the first one's.
         seed: of the bootstrap.
     """
     names = [FLOOR, TEACHER, *(n for n in measured.scores if n not in (FLOOR, TEACHER))]

@@ -33,7 +33,7 @@ def read_scores(path: Path) -> dict[str, Any]:
     """The `scores:` of a YAML file, or its whole mapping.
 
     Raises:
-        GenPIError: it can't be read, or holds no mapping.
+        GenPIError: it can't be read, or is not a mapping.
     """
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -50,16 +50,16 @@ def task_scores(named: Mapping[str, Any], folder: Path) -> dict[str, Score]:
 
     Args:
         named: by name, a mapping with one of `pattern`, `json_schema`, `python`.
-        folder: where a schema's file is looked for.
+        folder: where schema files are.
 
     Raises:
-        GenPIError: a name that is taken, a kind that is unknown, or something that can't be used.
+        GenPIError: a reserved name, an unknown kind, or a value that can't be used.
     """
     return {name: _score(name, described, folder) for name, described in named.items()}
 
 
 def scores_digest(named: Mapping[str, Any], folder: Path) -> str:
-    """A mark that changes with the schemas and modules behind the scores, too."""
+    """A digest that also changes with the schemas and modules behind the scores."""
     files = []
     for described in named.values():
         [(kind, value)] = described.items()
@@ -75,7 +75,8 @@ def _score(name: Any, described: Any, folder: Path) -> Score:
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in TAKEN:
         raise GenPIError(
             f"`{name}` can't be the name of a score.",
-            f"take lower-case letters, digits and _, and none of {', '.join(sorted(TAKEN))}.",
+            "use lower-case letters, digits and _; these are reserved: "
+            f"{', '.join(sorted(TAKEN))}.",
         )
     kinds = list(described) if isinstance(described, Mapping) else []
     if len(kinds) != 1 or kinds[0] not in KINDS:
@@ -112,8 +113,8 @@ def _schema(name: str, value: Any, folder: Path) -> Score:
     except (OSError, ValueError, jsonschema.SchemaError) as error:
         text = str(error).splitlines()[0]
         raise GenPIError(
-            f"the score `{name}`: no JSON schema can be made of {value!r}: {text}.",
-            f"give a schema as a mapping, or its file, looked for in {folder}.",
+            f"the score `{name}`: {value!r} is not a usable JSON schema: {text}.",
+            f"give a schema as a mapping, or as a file in {folder}.",
         ) from error
     validator = checker(schema)
 
@@ -135,13 +136,13 @@ def _function(name: str, value: Any) -> Score:
     except (ImportError, AttributeError) as error:
         raise GenPIError(
             f"the score `{name}`: {value} can't be imported: {error}.",
-            "write `module:function`; the module is looked for in the current folder, too.",
+            "write `module:function`; the module may also be in the current folder.",
         ) from error
     finally:
         sys.path.pop(0)
     if not callable(found):
         raise GenPIError(
-            f"the score `{name}`: {value} is no function.",
+            f"the score `{name}`: {value} is not a function.",
             "write `module:function`, a function (answer, teacher's answer) -> number.",
         )
 
@@ -151,7 +152,7 @@ def _function(name: str, value: Any) -> Score:
             return float(given)
         except (TypeError, ValueError) as error:
             raise GenPIError(
-                f"the score `{name}`: {value} gave {given!r}.", "let it return a number."
+                f"the score `{name}`: {value} returned {given!r}.", "it must return a number."
             ) from error
 
     return scored

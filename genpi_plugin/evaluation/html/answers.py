@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genpi_plugin.evaluation.html.diff import Piece, compare, first_side, second_side
-from genpi_plugin.evaluation.html.words import (
+from genpi_plugin.evaluation.html.formatting import (
     FLOOR,
     TEACHER,
     colours,
@@ -17,10 +17,10 @@ from genpi_plugin.evaluation.html.words import (
     tenths,
 )
 
-# More than this many are not on the page; it says so and where the others are.
+# At most this many are on the page; where there are more it says so, and where they are.
 MOST_CASES = 200
 OPEN_CASES = 2
-# So many characters that all inputs begin with are left out of their headings.
+# A common start of at least this many characters is left out of the inputs' headings.
 SHARED_START = 12
 MOST_RECITALS = 3
 
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Case:
-    """An input and every system's answer; `kinds` are what the filters go by."""
+    """An input and every system's answer; `kinds` are what the filters select."""
 
     head: str
     input: str
@@ -57,14 +57,14 @@ class Cases:
 FILTERS = {
     "differs": "differ",
     "agrees": "same text",
-    "acts-alike": "same action",
-    "acts-apart": "other action",
+    "same-action": "same action",
+    "other-action": "other action",
     "is-cut": "cut off",
 }
 
 
 def cases(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Cases | None:
-    """Every input's answers, the first student's furthest from the teacher first."""
+    """Every input's answers, sorted by the first student's distance from the teacher."""
     if not details.get("inputs") or TEACHER not in details.get("answers", {}):
         return None
     first = students_of(metrics)[0]
@@ -101,7 +101,7 @@ def _case(
             continue
         text = given[name]["text"]
         if name == TEACHER:
-            # Marked is what the first student lacks of it.
+            # Marks what the first student's answer lacks.
             pieces = first_side(compare(text, given[first]["text"])) if first in given else [
                 Piece("same", text)]  # fmt: skip
         elif name == FLOOR:
@@ -115,7 +115,7 @@ def _case(
         kinds.append("agrees" if given[first]["text"] == reference else "differs")
         agreement = ((details.get("scores") or {}).get(first) or {}).get("agreement")
         if agreement:
-            kinds.append("acts-alike" if agreement[place] else "acts-apart")
+            kinds.append("same-action" if agreement[place] else "other-action")
     if any(given[name]["cut"] for name in given if name != FLOOR):
         kinds.append("is-cut")
     text = details["inputs"][place]
@@ -123,10 +123,10 @@ def _case(
 
 
 def shared_start(inputs: Sequence[str]) -> int:
-    """Characters, whole words of them, that all inputs begin with; 0 where it is not worth it."""
+    """The number of characters, whole words only, that all inputs begin with; 0 if it is short."""
     if len(inputs) < 2:
         return 0
-    first, last = min(inputs), max(inputs)  # what these two share, all between them share
+    first, last = min(inputs), max(inputs)  # what these two share, all inputs share
     same = [a == b for a, b in zip(first, last, strict=False)]
     start = first[: same.index(False) if False in same else len(same)]
     whole = start[: max(start.rfind(" "), start.rfind("\n")) + 1]
@@ -150,12 +150,12 @@ class Recited:
 
 
 def recitals(details: Mapping[str, Any]) -> list[Recited]:
-    """The prompt as it was recited, against the real one: `gone` is missing, `new` made up."""
+    """The prompt as recited, compared with the real one: `gone` is missing, `new` made up."""
     prompt = details.get("prompt_text")
     if not prompt:
         return []
-    told: Sequence[Mapping[str, Any]] = details.get("recitals") or []
-    worst_first = sorted(told, key=lambda one: one["chrf"])[:MOST_RECITALS]
+    recited: Sequence[Mapping[str, Any]] = details.get("recitals") or []
+    worst_first = sorted(recited, key=lambda one: one["chrf"])[:MOST_RECITALS]
     return [
         Recited(
             input=one["input"],

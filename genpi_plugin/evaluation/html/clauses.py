@@ -1,4 +1,4 @@
-"""Which rules went in: the clauses of the prompt by effect. Pure."""
+"""Which rules were internalized: the clauses of the prompt by effect. Pure."""
 
 from __future__ import annotations
 
@@ -8,37 +8,44 @@ from typing import Any
 
 from genpi_plugin.evaluation.html.diff import Piece, compare, second_side
 from genpi_plugin.evaluation.html.findings import is_missing
+from genpi_plugin.evaluation.html.formatting import (
+    Interval,
+    colours,
+    figure,
+    nats,
+    percent,
+    students_of,
+)
 from genpi_plugin.evaluation.html.plots import Row, Scale, ends, row, scale_for
-from genpi_plugin.evaluation.html.words import Interval, colours, figure, nats, percent, students_of
 
 KINDS = {
     "item": "list item",
     "paragraph": "paragraph",
     "turns": "worked turn",
-    "marked": "marked",
+    "marked": "user-defined",
     "heading": "heading",
 }
 
 
-# Nats that a clause does to a token: from these on it is shaded 1, 2, 3, 4.
+# Effect of a clause on a token, in nats, from which it is shaded 1, 2, 3, 4.
 SHADES = (0.05, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
-class Heat:
-    """A piece of the teacher's answer; `shade` 0 to 4 is what the clause does to it."""
+class ShadedText:
+    """A piece of the teacher's answer; `shade`, 0 to 4, is the clause's effect on it."""
 
     text: str
     shade: int
 
 
 @dataclass(frozen=True)
-class Worst:
-    """An input on which a clause is missed. The teacher's answer is shaded where the clause does
-    something; in the others stands marked what is not the teacher's."""
+class WorstInput:
+    """An input on which a clause is missed. The teacher's answer is shaded where the clause has an
+    effect; in the others the differences from the teacher's are marked."""
 
     input: str
-    teacher: list[Heat]
+    teacher: list[ShadedText]
     without: list[Piece]
     student: list[Piece]
     kl: str
@@ -55,7 +62,7 @@ class Clause:
     internalized: Row | None
     others: list[tuple[str, str, str]]  # name, CSS class, figure: further students
     missing: bool
-    worst: list[Worst]
+    worst: list[WorstInput]
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Clauses:
     n_inputs: int
     n_available: int | None
     dead_below: float | None
-    effect_scale: str  # to where the bars of the effects go
+    effect_scale: str  # range of the effects' bars
     share_scale: str
     shaded: bool
 
@@ -81,8 +88,10 @@ def clauses(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Clauses |
     shares = scale_for(
         ends([clause["internalized"] for clause in found if clause.get("internalized")]), high=1.0
     )
-    seen = details.get("clauses") or {}
-    shown = [(clause["dead"], _clause(clause, effects, shares, metrics, seen)) for clause in found]
+    detail = details.get("clauses") or {}
+    shown = [
+        (clause["dead"], _clause(clause, effects, shares, metrics, detail)) for clause in found
+    ]
     dead = [one for is_dead, one in shown if is_dead]
     return Clauses(
         alive=[one for is_dead, one in shown if not is_dead],
@@ -102,7 +111,7 @@ def _clause(
     effects: Scale,
     shares: Scale,
     metrics: Mapping[str, Any],
-    seen: Mapping[str, Any],
+    details: Mapping[str, Any],
 ) -> Clause:
     css, names = colours(metrics), students_of(metrics)
     internalized: Interval | None = clause.get("internalized")
@@ -113,7 +122,7 @@ def _clause(
         text=clause["text"],
         tokens=clause["tokens"],
         share=percent(clause["effect_share"]),
-        effect=row("effect, nats a token", clause["effect"], effects, "s-teacher", nats),
+        effect=row("effect, nats per token", clause["effect"], effects, "s-teacher", nats),
         internalized=None
         if internalized is None
         else row("internalized", internalized, shares, css.get(names[0], "s-0"), percent, "dot"),
@@ -124,39 +133,39 @@ def _clause(
         ],
         missing=is_missing(clause),
         worst=[
-            _worst(one, shaded(seen, clause["number"], one["input"], one["teacher"]))
+            _worst(one, shaded(details, clause["number"], one["input"], one["teacher"]))
             for one in clause.get("worst") or []
         ],
     )
 
 
-def shaded(seen: Mapping[str, Any], number: int, text: str, answer: str) -> list[Heat]:
+def shaded(details: Mapping[str, Any], number: int, text: str, answer: str) -> list[ShadedText]:
     """The teacher's answer, shaded token by token by KL(T‖T without the clause).
 
     Args:
-        seen: `clauses` of details.json. Where it does not hold this answer's tokens, or they are
-            not the text when put together (a letter of several tokens), nothing is shaded.
+        details: `clauses` of details.json. Where it does not hold this answer's tokens, or they do
+            not join to its text (a character of several tokens), nothing is shaded.
     """
-    by_number = {clause["number"]: clause["effect"] for clause in seen.get("clauses") or []}
-    if number not in by_number or text not in seen.get("inputs", []):
-        return [Heat(answer, 0)]
-    place = seen["inputs"].index(text)
-    tokens, nats_each = seen["answers"][place], by_number[number][place]
+    by_number = {clause["number"]: clause["effect"] for clause in details.get("clauses") or []}
+    if number not in by_number or text not in details.get("inputs", []):
+        return [ShadedText(answer, 0)]
+    place = details["inputs"].index(text)
+    tokens, nats_each = details["answers"][place], by_number[number][place]
     # The last token may be the end of turn, which is not part of the text.
     if len(tokens) != len(nats_each) or answer not in ("".join(tokens), "".join(tokens[:-1])):
-        return [Heat(answer, 0)]
-    found: list[Heat] = []
+        return [ShadedText(answer, 0)]
+    found: list[ShadedText] = []
     for token, value in zip(tokens, nats_each, strict=True):
         shade = sum(value >= limit for limit in SHADES)
         if found and found[-1].shade == shade:
-            found[-1] = Heat(found[-1].text + token, shade)
+            found[-1] = ShadedText(found[-1].text + token, shade)
         else:
-            found.append(Heat(token, shade))
+            found.append(ShadedText(token, shade))
     return found
 
 
-def _worst(one: Mapping[str, Any], teacher: list[Heat]) -> Worst:
-    return Worst(
+def _worst(one: Mapping[str, Any], teacher: list[ShadedText]) -> WorstInput:
+    return WorstInput(
         input=one["input"],
         teacher=teacher,
         without=second_side(compare(one["teacher"], one["without"])),

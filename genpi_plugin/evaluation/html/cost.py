@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from genpi_plugin.evaluation.html.formatting import Formatter, count, flops, percent, seconds, size
 from genpi_plugin.evaluation.html.plots import Plot, Row, axis, plain, row, scale_for
-from genpi_plugin.evaluation.html.words import Form, count, flops, percent, seconds, size
 
-# Setting -> what a reader calls it, its CSS class.
+# Setting -> its label for a reader, and its CSS class.
 SETTINGS = {
     "prompt_cold": ("prompt, cold", "s-teacher"),
     "prompt_cached": ("prompt, prefix cached", "s-teacher soft"),
@@ -21,7 +21,7 @@ COLUMNS = {
     "prefill_tokens": ("tokens to read", count),
     "kv_cache_bytes": ("KV cache", size),
     "prefill_flops": ("prefill", flops),
-    "decode_flops_per_token": ("decode, a token", flops),
+    "decode_flops_per_token": ("decode, per token", flops),
     "ttft_seconds": ("first token", seconds),
     "latency_seconds": ("whole answer", seconds),
 }
@@ -29,7 +29,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Grid:
-    """The whole answer's seconds by turn and batch size, a column a setting."""
+    """Seconds to first token and whole answer by turn and batch size, one column per setting."""
 
     settings: list[str]
     rows: list[tuple[str, str, list[str]]]
@@ -37,7 +37,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """An adapter against a prompt, in time and, where it is known, in FLOPs."""
+    """An adapter compared with a prompt, in time and, where known, in FLOPs."""
 
     against: str
     adapter: str
@@ -94,7 +94,7 @@ def cost(metrics: Mapping[str, Any]) -> Cost | None:
 
 
 def name_of(setting: str) -> tuple[str, str]:
-    """What a reader calls a setting, and its CSS class."""
+    """A setting's label for a reader, and its CSS class."""
     return SETTINGS.get(setting, (setting.replace("_", " "), "s-floor"))
 
 
@@ -104,7 +104,7 @@ def _shown(figures: Mapping[str, Any], key: str) -> str:
 
 
 def _times(settings: Mapping[str, Mapping[str, Any]], key: str) -> Plot | None:
-    """Median seconds, with the least and the most of the repeats where they are told."""
+    """Median seconds, with the minimum and maximum of the repeats where they are known."""
     found = {name: one[key] for name, one in settings.items() if one.get(key) is not None}
     if not found:
         return None
@@ -122,7 +122,7 @@ def _times(settings: Mapping[str, Mapping[str, Any]], key: str) -> Plot | None:
 
 
 def _tokens(section: Mapping[str, Any]) -> Plot:
-    """Where no time was measured: tokens of a request."""
+    """Tokens of a request, for when no time was measured."""
     found = [
         ("with the prompt", section["request_tokens_with_prompt"], "s-teacher"),
         ("adapter", section["request_tokens_without_prompt"], "s-0"),
@@ -181,8 +181,8 @@ def _paid_back(in_seconds: Mapping[str, Any]) -> str:
     return f"Merged, it is paid back {'; '.join(parts)}." if parts else ""
 
 
-def _paid(result: Mapping[str, Any] | None, form: Form) -> tuple[str, str]:
-    """What a request saves, and after how many it is paid back."""
+def _paid(result: Mapping[str, Any] | None, formatter: Formatter) -> tuple[str, str]:
+    """What a request saves, and after how many requests the adapter is paid back."""
     if result is None:
         return "–", "–"
     saved, requests = result["saved"], result["requests"]
@@ -190,9 +190,9 @@ def _paid(result: Mapping[str, Any] | None, form: Form) -> tuple[str, str]:
         "paid_back": f"{requests:,} requests" if requests is not None else "",
         "never": "never: nothing is saved",
         "unclear": "too close to tell",
-        "unknown": "unknown: so is what was spent",
+        "unknown": "unknown: the upfront cost is",
     }
-    return form(saved) if saved >= 0 else f"−{form(-saved)}", words[result["outcome"]]
+    return formatter(saved) if saved >= 0 else f"−{formatter(-saved)}", words[result["outcome"]]
 
 
 def _spent(spent: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ class Piece:
 
 
 def words(text: str) -> list[str]:
-    """Words, signs and runs of white space; put together they are the text again."""
+    """Words, punctuation and runs of white space; joined they are the text again."""
     return WORDS.findall(text)
 
 
@@ -30,7 +30,7 @@ def compare(first: str, second: str) -> list[Piece]:
     """From `first` to `second`: pieces of both are `same`, the others `gone` or `new`.
 
     The `same` and `gone` pieces make up `first`, the `same` and `new` ones `second`. Lines are
-    compared before words, so that a long prompt is quickly done.
+    compared before words, so that a long prompt is compared quickly.
     """
     before, after = first.splitlines(keepends=True), second.splitlines(keepends=True)
     pieces: list[Piece] = []
@@ -69,9 +69,9 @@ def _by_word(first: str, second: str) -> list[Piece]:
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Runs of one kind as one piece; between two changes the gone words stand first.
+    """Join pieces of one kind; in a change the gone words come first.
 
-    A lone space between two changes is taken into both: `a b` for `c d` reads as one change.
+    A lone space between two changes is joined to both: `a b` for `c d` reads as one change.
     """
     result: list[Piece] = []
     gone = new = ""

@@ -1,6 +1,6 @@
-"""What there is to say of an adapter beside internalization, good or bad. Pure.
+"""Findings about an adapter besides internalization, good or bad. Pure.
 
-Every limit is held against an interval's end, see `verdict.py`.
+Every limit is compared with an interval's end, see `verdict.py`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from genpi_plugin.evaluation.figures.limits import (
     MUCH_KL,
     MUCH_OVER_REACH,
 )
-from genpi_plugin.evaluation.html.words import (
+from genpi_plugin.evaluation.html.formatting import (
     TEACHER,
     hundredths,
-    listed,
+    join_words,
     metric,
     percent,
     students_of,
@@ -31,14 +31,14 @@ from genpi_plugin.evaluation.html.words import (
 
 @dataclass(frozen=True)
 class Finding:
-    """Something good or bad to say; `text` is a clause that fits after a comma."""
+    """A good or bad result; `text` is a clause that fits after a comma."""
 
     good: bool
     text: str
 
 
 def findings(metrics: Mapping[str, Any]) -> list[Finding]:
-    """What there is to say beside internalization, in the order of the report."""
+    """Findings besides internalization, in the order of the report."""
     return [
         *_rivals(metrics),
         *_scores(metrics),
@@ -50,7 +50,7 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
 
 
 def _rivals(metrics: Mapping[str, Any]) -> list[Finding]:
-    """Adapters and prompts that are significantly nearer to the teacher than the first adapter."""
+    """Adapters and prompts that are significantly closer to the teacher than the first adapter."""
     first, better = students_of(metrics)[0], []
     for entry in metrics.get("comparisons") or []:
         if entry["figure"] != "internalization" or not entry["significant"]:
@@ -59,21 +59,21 @@ def _rivals(metrics: Mapping[str, Any]) -> list[Finding]:
         if first in (entry["left"], entry["right"]) and ahead != first:
             better.append(f"“{ahead}”")
     verb = "is" if len(better) == 1 else "are"
-    text = f"{listed(better)} {verb} nearer to the prompted model"
+    text = f"{join_words(better)} {verb} closer to the prompted model"
     return [Finding(False, text)] if better else []
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[Finding]:
-    """Task scores; likeness of the wording (chrF, exact) is no task."""
+    """Task scores; similar wording (chrF, exact) is not a task score."""
     found = []
     student = metrics["systems"].get(students_of(metrics)[0], {})
     for name, kept in (metrics.get("retention") or {}).items():
         if name in ("chrf", "exact") or kept["value"] is None or kept["ci_low"] is None:
             continue
-        shown = metric(name).form(student[name]["value"])
+        shown = metric(name).formatter(student[name]["value"])
         if name == "valid":
             good, bad = (
-                f"keeps its form ({shown} well-formed)",
+                f"keeps its format ({shown} well-formed)",
                 f"only {shown} of answers are well-formed",
             )
         elif name == "agreement":
@@ -99,8 +99,8 @@ def _clauses(section: Mapping[str, Any] | None) -> list[Finding]:
     if missing:
         of = f"{len(missing)} of {len(alive)} clauses that matter"
         return [Finding(False, f"{of} {'is' if len(missing) == 1 else 'are'} not in it")]
-    if not all(is_shown(clause) for clause in alive):
-        return []  # the inputs are too few to tell
+    if not all(is_present(clause) for clause in alive):
+        return []  # too few inputs to tell
     return [Finding(True, f"misses none of its {len(alive)} clauses that matter")]
 
 
@@ -113,7 +113,7 @@ def is_missing(clause: Mapping[str, Any]) -> bool:
     return bool(upper < CLAUSE_MISSING)
 
 
-def is_shown(clause: Mapping[str, Any]) -> bool:
+def is_present(clause: Mapping[str, Any]) -> bool:
     """Whether half of a clause's effect or more is in the adapter, with the whole interval."""
     figure = clause.get("internalized")
     if not figure or figure["value"] is None:
@@ -135,12 +135,12 @@ def _drift(metrics: Mapping[str, Any]) -> list[Finding]:
     reach, kl = drift.get("over_reach"), drift["kl_from_floor"]
     if reach and reach["ci_low"] is not None and reach["ci_low"] > MUCH_OVER_REACH:
         shown = percent(reach["value"])
-        found.append(Finding(False, f"it answers {shown} of other requests in the prompt’s form"))
+        found.append(Finding(False, f"it answers {shown} of other requests in the prompt’s format"))
     if kl["ci_low"] is not None and kl["ci_low"] > MUCH_KL:
         shown = hundredths(kl["value"])
-        found.append(Finding(False, f"it moves other requests by {shown} nats a token"))
+        found.append(Finding(False, f"it shifts other requests by {shown} nats per token"))
     elif kl["ci_high"] is not None and kl["ci_high"] < MUCH_KL and not found:
-        found.append(Finding(True, "leaves other requests nearly alone"))
+        found.append(Finding(True, "leaves other requests nearly unchanged"))
     if metrics["drift"].get("off_identical", drift.get("off_identical")) is False:
         found.append(Finding(False, "switched off, the model is not the base model"))
     return found
@@ -156,13 +156,13 @@ def _disclosure(metrics: Mapping[str, Any]) -> list[Finding]:
     shown, teacher = percent(mine["value"]), systems.get(TEACHER, {})
     total, any_of = section.get("n_clauses") or 0, len(student.get("clauses_of_any") or [])
     if mine["ci_low"] > DISCLOSED:
-        beside = f" (prompted model: {percent(teacher['clauses']['value'])})" if teacher else ""
-        return [Finding(False, f"an attack pulls {shown} of its clauses out on average{beside}")]
+        compared = f" (prompted model: {percent(teacher['clauses']['value'])})" if teacher else ""
+        return [Finding(False, f"an attack extracts {shown} of its clauses on average{compared}")]
     if total and any_of >= DISCLOSED_BY_ANY * total:
-        return [Finding(False, f"attacks together pull out {any_of} of its {total} clauses")]
+        return [Finding(False, f"attacks together extract {any_of} of its {total} clauses")]
     if mine["ci_high"] < HIDDEN:
-        told = "none" if not mine["value"] else shown
-        return [Finding(True, f"tells {told} of its clauses to an attack")]
+        disclosed = "none" if not mine["value"] else shown
+        return [Finding(True, f"discloses {disclosed} of its clauses to an attack")]
     return []
 
 

@@ -1,4 +1,4 @@
-"""The page: what the sections' views say, in a template, into one file."""
+"""The page: the sections' views, rendered through a template into one file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
-from genpi_plugin.evaluation.html import answers, clauses, cost, elsewhere, systems
-from genpi_plugin.evaluation.html.verdict import cautions, verdict_parts
-from genpi_plugin.evaluation.html.words import (
+from genpi_plugin.evaluation.html import answers, clauses, cost, disclosure, drift, systems
+from genpi_plugin.evaluation.html.formatting import (
     colours,
     figure,
     interval_text,
@@ -24,16 +23,17 @@ from genpi_plugin.evaluation.html.words import (
     tenths,
     value_text,
 )
+from genpi_plugin.evaluation.html.verdict import cautions, verdict_parts
 
 NAME = "report.html"
 
 
 def write_html(folder: Path, metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Path:
-    """Write `report.html` into `folder`, and say where it is.
+    """Write `report.html` into `folder`, and return its path.
 
     Args:
         metrics: what `metrics.json` holds.
-        details: what `details.json` holds; answers and recitals are left out without it.
+        details: what `details.json` holds; without it, answers and recitals are left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
@@ -42,7 +42,7 @@ def write_html(folder: Path, metrics: Mapping[str, Any], details: Mapping[str, A
 
 
 def render(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
-    """The page as text: one file, nothing to load, sections that were not measured left out.
+    """The page as text: self-contained, without the sections that were not measured.
 
     All text of models and users is escaped.
     """
@@ -72,8 +72,8 @@ def render(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         clauses=clauses.clauses(metrics, details),
         cases=answers.cases(metrics, details),
         recitals=answers.recitals(details),
-        drift=elsewhere.drift(metrics, details),
-        disclosure=elsewhere.disclosure(metrics, details),
+        drift=drift.drift(metrics, details),
+        disclosure=disclosure.disclosure(metrics, details),
         cost=cost.cost(metrics),
         facts=_facts(metrics),
         value_text=value_text,
@@ -85,7 +85,7 @@ def render(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
 
 
 def _style() -> Markup:
-    """The style sheet is ours, so it goes in as it is."""
+    """The style sheet is ours, so it is not escaped."""
     return Markup(files(__package__).joinpath("style.css").read_text(encoding="utf-8"))
 
 
@@ -100,7 +100,7 @@ def _base_model(metrics: Mapping[str, Any]) -> str:
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How everything was measured: a name and what is to be said."""
+    """How everything was measured: (name, value)."""
     source = metrics.get("source") or {}
     found = [("inputs", f"{metrics['n']} from {source.get('inputs') or 'an unnamed source'}")]
     labels = {
@@ -108,7 +108,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         "prompt_id": "prompt",
         "config": "config",
         "action_pattern": "well-formed action",
-        "max_new_tokens": "limit of an answer, tokens",
+        "max_new_tokens": "answer limit, tokens",
         "checkpoints_on": "checkpoints measured on",
     }
     found += [(label, str(source[key])) for key, label in labels.items() if source.get(key)]

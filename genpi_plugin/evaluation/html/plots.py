@@ -1,8 +1,8 @@
 """Plots as inline SVG, positions in percent of the width.
 
-Not drawn by matplotlib: a drawing with a fixed size is shrunk on a phone until its text can't be
-read, and its colours are those of one theme. Here the text is HTML beside the drawing, the width is
-whatever there is, and colours come from the style sheet, light or dark.
+Not drawn by matplotlib: a drawing with a fixed size shrinks on a phone until its text can't be
+read, and its colours belong to one theme. Here the text is HTML beside the drawing, the width
+adapts, and colours come from the style sheet, light or dark.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from genpi_plugin.evaluation.html.words import Form, Interval, interval_text, value_text
+from genpi_plugin.evaluation.html.formatting import Formatter, Interval, interval_text, value_text
 
 HEIGHT = 22
 CHART_HEIGHT = 200
@@ -36,7 +36,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a plot: a name, a drawing and the figure in words."""
+    """A line of a plot: a label, a drawing and the figure as text."""
 
     label: str
     drawing: Markup
@@ -52,7 +52,7 @@ class Plot:
 
 
 def scale_for(values: Sequence[float], low: float = 0.0, high: float | None = None) -> Scale:
-    """A scale that holds all values, `low` and `high`, with two to five round ticks."""
+    """A scale that covers all values, `low` and `high`, with two to five round ticks."""
     bottom, top = min([low, *values]), max([low if high is None else high, *values])
     if top <= bottom:
         top = bottom + 1.0
@@ -93,21 +93,23 @@ def dot(interval: Interval, scale: Scale, css: str, label: str) -> Markup:
 
 
 def row(
-    label: str, interval: Interval, scale: Scale, css: str, form: Form, draw: str = "bar"
+    label: str, interval: Interval, scale: Scale, css: str, formatter: Formatter, draw: str = "bar"
 ) -> Row:
-    """A row of a plot, its figure said in words too."""
-    value, between = value_text(interval, form), interval_text(interval, form)
-    said = f"{label}: {value} {between}".strip()
-    return Row(label, {"bar": bar, "dot": dot}[draw](interval, scale, css, said), value, between)
+    """A row of a plot, with its figure as text too."""
+    value, between = value_text(interval, formatter), interval_text(interval, formatter)
+    aria_label = f"{label}: {value} {between}".strip()
+    return Row(
+        label, {"bar": bar, "dot": dot}[draw](interval, scale, css, aria_label), value, between
+    )
 
 
-def axis(scale: Scale, form: Form) -> Markup:
-    """The ticks' figures, below the rows."""
+def axis(scale: Scale, formatter: Formatter) -> Markup:
+    """The ticks' labels, below the rows."""
     texts = Markup("").join(
         Markup('<text class="{}" x="{}%" y="12">{}</text>').format(
             {0.0: "first", 100.0: "last"}.get(scale.place(tick), "mid"),
             scale.place(tick),
-            form(tick),
+            formatter(tick),
         )
         for tick in scale.ticks
     )
@@ -117,17 +119,17 @@ def axis(scale: Scale, form: Form) -> Markup:
 
 
 def plain(value: float | None) -> dict[str, float | None]:
-    """A figure without an interval in the form of one."""
+    """A figure without an interval, as an interval."""
     return {"value": value, "ci_low": None, "ci_high": None}
 
 
 def curve(
     series: Sequence[tuple[str, str, Sequence[tuple[float, Interval]]]],
     scale: Scale,
-    form: Form,
+    formatter: Formatter,
     label: str,
 ) -> Markup:
-    """Values over numbers (a turn, a step), with their intervals.
+    """Values over a number (a turn, a step), with their intervals.
 
     Args:
         series: (name, CSS class, points); a point is (number, interval).
@@ -144,15 +146,15 @@ def curve(
 
     parts = [
         Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>'
-               '<text x="0" y="{1}">{2}</text>').format(up(tick), up(tick) - 3, form(tick))
+               '<text x="0" y="{1}">{2}</text>').format(up(tick), up(tick) - 3, formatter(tick))
         for tick in scale.ticks
     ]  # fmt: skip
-    apart = max(1, math.ceil(len(numbers) / 10))
+    label_step = max(1, math.ceil(len(numbers) / 10))
     parts += [
         Markup('<text x="{}%" y="{}" text-anchor="middle">{:g}</text>').format(
             across(number), CHART_HEIGHT - 8, number
         )
-        for number in numbers[::apart]
+        for number in numbers[::label_step]
     ]
     for _, css, points in series:
         parts.append(_line(css, [(across(n), one) for n, one in points], up))

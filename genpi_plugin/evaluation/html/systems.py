@@ -1,4 +1,4 @@
-"""How much went in: the table of systems, comparisons, turns, checkpoints. Pure."""
+"""How much was internalized: the table of systems, comparisons, turns, checkpoints. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from genpi_plugin.evaluation.html.plots import Plot, axis, curve, ends, row, scale_for
-from genpi_plugin.evaluation.html.words import (
+from genpi_plugin.evaluation.html.formatting import (
     FLOOR,
     METRICS,
     NARROW_SPACE,
@@ -24,6 +23,7 @@ from genpi_plugin.evaluation.html.words import (
     students_of,
     value_text,
 )
+from genpi_plugin.evaluation.html.plots import Plot, axis, curve, ends, row, scale_for
 
 COUNTS = "cut_answers"
 
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of figures; a column a system."""
+    """Rows of figures; one column per system."""
 
     columns: list[tuple[str, str, str]]  # name, role, CSS class
     rows: list[tuple[str, list[Cell]]]
@@ -44,9 +44,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired difference: of which figure, what it says, and the figure itself.
+    """A paired difference: its figure's name, the result in words, and the value.
 
-    `main` is one of adapters and prompts among themselves: of internalization, or significant.
+    `main` comparisons are between adapters or prompts, and on internalization or significant.
     """
 
     figure: str
@@ -60,9 +60,9 @@ def table(metrics: Mapping[str, Any]) -> Table:
     """Every figure of every system."""
     systems, css = metrics["systems"], colours(metrics)
     named = [name for name in METRICS if any(name in one for one in systems.values())]
-    own = {name for one in systems.values() for name in one} - {*named, COUNTS}
+    user_scores = {name for one in systems.values() for name in one} - {*named, COUNTS}
     rows = []
-    for name in [*named, *sorted(own)]:
+    for name in [*named, *sorted(user_scores)]:
         cells = [_cell(one.get(name), name) for one in systems.values()]
         rows.append((metric(name).label, cells))
     cut = [Cell(str(one.get(COUNTS, "–")), "") for one in systems.values()]
@@ -73,8 +73,8 @@ def table(metrics: Mapping[str, Any]) -> Table:
 def _cell(interval: Interval | None, name: str) -> Cell:
     if interval is None:
         return Cell("–", "")
-    form = metric(name).form
-    return Cell(value_text(interval, form), interval_text(interval, form))
+    formatter = metric(name).formatter
+    return Cell(value_text(interval, formatter), interval_text(interval, formatter))
 
 
 def taken_over(metrics: Mapping[str, Any]) -> Plot:
@@ -93,21 +93,21 @@ def taken_over(metrics: Mapping[str, Any]) -> Plot:
 
 
 def divergence(metrics: Mapping[str, Any]) -> Plot:
-    """KL(teacher‖system) of each system but the teacher, whose is 0."""
-    css, form = colours(metrics), METRICS["kl_to_teacher"].form
+    """KL(teacher‖system) of each system except the teacher, whose own is 0."""
+    css, formatter = colours(metrics), METRICS["kl_to_teacher"].formatter
     found = {
         name: one["kl_to_teacher"] for name, one in metrics["systems"].items() if name != TEACHER
     }
     scale = scale_for(ends(list(found.values())))
-    rows = [row(name, one, scale, css[name], form) for name, one in found.items()]
+    rows = [row(name, one, scale, css[name], formatter) for name, one in found.items()]
     return Plot(rows, axis(scale, lambda value: f"{value:g}"))
 
 
 def comparisons(metrics: Mapping[str, Any]) -> list[Comparison]:
-    """Each paired difference in words; which side is ahead is said where it is significant."""
+    """Each paired difference in words, which name the better side where it is significant."""
     found = []
     for entry in metrics.get("comparisons") or []:
-        form = metric(entry["figure"]).form
+        formatter = metric(entry["figure"]).formatter
         difference = entry["difference"]
         if difference["value"] is None:
             continue
@@ -116,13 +116,13 @@ def comparisons(metrics: Mapping[str, Any]) -> list[Comparison]:
             ahead = "more" if difference["value"] > 0 else "less"
             text = f"{left}: {ahead} than {right}"
         else:
-            text = f"{left} and {right} can’t be told apart"
-        shown = figure(difference, form).replace(f"{NARROW_SPACE}%", "")
+            text = f"{left} and {right} do not differ significantly"
+        shown = figure(difference, formatter).replace(f"{NARROW_SPACE}%", "")
         found.append(
             Comparison(
                 metric(entry["figure"]).label,
                 text,
-                f"{shown} points" if form is percent else shown,
+                f"{shown} points" if formatter is percent else shown,
                 bool(entry["significant"]),
                 not {left, right} & {FLOOR, TEACHER}
                 and (entry["significant"] or entry["figure"] == "internalization"),
@@ -159,11 +159,11 @@ def turns(metrics: Mapping[str, Any]) -> Curve | None:
     rows = []
     for turn in found:
         kl = turn.get("kl") or {}
-        form = METRICS["kl_to_teacher"].form
+        formatter = METRICS["kl_to_teacher"].formatter
         rows.append(
             [str(turn["turn"]), str(turn["n"]), *(figure(of(turn, n), percent) for n in names)]
-            + [value_text(kl[n], form) for n in (FLOOR, names[0]) if n in kl]
-            + [figure(turn["scores"][names[0]][name], metric(name).form) for name in scores]
+            + [value_text(kl[n], formatter) for n in (FLOOR, names[0]) if n in kl]
+            + [figure(turn["scores"][names[0]][name], metric(name).formatter) for name in scores]
         )
     several = len(names) > 1
     headings = ["turn", "conversations"]

@@ -1,7 +1,7 @@
-"""The report in one sentence, and what weakens it. Pure.
+"""The report in one sentence, and cautions about it. Pure.
 
-Every judgement is made on an interval's end, not on its middle: what is praised is shown by the
-lower end, what is blamed by the upper one. What the inputs are too few to tell is left out.
+Every judgement is based on an interval's end, not on its middle: praise on the lower end, blame
+on the upper one. Where there are too few inputs to tell, nothing is said.
 """
 
 from __future__ import annotations
@@ -11,46 +11,52 @@ from typing import Any
 
 from genpi_plugin.evaluation.figures.limits import FEW_INPUTS, MOST, NEARLY_ALL, PART
 from genpi_plugin.evaluation.html.findings import Finding, findings
-from genpi_plugin.evaluation.html.words import TEACHER, interval_text, listed, percent, students_of
+from genpi_plugin.evaluation.html.formatting import (
+    TEACHER,
+    interval_text,
+    join_words,
+    percent,
+    students_of,
+)
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:
-    """One sentence: what the adapter took over, then what else is good, then what is bad."""
+    """One sentence: how much the adapter took over, then what else is good, then what is bad."""
     return "".join(text for _, text in verdict_parts(metrics))
 
 
 def verdict_parts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The sentence in parts that may be set apart: (`lead`, `good` or `bad`; text)."""
+    """The sentence in parts that the page styles differently: (`lead`, `good` or `bad`; text)."""
     lead, found = _lead(metrics), findings(metrics)
     good = [finding.text for finding in found if finding.good]
     bad = [finding.text for finding in found if not finding.good]
     parts = [("lead", lead.text)]
     if lead.good:
         if good:
-            parts.append(("good", listed(["", *good]) if len(good) > 1 else f" and {good[0]}"))
+            parts.append(("good", join_words(["", *good]) if len(good) > 1 else f" and {good[0]}"))
         if bad:
-            parts.append(("bad", f"; but {listed(bad)}"))
+            parts.append(("bad", f"; but {join_words(bad)}"))
     else:
         if bad:
-            parts.append(("bad", f"; {listed(bad)}"))
+            parts.append(("bad", f"; {join_words(bad)}"))
         if good:
-            parts.append(("good", f"; still, it {listed(good)}"))
+            parts.append(("good", f"; still, it {join_words(good)}"))
     kind, text = parts[-1]
     return [*parts[:-1], (kind, f"{text}.")]
 
 
 def cautions(metrics: Mapping[str, Any]) -> list[str]:
-    """What weakens the figures, beside the evaluation's own warnings; whole sentences."""
+    """Reasons for caution besides the evaluation's own warnings; whole sentences."""
     found, n = [], metrics["n"]
     if n < FEW_INPUTS:
-        found.append(f"Only {n} input{'s' * (n != 1)}: intervals over so few say little.")
+        found.append(f"Only {n} input{'s' * (n != 1)}: intervals over so few mean little.")
     cut = metrics["systems"][TEACHER].get("cut_answers", 0)
     if cut:
         limit = (metrics.get("source") or {}).get("max_new_tokens")
         at = f" of {limit} tokens" if limit else ""
         found.append(
-            f"{cut} of the teacher’s {n} answers ran into the length limit{at} (--max-new-tokens); "
-            "they are judged as far as they go."
+            f"{cut} of the teacher’s {n} answers reached the length limit{at} (--max-new-tokens); "
+            "only their beginning is judged."
         )
     return found
 
@@ -69,7 +75,7 @@ def _lead(metrics: Mapping[str, Any]) -> Finding:
             False, f"{name} is further from the prompted model than no adapter ({shown})"
         )
     if low <= 0:
-        return Finding(False, f"{name} is not shown to have taken over anything ({shown})")
+        return Finding(False, f"{name} has not been shown to take over anything ({shown})")
     for limit, words in ((NEARLY_ALL, "nearly all"), (MOST, "most"), (PART, "a part")):
         if low >= limit:
             return Finding(

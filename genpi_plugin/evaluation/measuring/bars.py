@@ -1,4 +1,4 @@
-"""Progress on the terminal; plain lines where it is none."""
+"""Progress bars on a terminal; plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def bars(console: Console) -> Iterator[Callable[[str, int], Any]]:
     """Gives `progress(label, total)`: a context manager that gives `advance(n)`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as shown:
+    with Progress(*columns, console=console) as display:
 
         @contextlib.contextmanager
         def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-            task = shown.add_task(label, total=total)
-            yield lambda count: shown.advance(task, count)
+            task = display.add_task(label, total=total)
+            yield lambda count: display.advance(task, count)
             if total and not console.is_terminal:
                 console.print(f"{label}: {total} done")
 

@@ -1,4 +1,4 @@
-"""What every section of an evaluation is measured with, and what a section is."""
+"""What every section of an evaluation is measured with, and what a section consists of."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Context:
     """What a section is measured with.
 
     Attributes:
-        data: inputs, prompt, and the conversations that go on from the inputs.
+        data: inputs, prompt, and the conversations that continue from the inputs.
         teacher: the prompt in the request, adapter off.
         floor: neither.
         students: adapter on, no prompt; `student` when there is one, else the adapters' names.
-        measured: what floor, teacher and students did on the inputs.
+        measured: answers and divergences of floor, teacher and students on the inputs.
         scores: task scores by name.
         max_new_tokens: limit of an answer.
         progress: `progress(label, total)` gives a context manager, which gives `advance(n)`.
-        seed: for everything drawn.
-        untouched: loads the base model once more, without any adapter.
+        seed: of all random draws.
+        load_base_model: loads a second copy of the base model, without any adapter.
     """
 
     data: HeldOut
@@ -41,19 +41,20 @@ class Context:
     max_new_tokens: int
     progress: Progress
     seed: int
-    untouched: Callable[[], Any] | None = None
+    load_base_model: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line and the config say about the sections.
+    """Options of the sections, from the command line and the config.
 
     Attributes:
         recitals: how often to ask for the prompt.
         clauses: a file of the user's own clauses.
         general: a file of inputs that the prompt is not about.
         attacks: a file of further attacks.
-        server: URL of a server to measure cost on; the names it gives model and adapter.
+        server, server_model, server_adapter: URL of a server to measure cost on, and its names for
+            model and adapter.
         dataset, adapter, base_model: the training data, the first adapter, and the base model.
     """
 
@@ -75,10 +76,10 @@ class Section:
 
     Attributes:
         name: its key in `metrics.json` and in `details.json`; `--skip` takes it.
-        measure: (context, options) -> a frozen dataclass, or a list of them, of what was seen;
-            None where there is nothing to measure.
-        summarize: (what was seen, seed) -> figures with intervals, JSON types.
-        depends: of the options, what the result depends on beside the context: JSON types, and
+        measure: (context, options) -> a frozen dataclass of raw measurements, or a list of
+            them; None where there is nothing to measure.
+        summarize: (raw measurements, seed) -> figures with intervals, JSON types.
+        depends: of the options, what the result depends on besides the context: JSON types, and
             `Path`s, of which a file counts by its content.
         check: (prompt, options) -> nothing; raises where the options can't be used, before any
             model loads.
@@ -93,12 +94,12 @@ class Section:
     details: str = ""
 
 
-def as_json(seen: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Dataclasses as mappings, at any depth."""
-    if is_dataclass(seen) and not isinstance(seen, type):
-        return asdict(seen)
-    if isinstance(seen, list | tuple):
-        return [as_json(item) for item in seen]
-    if isinstance(seen, dict):
-        return {key: as_json(value) for key, value in seen.items()}
-    return seen
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    return value

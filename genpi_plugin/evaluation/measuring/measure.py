@@ -12,7 +12,7 @@ from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.subjects.reading import divergences, kl, request_and_answer
 from genpi_plugin.evaluation.subjects.subject import Subject
 
-# Called with a label and a total; yields a function that moves the bar on by n.
+# Called with a label and a total; yields a function that advances the bar by n.
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -24,18 +24,18 @@ def measure(
     max_new_tokens: int,
     progress: Progress,
 ) -> Measured:
-    """Let every system answer every input, and follow the teacher's answers with each of them.
+    """Let every system answer every input, and read the teacher's answers with each system.
 
     Args:
         others: floor, student(s), and the base model with other prompts.
-        max_new_tokens: limit of an answer; answers it cuts are marked so.
+        max_new_tokens: limit of an answer; answers that it cuts are marked `cut`.
     """
     systems = [teacher, *others]
     answers = {s.name: answer_all(s, inputs, max_new_tokens, progress) for s in systems}
     return gather(
         inputs,
         answers,
-        follow(inputs, teacher, others, answers[teacher.name], progress),
+        divergence_sums(inputs, teacher, others, answers[teacher.name], progress),
         {s.name: [len(request) for request in s.requests(inputs)] for s in systems},
         scores,
         teacher.name,
@@ -45,12 +45,12 @@ def measure(
 def answer_all(
     system: Subject, inputs: Sequence[str], max_new_tokens: int, progress: Progress
 ) -> list[Generated]:
-    """A system's greedy answers, one an input."""
+    """A system's greedy answers, one per input."""
     with progress(f"{system.name} answers", len(inputs)) as advance:
         return system.generate(system.requests(inputs), max_new_tokens, advance)
 
 
-def follow(
+def divergence_sums(
     inputs: Sequence[str],
     teacher: Subject,
     others: Sequence[Subject],

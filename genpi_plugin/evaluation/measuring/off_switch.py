@@ -1,8 +1,8 @@
-"""Adapter switched off: is what is left the base model?
+"""Is the model with its adapter switched off the base model?
 
 Not every adapter can be switched off. Biases trained with `bias:` stay on, a layer that was merged
 and taken apart again in bf16 is not what it was, and neither is a weight that something wrote to.
-All of these lie in the model that is asked, so it is held against the base model loaded anew.
+All of these are part of the loaded model, so it is compared with a second copy of the base model.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
 from genpi_plugin.evaluation.subjects.subject import Subject
 
-# Inputs of the check: each answer is compared token for token, over the whole vocabulary.
+# Number of inputs checked: answers token by token, distributions over the whole vocabulary.
 CHECKED = 16
-# KL, in nats, up to which two distributions are the same. Equal weights give equal bits, so 0;
-# the room is for devices that do not add in the same order twice.
+# KL, in nats, up to which two distributions count as the same. Equal weights give equal bits, so
+# 0; the tolerance is for devices that do not always add in the same order.
 SAME = 1e-5
 
 
 @dataclass(frozen=True)
 class OffSwitch:
-    """What the check saw; `identical` is None where it could not be made, and `why` tells.
+    """The check's result; where it could not be made, `identical` is None and `why` says why.
 
     Attributes:
         inputs, tokens: how many were compared.
@@ -42,9 +42,9 @@ class OffSwitch:
     why: str = ""
 
 
-def check_off(
+def check_off_switch(
     floor: Subject,
-    untouched: Callable[[], Any] | None,
+    load_base_model: Callable[[], Any] | None,
     inputs: Sequence[str],
     max_new_tokens: int,
     progress: Progress,
@@ -52,30 +52,32 @@ def check_off(
     """Let the model with its adapter off and the base model answer the same inputs.
 
     Args:
-        untouched: loads the base model as the floor's was loaded, without any adapter. Both are
-            in memory for the time of the check.
+        load_base_model: loads the base model as the floor's was loaded, without any adapter.
+            Both are in memory during the check.
     """
-    if untouched is None:
+    if load_base_model is None:
         return OffSwitch(None, 0, 0, 0, None, "there was no base model to compare with")
     inputs = inputs[:CHECKED]
     try:
-        base = Subject("base model", untouched(), floor.view, floor.prompt,
+        base = Subject("base model", load_base_model(), floor.view, floor.prompt,
                        batch_size=floor.batch_size)  # fmt: skip
     except torch.OutOfMemoryError:
         return OffSwitch(None, 0, 0, 0, None, "a second base model did not fit into memory")
-    # The floor answers again: in other batches its bf16 answers may be others.
+    # The floor answers again: its bf16 answers may depend on the batch.
     requests = floor.requests(inputs)
     with progress("adapter off against the base model", 2 * len(inputs)) as advance:
         off = floor.generate(requests, max_new_tokens, advance)
-        truth = base.generate(requests, max_new_tokens, advance)
-    sequences = [request_and_answer(r, given.ids) for r, given in zip(requests, truth, strict=True)]
+        expected = base.generate(requests, max_new_tokens, advance)
+    sequences = [
+        request_and_answer(r, given.ids) for r, given in zip(requests, expected, strict=True)
+    ]
     found = divergences(base, [floor], {base.name: sequences, floor.name: sequences})[floor.name]
     largest = max(float(tokens.abs().max()) for tokens in found)
-    other = sum(_differ(mine.ids, its.ids) for mine, its in zip(off, truth, strict=True))
+    other = sum(_differ(mine.ids, its.ids) for mine, its in zip(off, expected, strict=True))
     return OffSwitch(
         identical=other == 0 and largest <= SAME,
         inputs=len(inputs),
-        tokens=sum(len(given.ids) for given in truth),
+        tokens=sum(len(given.ids) for given in expected),
         other_tokens=other,
         largest_kl=largest,
     )

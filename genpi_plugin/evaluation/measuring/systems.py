@@ -1,4 +1,4 @@
-"""The systems of an evaluation, and what each did on the inputs; measured once, then kept."""
+"""The systems of an evaluation, and their answers and divergences; measured once, then stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from genpi_plugin.data.rows import Message
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.cache import Cache, core_digest
-from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, follow
+from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, divergence_sums
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
 from genpi_plugin.evaluation.subjects.subject import Subject
@@ -24,22 +24,22 @@ from genpi_plugin.teacher.teacher import model_digest
 
 @dataclass(frozen=True)
 class System:
-    """The base model with a prompt, or with an adapter, or with neither."""
+    """The base model with a prompt, with an adapter, or with neither."""
 
     name: str
     prompt: list[Message] = field(default_factory=list)
     adapter: Path | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What decides its answers beside the base model. Its name does not."""
+        """What its answers depend on besides the base model. Its name does not count."""
         return {
             "prompt": self.prompt,
             "adapter": adapter_digest(self.adapter) if self.adapter else None,
         }
 
 
-class Lab:
-    """The model under evaluation, loaded when a system is first asked for."""
+class SubjectLoader:
+    """Gives the systems ready to answer; the model is loaded when the first one is needed."""
 
     def __init__(self, cfg: Any, first_adapter: Path, batch_size: int) -> None:
         self.cfg = cfg
@@ -56,7 +56,7 @@ class Lab:
         self._subjects: dict[str, Subject] = {}
 
     def subject(self, system: System) -> Subject:
-        """The system, ready to answer; a prompt that it has read stays read.
+        """The system, ready to answer; later calls get the same one, with its cached prompt.
 
         Raises:
             GenPIError: its adapter does not fit the model.
@@ -65,8 +65,8 @@ class Lab:
             self._subjects[system.name] = self._make(system)
         return self._subjects[system.name]
 
-    def untouched(self) -> Any:
-        """The base model loaded once more, without any adapter."""
+    def load_base_model(self) -> Any:
+        """A second copy of the base model, without any adapter."""
         return load_base(self.cfg)
 
     def _make(self, system: System) -> Subject:
@@ -85,7 +85,7 @@ class Lab:
 
 
 def measure_systems(
-    lab: Lab,
+    loader: SubjectLoader,
     cache: Cache,
     inputs: Sequence[str],
     systems: Sequence[System],
@@ -93,33 +93,35 @@ def measure_systems(
     max_new_tokens: int,
     progress: Progress,
 ) -> Measured:
-    """What `measure` gives, from the parts that were measured before and those that are missing.
+    """As `measure`, but measures only the parts that are not in the cache.
 
     Args:
         systems: the teacher first.
     """
-    facts = {**lab.facts, "inputs": list(inputs), "max_new_tokens": max_new_tokens}
+    facts = {**loader.facts, "inputs": list(inputs), "max_new_tokens": max_new_tokens}
     answers, request_tokens = {}, {}
     for system in systems:
 
         def answered(system: System = system) -> dict[str, Any]:
-            subject = lab.subject(system)
-            made = answer_all(subject, inputs, max_new_tokens, progress)
+            subject = loader.subject(system)
+            given = answer_all(subject, inputs, max_new_tokens, progress)
             lengths = [len(request) for request in subject.requests(inputs)]
-            return {"answers": [asdict(one) for one in made], "request_tokens": lengths}
+            return {"answers": [asdict(one) for one in given], "request_tokens": lengths}
 
-        kept = cache.part("answers", {**facts, **system.facts()}, answered)
-        answers[system.name] = [Generated(**one) for one in kept["answers"]]
-        request_tokens[system.name] = kept["request_tokens"]
+        part = cache.part("answers", {**facts, **system.facts()}, answered)
+        answers[system.name] = [Generated(**one) for one in part["answers"]]
+        request_tokens[system.name] = part["request_tokens"]
     teacher, others = systems[0], systems[1:]
-    followed = {s.name: {**facts, **s.facts(), "teacher": teacher.facts()} for s in others}
-    missing = [s for s in others if not cache.has("divergence", followed[s.name])]
+    divergence_facts = {s.name: {**facts, **s.facts(), "teacher": teacher.facts()} for s in others}
+    missing = [s for s in others if not cache.has("divergence", divergence_facts[s.name])]
     found: dict[str, list[float]] = {}
     if missing:
-        subjects = [lab.subject(system) for system in missing]
-        found = follow(inputs, lab.subject(teacher), subjects, answers[teacher.name], progress)
+        subjects = [loader.subject(system) for system in missing]
+        found = divergence_sums(
+            inputs, loader.subject(teacher), subjects, answers[teacher.name], progress
+        )
     sums = {
         name: cache.part("divergence", its_facts, partial(found.__getitem__, name))
-        for name, its_facts in followed.items()
+        for name, its_facts in divergence_facts.items()
     }
     return gather(inputs, answers, sums, request_tokens, scores, teacher.name)

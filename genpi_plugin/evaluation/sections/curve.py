@@ -1,4 +1,4 @@
-"""The checkpoints of a run, on inputs that are neither trained on nor tested with."""
+"""The checkpoints of a run, on inputs used neither for training nor for the final figures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def summarize_checkpoints(
     """Internalization by step, and well-formed actions where the task has them.
 
     Args:
-        measured: with each checkpoint as a system of the name `checkpoint_name(step)`.
+        measured: with each checkpoint as a system named `checkpoint_name(step)`.
         folders: the checkpoints by step.
     """
     return [_point(measured, step, folder, seed) for step, folder in folders.items()]
 
 
 def checkpoint_name(step: int) -> str:
-    """The system's name of a checkpoint."""
+    """A checkpoint's name as a system."""
     return f"step {step}"
 
 

@@ -12,27 +12,27 @@ from genpi_plugin.evaluation.figures.limits import MUCH_KL, MUCH_OVER_REACH
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.context import Context
-from genpi_plugin.evaluation.measuring.off_switch import OffSwitch, check_off
+from genpi_plugin.evaluation.measuring.off_switch import OffSwitch, check_off_switch
 from genpi_plugin.evaluation.subjects.inputs import read_inputs
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
 from genpi_plugin.evaluation.subjects.subject import Subject
 
-# Requests of everyday life, our own wording; `--general FILE` takes other ones.
+# Everyday requests in our own wording; `--general FILE` replaces them.
 GENERAL = Path(__file__).with_name("general.txt")
-# An answer is followed for so many tokens; for more where the teacher's answers are longer, so
-# that the prompt's format has room to show.
+# Tokens of an answer at least; more where the teacher's answers are longer, so that the prompt's
+# format has room to appear.
 TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Drifted:
+class SystemDrift:
     """How one system answers the general inputs, by input.
 
     Attributes:
         answers: greedy, cut at the limit.
         kl: KL(floor||system) summed over the tokens of the floor's answer, in nats.
         changed: the answer is not the floor's, token for token.
-        over_reach: the answer has the prompt's format and the floor's has not; None without a
+        over_reach: the answer has the prompt's format and the floor's does not; None without a
             pattern of that format.
     """
 
@@ -44,20 +44,20 @@ class Drifted:
 
 @dataclass(frozen=True)
 class Drift:
-    """What was seen; `systems` holds the students, the first one first, and then the teacher."""
+    """All measurements; `systems` holds the students, in order, and then the teacher."""
 
     source: str
     inputs: list[str]
     floor: list[str]
     tokens: list[int]
     max_new_tokens: int
-    systems: dict[str, Drifted]
+    systems: dict[str, SystemDrift]
     teacher: str
     off: OffSwitch
 
 
 def measure_drift(context: Context, general: Path | None = None) -> Drift:
-    """Let floor, students and teacher answer general inputs, and follow the floor's answers.
+    """Let floor, students and teacher answer general inputs, and read the floor's answers.
 
     Args:
         general: a file of inputs; None takes the set that is shipped.
@@ -74,7 +74,7 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
         with context.progress(f"general inputs: {system.name} answers", len(inputs)) as advance:
             answers[system.name] = system.generate(system.requests(inputs), limit, advance)
     floor = answers[context.floor.name]
-    kl = _follow(context, others, inputs, floor)
+    kl = _divergence_from_floor(context, others, inputs, floor)
     return Drift(
         source=str(general) if general else "shipped",
         inputs=inputs,
@@ -82,13 +82,15 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
         tokens=[len(answer.ids) for answer in floor],
         max_new_tokens=limit,
         systems={
-            system.name: _drifted(
+            system.name: _system_drift(
                 answers[system.name], floor, kl[system.name], context.scores.get("valid")
             )
             for system in others
         },
         teacher=context.teacher.name,
-        off=check_off(context.floor, context.untouched, inputs, limit, context.progress),
+        off=check_off_switch(
+            context.floor, context.load_base_model, inputs, limit, context.progress
+        ),
     )
 
 
@@ -116,7 +118,7 @@ def summarize_drift(drift: Drift, seed: int) -> dict[str, Any]:
 
 
 def advice(student: dict[str, Any], teacher: dict[str, Any], off: OffSwitch) -> str:
-    """What the figures mean for who serves the adapter, in one to three plain sentences."""
+    """What the figures mean for whoever serves the adapter, in one to three plain sentences."""
     lines = []
     kl, over_reach = student["kl_from_floor"], student["over_reach"]
     if over_reach is not None and _low(over_reach) > MUCH_OVER_REACH:
@@ -128,7 +130,7 @@ def advice(student: dict[str, Any], teacher: dict[str, Any], off: OffSwitch) -> 
     elif _low(kl) > MUCH_KL:
         itself = teacher["kl_from_floor"]["value"]
         lines.append(
-            f"Too much: {kl['value']:.2f} nats a token away from the base model on requests "
+            f"Too much: {kl['value']:.2f} nats per token away from the base model on requests "
             f"that the prompt is not about (the prompt itself: {itself:.2f}). "
             "Read some of the changed answers; send such requests to the base model, or take an "
             "earlier checkpoint or a lower learning rate."
@@ -137,13 +139,13 @@ def advice(student: dict[str, Any], teacher: dict[str, Any], off: OffSwitch) -> 
         lines.append("Little changed on requests that the prompt is not about.")
     else:
         lines.append(
-            f"About {MUCH_KL} nats a token away from the base model on requests that the prompt "
-            "is not about: too few requests to say whether that is too much (`--general FILE`)."
+            f"About {MUCH_KL} nats per token away from the base model on requests that the prompt "
+            "is not about: too few requests to tell whether that is too much (`--general FILE`)."
         )
     if off.identical is False:
         lines.append(
             "With the adapter switched off this is NOT the base model: something was trained or "
-            "written that the switch does not reach, such as biases (`bias:`) or merged weights. "
+            "changed that the switch does not reach, such as biases (`bias:`) or merged weights. "
             "Teacher and floor of this report are then not the base model's."
         )
     elif off.identical is None:
@@ -159,7 +161,7 @@ def _high(figure: dict[str, Any]) -> float:
     return figure["value"] if figure["ci_high"] is None else figure["ci_high"]
 
 
-def _follow(
+def _divergence_from_floor(
     context: Context, others: Sequence[Subject], inputs: Sequence[str], floor: list[Generated]
 ) -> dict[str, list[float]]:
     sequences = {
@@ -174,11 +176,11 @@ def _follow(
     return {name: [float(tokens.sum()) for tokens in by_input] for name, by_input in found.items()}
 
 
-def _drifted(
+def _system_drift(
     answers: list[Generated], floor: list[Generated], kl: list[float], valid: Score | None
-) -> Drifted:
+) -> SystemDrift:
     pairs = list(zip(answers, floor, strict=True))
-    return Drifted(
+    return SystemDrift(
         answers=[answer.text for answer in answers],
         kl=kl,
         changed=[mine.ids != its.ids for mine, its in pairs],
@@ -192,11 +194,11 @@ def _drifted(
 
 
 def _figures(drift: Drift, name: str, seed: int) -> dict[str, Any]:
-    seen = drift.systems[name]
+    system = drift.systems[name]
     return {
-        "kl_from_floor": intervals.ratio_of_sums(seen.kl, drift.tokens, seed).as_dict(),
-        "changed": intervals.mean([float(c) for c in seen.changed], seed).as_dict(),
+        "kl_from_floor": intervals.ratio_of_sums(system.kl, drift.tokens, seed).as_dict(),
+        "changed": intervals.mean([float(c) for c in system.changed], seed).as_dict(),
         "over_reach": None
-        if seen.over_reach is None
-        else intervals.mean([float(o) for o in seen.over_reach], seed).as_dict(),
+        if system.over_reach is None
+        else intervals.mean([float(o) for o in system.over_reach], seed).as_dict(),
     }

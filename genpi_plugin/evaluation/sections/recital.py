@@ -10,13 +10,13 @@ from genpi_plugin.data.prompt_generation import parse_answer, question
 from genpi_plugin.data.rows import prompt_text
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.figures.measured import Measured
-from genpi_plugin.evaluation.figures.runs import longest_run
 from genpi_plugin.evaluation.figures.scores import chrf
+from genpi_plugin.evaluation.figures.shared_words import longest_run
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.subjects.subject import Subject
 
-# Tokens that a recital may have beside the prompt's, for its reason.
+# Tokens that a recital may have besides the prompt's, for its reason.
 REASON_ROOM = 512
 
 
@@ -25,7 +25,7 @@ class Recital:
     """The prompt as the adapter wrote it out when asked as in training.
 
     `chrf` (0 to 100) is against the prompt; `longest_run` counts the words of the longest run that
-    both share.
+    both texts share.
     """
 
     input: str
@@ -73,13 +73,13 @@ def recite(
         )
         for i in range(min(count, len(measured.inputs)))
     ]
-    # Room for the whole prompt and a long reason; a recital that runs on is cut, and marked so.
+    # Room for the whole prompt and a long reason; a recital that does not end by then is `cut`.
     room = len(student.view.ids(recital_answer(prompt, ""))) + REASON_ROOM
     requests = [student.request([{"role": "user", "content": text}]) for text in asked]
     with progress(f"{student.name} recites", len(requests)) as advance:
-        told = student.generate(requests, room, advance)
+        answers = student.generate(requests, room, advance)
     recitals = []
-    for text, generated in zip(measured.inputs, told, strict=False):
+    for text, generated in zip(measured.inputs, answers, strict=False):
         recited, reason = parse_answer(generated.text)
         recitals.append(
             Recital(

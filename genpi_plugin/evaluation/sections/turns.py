@@ -1,8 +1,8 @@
-"""Whole conversations, replayed turn by turn behind the dataset's own answers.
+"""Whole conversations, replayed turn by turn after the dataset's own answers.
 
 Every system sees the same history: the input, and the conversation as the dataset holds it up to
 the turn. The divergence from the teacher is read along the dataset's answers, all turns in one
-pass; for the task scores each system writes its own answer at each turn, held against the
+pass; for the task scores each system writes its own answer at each turn, compared with the
 teacher's.
 """
 
@@ -24,7 +24,7 @@ FLOOR = "floor"
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayedTurn:
     """One assistant turn of one conversation, as every system answered it.
 
     `kl` is KL(teacher||system) summed over the `tokens` of the dataset's answer, in nats.
@@ -39,11 +39,11 @@ class Replayed:
     scores: dict[str, dict[str, float]]
 
 
-def measure_turns(context: Context) -> list[Replayed] | None:
+def measure_turns(context: Context) -> list[ReplayedTurn] | None:
     """Replay the conversations of the inputs; None when no input has one.
 
     Raises:
-        GenPIError: the chat template gives an answer other tokens with the prompt than without.
+        GenPIError: the chat template tokenizes an answer differently with the prompt and without.
     """
     conversations = [
         (index, [{"role": "user", "content": text}, *turns])
@@ -73,7 +73,7 @@ def measure_turns(context: Context) -> list[Replayed] | None:
         reference = given[context.teacher.name].text
         tokens, sums = per_turn[place][turn - 1]
         replayed.append(
-            Replayed(
+            ReplayedTurn(
                 conversation=conversations[place][0],
                 turn=turn,
                 tokens=tokens,
@@ -92,7 +92,7 @@ def measure_turns(context: Context) -> list[Replayed] | None:
     return replayed
 
 
-def summarize_turns(replayed: list[Replayed], seed: int) -> list[dict[str, Any]]:
+def summarize_turns(replayed: list[ReplayedTurn], seed: int) -> list[dict[str, Any]]:
     """Figures by turn number, intervals over conversations. `internalization`: first student."""
     result = []
     for turn in sorted({one.turn for one in replayed}):
@@ -134,24 +134,28 @@ def _divergences(
     """For each conversation and turn: tokens of the answer, and each system's divergence."""
     systems = [context.teacher, *others]
     # One sequence a conversation; more where the template rewrites history.
-    cut_up = {
+    sequences_by_system = {
         system.name: [sequences_of(system, messages) for messages in conversations]
         for system in systems
     }
-    flat = {name: [one for found in each for one in found] for name, each in cut_up.items()}
-    wanted = [_answer_tokens(one) for one in flat[context.teacher.name]]
+    flat = {
+        name: [one for found in each for one in found] for name, each in sequences_by_system.items()
+    }
+    expected = [_answer_tokens(one) for one in flat[context.teacher.name]]
     for system in others:
-        if [_answer_tokens(one) for one in flat[system.name]] != wanted:
+        if [_answer_tokens(one) for one in flat[system.name]] != expected:
             raise GenPIError(
-                "the chat template gives an answer of a conversation other tokens with the prompt "
-                f"than for {system.name}, so the two can't be compared.",
-                "set `chat_template_kwargs:` or another `chat_template:`, or leave the "
-                "conversations out with `--skip turns`.",
+                "the chat template tokenizes an answer of a conversation differently with the "
+                f"prompt than for {system.name}, so the two can't be compared.",
+                "set `chat_template_kwargs:` or another `chat_template:`, or skip the "
+                "conversations with `--skip turns`.",
             )
-    with context.progress("divergence, turn by turn", len(wanted)) as advance:
+    with context.progress("divergence, turn by turn", len(expected)) as advance:
         found = divergences(context.teacher, others, flat, advance)
     result, start = [], 0
-    for messages, sequences in zip(conversations, cut_up[context.teacher.name], strict=True):
+    for messages, sequences in zip(
+        conversations, sequences_by_system[context.teacher.name], strict=True
+    ):
         stop = start + len(sequences)
         lengths = turn_lengths(context.teacher.view, context.teacher.prompt, messages)
         by_system = {

@@ -1,4 +1,4 @@
-"""Adapter folders: their names, and whether they are of the base model that is loaded."""
+"""Adapter folders: their names, and whether they fit the base model that is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from genpi_plugin.data import digests
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT, TEACHER, one_each
+from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT, TEACHER, unique_names
 from genpi_plugin.training.manifest import read_manifest
 
 CONFIG = "adapter_config.json"
@@ -23,12 +23,12 @@ def name_adapters(folders: Sequence[Path]) -> dict[str, Path]:
     """Adapters by name: `student` when there is one, else each by its folder's name.
 
     Raises:
-        GenPIError: two folders of one name.
+        GenPIError: two folders have the same name.
     """
     if len(folders) == 1:
         return {STUDENT: folders[0]}
     wanted = [folder.resolve().name for folder in folders]
-    names = one_each(wanted, [str(folder) for folder in folders], [TEACHER, FLOOR])
+    names = unique_names(wanted, [str(folder) for folder in folders], [TEACHER, FLOOR])
     return dict(zip(names, folders, strict=True))
 
 
@@ -53,13 +53,14 @@ def checkpoints(output_dir: Path) -> dict[int, Path]:
 
 
 def check_adapter(folder: Path, base_model: str) -> list[str]:
-    """Before anything is loaded: is this an adapter, and of this base model?
+    """Before anything is loaded: is this an adapter of this base model?
 
     Returns:
         warnings.
 
     Raises:
-        GenPIError: no adapter, one that can't be read, or one of another base model.
+        GenPIError: the folder has no adapter, one that can't be read, or one of another base
+            model.
     """
     config, weights = _config(folder), _weights(folder)
     if weights.suffix == ".safetensors":
@@ -72,32 +73,32 @@ def check_adapter(folder: Path, base_model: str) -> list[str]:
                 "copy the adapter again, or take another checkpoint with `--adapter DIR`.",
             ) from error
     trained_on = str(config.get("base_model_name_or_path"))
-    was = (read_manifest(folder) or {}).get("weights_mark")
-    now = digests.of_weights(base_model)
-    known = was is not None and now is not None
+    trained = (read_manifest(folder) or {}).get("weights_mark")
+    current = digests.of_weights(base_model)
+    known = trained is not None and current is not None
     if _same_place(trained_on, base_model):
-        if known and was != now:
+        if known and trained != current:
             return [
-                f"the files of {base_model} are not those that {folder} was trained on: the "
+                f"{folder} was trained on other files than those of {base_model}: the "
                 "weights under that name have changed."
             ]
         return []
-    if known and was == now:
+    if known and trained == current:
         return []
-    if not known and now is not None and digests.of_weights(trained_on) == now:
+    if not known and current is not None and digests.of_weights(trained_on) == current:
         return []
     raise GenPIError(
-        f"{folder} is an adapter of {trained_on}, and this evaluation is of {base_model}.",
-        f"evaluate it with its own config or `--base-model {trained_on}`; if both are one model "
-        f"under two names, correct `base_model_name_or_path` in {folder / CONFIG}.",
+        f"{folder} is an adapter of {trained_on}, but this evaluation is of {base_model}.",
+        f"evaluate it with its own config or `--base-model {trained_on}`; if they are the same "
+        f"model under two names, correct `base_model_name_or_path` in {folder / CONFIG}.",
     )
 
 
 def check_fits(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:
-    """Once the model is there: do the adapter's weights have the names and shapes it has room for?
+    """Once the model is loaded: do the adapter's weights have the names and shapes it expects?
 
     Args:
-        expected: of the model's adapter, names and shapes of the weights.
+        expected: names and shapes of the weights of the model's adapter.
 
     Raises:
         GenPIError: they do not.
@@ -107,7 +108,7 @@ def check_fits(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:
         return
     with safe_open(path, "pt") as file:
         held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    # A file may hold whole layers beside (embeddings that were resized); those PEFT checks.
+    # A file may also hold whole layers (resized embeddings); PEFT checks those.
     names = sorted({*expected, *(name for name in held if ".lora_" in name)})
     wrong = [name for name in names if held.get(name) != expected.get(name)]
     if wrong:
@@ -120,7 +121,7 @@ def check_fits(folder: Path, expected: dict[str, tuple[int, ...]]) -> None:
 
 
 def adapter_digest(folder: Path) -> str:
-    """The mark of an adapter: its weights and its settings."""
+    """The digest of an adapter: its weights and its settings."""
     return digests.of_files([folder / CONFIG, _weights(folder)])
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation is made on: held-out inputs, their conversations, the prompt."""
+"""What an evaluation runs on: held-out inputs, their conversations, the prompt."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ VALIDATION = "validation"
 class HeldOut:
     """Inputs and the prompt they are evaluated with.
 
-    `seen` counts the inputs that stand in the training split too. `conversations` holds what
-    follows on each input in the dataset (assistant, user, assistant ...); None when the inputs
-    come from a file of their own.
+    `in_training` counts the inputs that are in the training split too. `conversations` holds what
+    follows each input in the dataset (assistant, user, assistant ...); None when the inputs come
+    from a file.
     """
 
     inputs: list[str]
     prompt: list[Message]
     prompt_id: str
     source: str
-    seen: int
+    in_training: int
     conversations: list[list[Message]] | None = None
 
 
@@ -59,23 +59,23 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
     prompt_id, prompt = _one_prompt(rows, source)
     inputs = inputs[:limit]
     trained = {row.input for row in train}
-    seen = sum(text in trained for text in inputs)
-    return HeldOut(inputs, prompt, prompt_id, source, seen, conversations)
+    in_training = sum(text in trained for text in inputs)
+    return HeldOut(inputs, prompt, prompt_id, source, in_training, conversations)
 
 
 def validation(
     cfg: Mapping[str, Any], data: HeldOut, own_inputs: bool, limit: int | None
 ) -> HeldOut:
-    """Inputs to choose a checkpoint on: neither trained on nor those that the figures are of.
+    """Inputs to choose a checkpoint by: neither trained on nor used for the final figures.
 
     The `validation` split of the training data's dataset; without one, the test split, if the
-    figures are of inputs from a file (`own_inputs`) and not of that split.
+    final figures come from a file of inputs (`own_inputs`) and not from that split.
 
     Args:
-        data: what the figures are of.
+        data: the inputs of the final figures.
 
     Raises:
-        GenPIError: there are none, or inputs of the test among them.
+        GenPIError: there are none, or some are among the inputs of the final figures.
     """
     entry = dict(cfg["datasets"][0])
     source = f"{entry['path']} ({VALIDATION} split)"
@@ -85,10 +85,10 @@ def validation(
         entries = cfg.get("test_datasets") or []
         if not (own_inputs and entries):
             raise GenPIError(
-                f"{entry['path']} has no {VALIDATION} split to choose a checkpoint on.",
-                "give requests of your own with `--inputs FILE`: the final figures are then of "
-                "those, and the test split serves to choose. A checkpoint chosen on the inputs "
-                "that it is measured on looks better than it is.",
+                f"{entry['path']} has no {VALIDATION} split to choose a checkpoint by.",
+                "give requests of your own with `--inputs FILE`: the final figures then come "
+                "from those, and the test split serves to choose. A checkpoint chosen by the "
+                "inputs that it is measured on looks better than it is.",
             ) from error
         rows, source = _rows(entries[0], "test"), f"{entries[0]['path']} (test split)"
     prompt_id, prompt = _one_prompt(rows, source)
@@ -96,10 +96,10 @@ def validation(
     shared = len(set(inputs) & set(data.inputs))
     if shared:
         raise GenPIError(
-            f"{shared} of the inputs in {source} are among those that the figures are of.",
-            "choose a checkpoint on other inputs than the final ones.",
+            f"{shared} of the inputs in {source} are also inputs of the final figures.",
+            "choose a checkpoint by inputs that are not measured at the end.",
         )
-    return HeldOut(inputs, prompt, prompt_id, source, seen=0)
+    return HeldOut(inputs, prompt, prompt_id, source, in_training=0)
 
 
 def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
@@ -108,7 +108,7 @@ def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
         names = f": {', '.join(prompts)}" if prompts else ""
         raise GenPIError(
             f"{source} holds rows of {len(prompts)} prompts{names}.",
-            "an evaluation is of one prompt: split the dataset." if prompts else "make some rows.",
+            "an evaluation covers one prompt: split the dataset." if prompts else "add some rows.",
         )
     [found] = prompts.items()
     return found
@@ -118,7 +118,7 @@ def read_inputs(path: Path) -> list[str]:
     """Inputs of a `.jsonl` file with an `input` field, or of a text file with one input a line.
 
     Raises:
-        GenPIError: with the line at fault, or when there are none.
+        GenPIError: names the bad line, or says that there are none.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -135,7 +135,7 @@ def read_inputs(path: Path) -> list[str]:
 
 
 def task_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's keys, from the resolved config that `synth` leaves with the data; else empty."""
+    """The task's keys, from the resolved config that `synth` writes beside the data; else empty."""
     path = Path(str(cfg["datasets"][0]["path"])) / RESOLVED_CONFIG
     if not path.is_file():
         return {}
@@ -147,7 +147,7 @@ def _input_of(line: str, where: str) -> str:
         value = json.loads(line)["input"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise GenPIError(
-            f"{where}: no `input`.", 'each line is like `{"input": "..."}`.'
+            f"{where}: no `input`.", 'write each line like `{"input": "..."}`.'
         ) from error
     if not isinstance(value, str) or not value.strip():
         raise GenPIError(f"{where}: `input` is empty or not text.", "write it as a string.")
@@ -177,5 +177,5 @@ def load_split(path: str, split: str, entry: Mapping[str, Any]) -> Any:
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise GenPIError(
             f"can't read the {split} split of {path}: {error}",
-            "make the dataset with `python -m synth run`, or mend its path in the config.",
+            "make the dataset with `python -m synth run`, or correct its path in the config.",
         ) from error

@@ -15,8 +15,8 @@ from genpi_plugin.evaluation.subjects.adapters import check_fits
 
 
 def load_config(path: Path, overrides: dict[str, Any]) -> Any:
-    """axolotl's own reading of the YAML, with its messages held back."""
-    with _quiet(logging.WARNING):  # what libraries lack on this machine, and training would need
+    """axolotl's own reading of the YAML, with its messages suppressed."""
+    with _quiet(logging.WARNING):  # they are about what training would need
         from axolotl.cli.config import load_cfg
 
         cfg = load_cfg(str(path), inference=True, **overrides)
@@ -27,7 +27,7 @@ def load_config(path: Path, overrides: dict[str, Any]) -> Any:
     if not cfg.adapter:
         raise GenPIError(
             f"{path} has no `adapter:`.",
-            "teacher and floor are the model with the adapter off, so there must be one to switch.",
+            "teacher and floor are the model with its adapter switched off, so it needs one.",
         )
     return cfg
 
@@ -42,7 +42,7 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
 
     cfg.lora_model_dir = str(adapter)
     cfg.sample_packing = False
-    with _quiet(logging.INFO), _fitting(adapter):
+    with _quiet(logging.INFO), _explain_misfit(adapter):
         model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
     model.eval()
     _check(model, model.active_adapters[0], adapter)
@@ -50,7 +50,7 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
 
 
 def load_base(cfg: Any) -> Any:
-    """The base model as `load_model` loads it, but for the adapter."""
+    """The base model as `load_model` loads it, without the adapter."""
     from axolotl.loaders import ModelLoader, load_tokenizer
     from axolotl.utils.dict import DictDefault
 
@@ -67,7 +67,7 @@ def add_adapter(model: Any, name: str, adapter: Path) -> None:
     Raises:
         GenPIError: its weights do not fit the model.
     """
-    with _quiet(logging.INFO), _fitting(adapter):
+    with _quiet(logging.INFO), _explain_misfit(adapter):
         model.load_adapter(str(adapter), adapter_name=name)
     model.eval()
     _check(model, name, adapter)
@@ -81,7 +81,7 @@ def _check(model: Any, name: str, adapter: Path) -> None:
 
 
 @contextlib.contextmanager
-def _fitting(adapter: Path) -> Iterator[None]:
+def _explain_misfit(adapter: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -95,7 +95,7 @@ def _fitting(adapter: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(level: int) -> Iterator[None]:
-    """Hold back what is told about loading up to a level: it is about training."""
+    """Suppress log messages about loading up to a level: they concern training."""
     logging.disable(level)
     try:
         with (

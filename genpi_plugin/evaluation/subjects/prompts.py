@@ -1,4 +1,4 @@
-"""Other prompts to compare with: a shortened one, say, in a file as `synth` takes prompts."""
+"""Other prompts to compare with, such as a shortened one, in the file formats of `synth`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from genpi_plugin.data.rows import MARKERS, Message, parse_prompt
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.evaluation.figures.names import one_each
+from genpi_plugin.evaluation.figures.names import unique_names
 
 
 def read_prompts(
@@ -20,13 +20,13 @@ def read_prompts(
     """Prompts by the names of their files.
 
     Args:
-        role: of a plain text: `system` or `user`, the task's `prompt_role`.
-        taken: names that other systems have.
+        role: the role of a plain text: `system` or `user`, the task's `prompt_role`.
+        taken: names that other systems already have.
 
     Raises:
-        GenPIError: a file that is not there, or holds no prompt.
+        GenPIError: a file that does not exist, or holds no prompt.
     """
-    names = one_each([path.stem for path in paths], [str(path) for path in paths], taken)
+    names = unique_names([path.stem for path in paths], [str(path) for path in paths], taken)
     return {name: read_prompt(path, role) for name, path in zip(names, paths, strict=True)}
 
 
@@ -47,7 +47,7 @@ def read_prompt(path: Path, role: str = "system") -> list[Message]:
         return parse_prompt(_messages(text, path, suffix == ".json"), "prompt", str(path))
     if suffix not in (".md", ".txt"):
         raise GenPIError(
-            f"{path} is no prompt file.", "a prompt file ends in .md, .txt, .yml or .json."
+            f"{path} is not a prompt file.", "a prompt file ends in .md, .txt, .yml or .json."
         )
     if not text.strip():
         raise GenPIError(f"the prompt {path} is empty.", "write the prompt into it.")

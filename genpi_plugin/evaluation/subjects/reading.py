@@ -1,7 +1,7 @@
-"""Reading given answers: what a system holds likely before each of their tokens.
+"""Reading given answers: a system's next-token distribution before each of their tokens.
 
-Of a large vocabulary the logits are the largest tensor there is, so a batch's hidden states are
-kept and the output head sees them a chunk at a time, every system the same chunk.
+With a large vocabulary the logits are the largest tensor of all, so a batch's hidden states are
+kept and the output head is applied to them a chunk at a time, the same chunk for every system.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def request_and_answer(request: Sequence[int], answer: Sequence[int]) -> TokenSe
 
 
 class Reader:
-    """A system that reads sequences which begin alike; their common start is read once."""
+    """A system that reads sequences with a common start; that start is read once."""
 
     def __init__(self, subject: Subject, sequences: Sequence[TokenSequence]) -> None:
         self.subject = subject
@@ -34,7 +34,7 @@ class Reader:
             self.prefix = subject.prefix_of([_request(one) for one in sequences])
 
     def states(self, indices: Sequence[int]) -> torch.Tensor:
-        """What the output head sees before each supervised token of the sequences, row after row.
+        """The inputs of the output head before each supervised token, row after row.
 
         Returns: [supervised tokens, any].
         """
@@ -118,12 +118,12 @@ def kl(teacher: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def supervised(sequence: TokenSequence) -> int:
-    """How many of a sequence's tokens are an answer's."""
+    """The number of a sequence's tokens that belong to an answer."""
     return sum(label != IGNORE_INDEX for label in sequence.labels)
 
 
 def _request(sequence: TokenSequence) -> list[int]:
-    """What stands before the first answer, and that answer's first token, which stays uncached."""
+    """The tokens before the first answer."""
     first = next(
         (i for i, label in enumerate(sequence.labels) if label != IGNORE_INDEX),
         len(sequence.ids),

@@ -15,7 +15,7 @@ from genpi_plugin.reading.prefix import PrefixCache
 
 
 class Subject:
-    """Answers requests and tells the next-token distributions along given answers."""
+    """Answers requests; `reading.py` gives its next-token distributions along given answers."""
 
     def __init__(
         self,
@@ -28,8 +28,8 @@ class Subject:
     ) -> None:
         """
         Args:
-            prompt: what stands before every request.
-            adapter: off, on, or the name of the one of several that is on.
+            prompt: the messages before every request.
+            adapter: off, on, or, of several, the name of the one that is on.
         """
         self.name = name
         self.model = model
@@ -40,7 +40,7 @@ class Subject:
         self._prefix: PrefixCache | None = None
 
     def request(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of the request as this system is sent it."""
+        """Token ids of the request as this system receives it."""
         return self.view.request_ids(teacher_messages(self.prompt, messages))
 
     def requests(self, inputs: Sequence[str]) -> list[list[int]]:
@@ -76,7 +76,7 @@ class Subject:
         mask = torch.zeros_like(ids)
         for row, request in enumerate(requests):
             rest = request[len(prefix) :]
-            # [prefix | padding | rest]: the cached part stands where it was computed.
+            # [prefix | padding | rest]: the cached part stays at the positions it was computed for.
             for part, start in ((prefix.ids, 0), (rest, width - len(rest))):
                 ids[row, start : start + len(part)] = torch.tensor(part)
                 mask[row, start : start + len(part)] = 1
@@ -106,7 +106,7 @@ class Subject:
         return Generated(kept, text, cut=place is None)
 
     def prefix_of(self, requests: Sequence[list[int]]) -> PrefixCache:
-        """The cache of what all requests begin with; read anew only when it is another start.
+        """The cache of what all requests begin with; recomputed only when that start changes.
 
         Call it inside `switched()`.
         """

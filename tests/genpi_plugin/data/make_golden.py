@@ -1,4 +1,4 @@
-"""Write the golden dumps anew, once you looked: `python -m tests.genpi_plugin.data.make_golden`."""
+"""Rewrite the golden dumps; check the diff: `python -m tests.genpi_plugin.data.make_golden`."""
 
 from __future__ import annotations
 

@@ -40,13 +40,15 @@ def adapted(zeros=False, base=None, **lora):
     return get_peft_model(base if base is not None else make_model(), config)
 
 
-def make_context(model, pattern=r"\w+", max_new_tokens=12, untouched=make_model, inputs=("shirt",)):
+def make_context(
+    model, pattern=r"\w+", max_new_tokens=12, load_base_model=make_model, inputs=("shirt",)
+):
     view = ChatView(make_tokenizer())
     teacher = Subject("teacher", model, view, PROMPT, batch_size=4)
     floor = Subject("floor", model, view, batch_size=4)
     student = Subject("student", model, view, adapter=True, batch_size=4)
     scores = make_scores(pattern)
     measured = measure(inputs, teacher, [floor, student], scores, max_new_tokens, quiet)
-    data = HeldOut(list(inputs), PROMPT, "shop", "made", seen=0)
+    data = HeldOut(list(inputs), PROMPT, "shop", "made", in_training=0)
     return Context(data, teacher, floor, [student], measured, scores, max_new_tokens, quiet, 0,
-                   untouched)  # fmt: skip
+                   load_base_model)  # fmt: skip

@@ -94,11 +94,11 @@ def test_packed_sequences_do_not_see_each_other():
     torch.testing.assert_close(one[20:], other[20:], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_no_logits_are_computed_where_there_is_no_loss(apart):
+@pytest.mark.parametrize("standalone", [True, False])
+def test_no_logits_are_computed_where_there_is_no_loss(standalone):
     labels = torch.tensor([-100, -100, 7, 8, -100, -100, 9, -100, 4, 5])
     model = make_model()
-    head = SupervisedHead(model, apart)
+    head = SupervisedHead(model, standalone)
     rows = []
     model.lm_head.register_forward_hook(
         lambda _, args, logits: rows.append(logits.shape[:-1].numel())
@@ -106,7 +106,7 @@ def test_no_logits_are_computed_where_there_is_no_loss(apart):
     for call in make_calls(torch.arange(10), labels, [7, 3], "padded"):
         loss_sums(head, model, call)
     # One more where the loss comes after the forward, which has to end somehow.
-    assert sum(rows) == 5 + apart
+    assert sum(rows) == 5 + standalone
 
 
 def test_a_loss_in_chunks_is_the_loss(monkeypatch):
@@ -134,7 +134,7 @@ def test_logits_that_the_model_changes_after_its_head_stay_changed():
     model = Gemma2ForCausalLM(config).eval()
     with torch.no_grad():
         model.lm_head.weight.mul_(50)
-    assert not SupervisedHead(model).apart
+    assert not SupervisedHead(model).standalone
     pairs = pairs_of()
     with torch.no_grad():
         assert our_loss(model, pairs, 0.7, "bucketed").item() == pytest.approx(

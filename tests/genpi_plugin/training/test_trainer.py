@@ -71,7 +71,7 @@ def trainer(
     built.genpi = settings
     built.layout = layout
     if teacher is not None:
-        built.learn_from(teacher)
+        built.distill_from(teacher)
     return built
 
 

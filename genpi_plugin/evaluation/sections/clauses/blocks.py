@@ -1,4 +1,4 @@
-"""A message in blocks: list items, paragraphs, and the headings that stand over them. Pure."""
+"""A message in blocks: list items, paragraphs, and the headings above them. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def blocks(content: str) -> list[tuple[BlockKind, int, int]]:
 
 
 def _headed(content: str, found: list[tuple[str, int, int]], place: int) -> int:
-    """How many blocks that are no headings a heading stands over."""
+    """The number of blocks, other than headings, that belong to a heading."""
     level = _level(content, found[place])
     under: list[str] = []
     for block in found[place + 1 :]:
@@ -96,7 +96,7 @@ def _blocks_of_lines(content: str) -> list[tuple[str, int, int]]:
 
 
 def _with_sentence_lines(content: str, starts: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Paragraphs written a sentence a line begin anew at each; wrapped prose does not."""
+    """Split paragraphs that have a sentence per line; leave wrapped prose whole."""
     ends = [start for _, start in starts[1:]] + [len(content)]
     found = []
     for (kind, start), end in zip(starts, ends, strict=True):

@@ -1,4 +1,4 @@
-"""Clauses that a user marks, by excerpts of the prompt."""
+"""Clauses that a user defines by excerpts of the prompt."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from genpi_plugin.evaluation.sections.clauses.split import Part, Span, gaps, spl
 
 
 def parts_of(prompt: Sequence[Message], clause_file: Path | None) -> list[Part]:
-    """Clauses and frame of a prompt: by the user's file, or without one by the prompt's form.
+    """Clauses and frame of a prompt: from the user's file, or without one from the prompt's layout.
 
     Raises:
         GenPIError: a clause file that can't be read or does not fit the prompt.
     """
-    return marked(prompt, read_clause_file(clause_file)) if clause_file else split(prompt)
+    return (
+        split_by_excerpts(prompt, read_clause_file(clause_file)) if clause_file else split(prompt)
+    )
 
 
 def read_clause_file(path: Path) -> dict[str, list[str]]:
     """A YAML mapping from a clause's name to its text in the prompt, or to several pieces of it.
 
     Raises:
-        GenPIError: not such a mapping.
+        GenPIError: the file is not such a mapping.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -48,15 +50,15 @@ def read_clause_file(path: Path) -> dict[str, list[str]]:
     return found
 
 
-def marked(prompt: Sequence[Message], excerpts: dict[str, list[str]]) -> list[Part]:
-    """The clauses a user names by excerpts of the prompt; the rest of it is frame.
+def split_by_excerpts(prompt: Sequence[Message], excerpts: dict[str, list[str]]) -> list[Part]:
+    """The clauses that a user names by excerpts of the prompt; the rest of it is frame.
 
     Args:
         excerpts: name of a clause -> its pieces, each to be found once in the prompt.
 
     Raises:
         GenPIError: a piece that is not found or found twice, pieces that overlap, or a clause
-            without which the roles of the prompt no longer take turns.
+            without which the roles of the prompt no longer alternate.
     """
     parts = [
         Part("marked", tuple(_find(prompt, name, piece) for piece in pieces), name)
@@ -76,8 +78,8 @@ def marked(prompt: Sequence[Message], excerpts: dict[str, list[str]]) -> list[Pa
         roles = [m["role"] for m in without(prompt, part) if m["role"] != "system"]
         if any(role != ("user", "assistant")[i % 2] for i, role in enumerate(roles)):
             raise GenPIError(
-                f"without the clause {part.name!r} the roles of the prompt no longer take turns.",
-                "a whole turn is taken away with its answer: name both pieces.",
+                f"without the clause {part.name!r} the roles of the prompt no longer alternate.",
+                "a user's turn can only be removed with its answer: name both.",
             )
     rest = [
         Part("frame", (Span(number, start, end),))
@@ -97,7 +99,7 @@ def _find(prompt: Sequence[Message], name: str, piece: str) -> Span:
     ] if wanted else []  # fmt: skip
     if len(found) != 1:
         raise GenPIError(
-            f"the clause {name!r}: {wanted[:60]!r} stands {len(found)} times in the prompt.",
-            "copy a piece of one message, letter for letter, long enough to stand there once.",
+            f"the clause {name!r}: {wanted[:60]!r} occurs {len(found)} times in the prompt.",
+            "copy a piece of one message, letter for letter, long enough to occur once.",
         )
     return Span(found[0].message, found[0].start, found[0].start + len(wanted))

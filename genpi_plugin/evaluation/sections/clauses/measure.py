@@ -1,7 +1,7 @@
-"""Which rules went in: each clause of the prompt taken away from the teacher, without a judge.
+"""Which rules were internalized: each clause removed from the teacher's prompt, without a judge.
 
-What is read here are divergences along the teacher's own answers; `shares.py` makes figures
-of them. No answer is made again but those that are shown side by side.
+Measured here are divergences along the teacher's own answers; `shares.py` computes figures from
+them. The only new answers are those that the report shows side by side.
 """
 
 from __future__ import annotations
@@ -16,27 +16,31 @@ from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
 from genpi_plugin.evaluation.sections.clauses.shares import ByToken, effect, is_dead, losses
 from genpi_plugin.evaluation.sections.clauses.split import text_of, without
-from genpi_plugin.evaluation.sections.clauses.summary import ClauseSeen, ClausesSeen, WorstInput
+from genpi_plugin.evaluation.sections.clauses.summary import (
+    MeasuredClause,
+    MeasuredClauses,
+    WorstInput,
+)
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
 from genpi_plugin.evaluation.subjects.subject import Subject
 
-# At most so many of an evaluation's inputs, evenly spread: the cost is clauses times inputs.
+# Use at most this many inputs, evenly spaced: the cost is clauses times inputs.
 MAX_INPUTS = 60
 # Inputs shown for each clause.
 WORST = 3
-# Prompts without a clause whose KV caches are held at once; the teacher is read once for each lot.
-AT_ONCE = 4
+# Prompts without a clause whose KV caches are held at once; the teacher is read once per group.
+CLAUSES_AT_ONCE = 4
 DECIMALS = 6
 
 
 def measure_clauses(
     context: Context, clause_file: Path | None = None, max_inputs: int = MAX_INPUTS
-) -> ClausesSeen:
-    """Take each clause away from the teacher and see where its answers change.
+) -> MeasuredClauses:
+    """Remove each clause from the teacher's prompt and measure where its answers change.
 
     Args:
         clause_file: the user's own clauses, see `read_clause_file`.
-        max_inputs: how many inputs are used at most.
+        max_inputs: use at most this many inputs.
 
     Raises:
         GenPIError: a clause file that does not fit the prompt.
@@ -45,7 +49,7 @@ def measure_clauses(
     teacher, prompt = context.teacher, context.teacher.prompt
     parts = parts_of(prompt, clause_file)
     clauses = [part for part in parts if part.kind != "frame"]
-    chosen = spread(len(context.measured.inputs), max_inputs)
+    chosen = evenly_spaced(len(context.measured.inputs), max_inputs)
     inputs = [context.measured.inputs[i] for i in chosen]
     answers = [context.measured.answers[teacher.name][i] for i in chosen]
     ablated = [
@@ -53,21 +57,24 @@ def measure_clauses(
                 without(prompt, part), teacher.adapter, teacher.batch_size)
         for number, part in enumerate(clauses, 1)
     ]  # fmt: skip
-    lots: list[list[Subject]] = [[context.floor, *context.students]]
-    lots += [ablated[start : start + AT_ONCE] for start in range(0, len(ablated), AT_ONCE)]
+    groups: list[list[Subject]] = [[context.floor, *context.students]]
+    groups += [
+        ablated[start : start + CLAUSES_AT_ONCE]
+        for start in range(0, len(ablated), CLAUSES_AT_ONCE)
+    ]
     found: dict[str, ByToken] = {}
-    with context.progress("teacher without a clause", len(lots) * len(inputs)) as advance:
-        for lot in lots:
-            found |= _follow(teacher, lot, inputs, answers, advance)
-    whole = len(teacher.requests(inputs[:1])[0])
+    with context.progress("teacher without a clause", len(groups) * len(inputs)) as advance:
+        for group in groups:
+            found |= _divergences_by_token(teacher, group, inputs, answers, advance)
+    full_length = len(teacher.requests(inputs[:1])[0])
     decode = teacher.view.tokenizer.decode
-    seen = ClausesSeen(
+    measured = MeasuredClauses(
         inputs=inputs,
         n_available=len(context.measured.inputs),
         answers=[[decode([token]) for token in answer.ids] for answer in answers],
         clauses=[
-            ClauseSeen(number, part.kind, part.name, text_of(prompt, part),
-                       whole - len(subject.requests(inputs[:1])[0]), found[subject.name], [])
+            MeasuredClause(number, part.kind, part.name, text_of(prompt, part),
+                       full_length - len(subject.requests(inputs[:1])[0]), found[subject.name], [])
             for number, (part, subject) in enumerate(zip(clauses, ablated, strict=True), 1)
         ],
         students={student.name: found[student.name] for student in context.students},
@@ -75,18 +82,18 @@ def measure_clauses(
         frame=[text_of(prompt, part) for part in parts if part.kind == "frame"],
         seconds=0.0,
     )  # fmt: skip
-    seen = _with_worst(context, seen, chosen, ablated)
-    return replace(seen, seconds=round(time.monotonic() - started, 1))
+    measured = _with_worst(context, measured, chosen, ablated)
+    return replace(measured, seconds=round(time.monotonic() - started, 1))
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` of `count` places, evenly spread: inputs may stand in an order of kinds."""
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most `most` of `count` positions, evenly spaced: inputs may be sorted by kind."""
     if count <= most:
         return list(range(count))
     return [place * count // most for place in range(most)]
 
 
-def _follow(
+def _divergences_by_token(
     teacher: Subject,
     others: Sequence[Subject],
     inputs: Sequence[str],
@@ -109,37 +116,37 @@ def _follow(
 
 
 def _with_worst(
-    context: Context, seen: ClausesSeen, chosen: Sequence[int], ablated: Sequence[Subject]
-) -> ClausesSeen:
+    context: Context, measured: MeasuredClauses, chosen: Sequence[int], ablated: Sequence[Subject]
+) -> MeasuredClauses:
     """Add the inputs on which the first student misses most of each clause that has an effect."""
     student = context.students[0].name
-    kl = seen.students[student]
-    lost = losses([clause.effect for clause in seen.clauses], kl, seen.floor).lost
-    lively = [
-        number for number, clause in enumerate(seen.clauses)
+    kl = measured.students[student]
+    lost = losses([clause.effect for clause in measured.clauses], kl, measured.floor).lost
+    alive = [
+        number for number, clause in enumerate(measured.clauses)
         if not is_dead(effect(clause.effect, context.seed))
     ]  # fmt: skip
-    clauses = list(seen.clauses)
+    clauses = list(measured.clauses)
     answers = context.measured.answers
-    with context.progress("answers without a clause", len(lively)) as advance:
-        for number in lively:
+    with context.progress("answers without a clause", len(alive)) as advance:
+        for number in alive:
             subject, places = ablated[number], _worst_places(lost[number].tolist())
-            requests = subject.requests([seen.inputs[place] for place in places])
-            told = subject.generate(requests, context.max_new_tokens)
+            requests = subject.requests([measured.inputs[place] for place in places])
+            generated = subject.generate(requests, context.max_new_tokens)
             worst = [
                 WorstInput(
-                    input=seen.inputs[place],
+                    input=measured.inputs[place],
                     teacher=answers[context.teacher.name][chosen[place]].text,
                     without=answer.text,
                     student=answers[student][chosen[place]].text,
                     lost=round(float(lost[number, place] / lost[number].sum()), DECIMALS),
                     kl_teacher_student=round(sum(kl[place]) / max(len(kl[place]), 1), DECIMALS),
                 )
-                for place, answer in zip(places, told, strict=True)
+                for place, answer in zip(places, generated, strict=True)
             ]
             clauses[number] = replace(clauses[number], worst=worst)
             advance(1)
-    return replace(seen, clauses=clauses)
+    return replace(measured, clauses=clauses)
 
 
 def _worst_places(lost: Sequence[float]) -> list[int]:

@@ -1,18 +1,18 @@
-"""Figures of clauses from divergences by token. Pure; the model is not needed any more.
+"""Figures of clauses from divergences by token. Pure; no model.
 
 For a token t of the teacher's answers, with T the teacher, S the student and F the floor, let
     k_c(t) = KL(T||T without clause c)   what the clause does there: its effect
     b_c(t) = min(k_c(t), KL(T||F)(t))    what there is to lose if the clause is not in the weights
-    w_c(t) = k_c(t)^2 / sum of k_d(t) over all clauses d   which tokens it governs, and it alone
+    w_c(t) = k_c(t)^2 / sum of k_d(t) over all clauses d   how far it alone governs a token
     A_c    = sum w_c b_c                         all that is at stake for the clause
     L_c    = sum w_c min(KL(T||S), b_c) / A_c    what the student lost of it
     M_dc   = sum w_c min(k_d, b_c) / A_c         what the teacher without clause d loses of it
 Then
     internalized share of c = min(1, (1 - L_c) / product of (1 - L_d M_dc) over all other clauses d)
 
-The product puts to another clause's account what its absence alone takes away here. A student that
-is the teacher has exactly 1 of every clause; one that is the teacher without c exactly 0 of c and
-1 of the others; the floor exactly 0 of every clause. docs/clauses.md says more.
+The product attributes to another clause what its absence alone takes away here. A student that
+is the teacher has exactly 1 of every clause; one that is the teacher without c has exactly 0 of c
+and 1 of the others; the floor has exactly 0 of every clause. docs/clauses.md says more.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from genpi_plugin.evaluation.figures.intervals import LEVEL, RESAMPLES, Interval
 # By token, for each input: nats.
 ByToken = Sequence[Sequence[float]]
 
-# Nats per token. A clause whose effect is below it with its whole interval is dead weight.
+# Nats per token. A clause is dead weight when its effect's whole interval is below it.
 DEAD_BELOW = 0.01
 
 
@@ -84,7 +84,7 @@ def losses(effects: Sequence[ByToken], student: ByToken, floor: ByToken) -> Loss
 def internalized(found: Losses, seed: int) -> list[Interval]:
     """The internalized share of each clause, with its interval over inputs.
 
-    All None where nothing is at stake: the floor does the same there.
+    An interval is all None where nothing is at stake: there the floor does the same.
     """
     inputs = found.lost.shape[-1]
     values = _internalized(found, np.ones((1, inputs)))[:, 0]
@@ -98,7 +98,7 @@ def internalized(found: Losses, seed: int) -> list[Interval]:
 
 
 def _internalized(found: Losses, counts: np.ndarray) -> np.ndarray:
-    """Shares [C, R] of R samples, in which each input stands so often: [R, n]."""
+    """Shares [C, R] of R samples; `counts` [R, n] says how often each input is in a sample."""
     at_stake = found.at_stake @ counts.T
     at_stake = np.where(at_stake > 1e-12, at_stake, np.nan)
     lost = found.lost @ counts.T / at_stake
@@ -107,7 +107,7 @@ def _internalized(found: Losses, counts: np.ndarray) -> np.ndarray:
         overlap = found.overlap[other] @ counts.T / at_stake
         overlap[other] = 0.0
         explained *= 1.0 - np.nan_to_num(lost[other]) * overlap
-    # Where another clause's absence explains all, there is nothing to be seen of this one: 0.
+    # Where another clause's absence explains everything, nothing is left for this one: 0.
     return np.minimum((1.0 - lost) / np.maximum(explained, 1e-9), 1.0)
 
 
@@ -121,5 +121,5 @@ def _interval(value: float, drawn: np.ndarray | None) -> Interval:
 
 
 def _nats(values: Sequence[float] | Sequence[Sequence[float]]) -> np.ndarray:
-    # A divergence of nothing may come out a hair below 0.
+    # A divergence of 0 may come out slightly below 0.
     return np.maximum(np.asarray(values, dtype=np.float64), 0.0)

@@ -1,7 +1,7 @@
 """A prompt in clauses: list items, paragraphs, worked turns. Pure; nothing here reads a model.
 
 The parts of a prompt are disjoint and cover it: every character belongs to one clause or to the
-frame, which is never taken away. Put together in order they are the prompt again.
+frame, which is never removed. Joined in order they are the prompt again.
 
 In a message of instructions (a system message; a first user turn of several blocks where there is
 none; a user turn at the end that has no answer) a clause is
@@ -9,7 +9,7 @@ none; a user turn at the end that has no answer) a clause is
   * any other block of lines between blank lines, or a line of it where most of its lines end
     with a sentence; a fenced block is never divided.
 A heading (`# ...`, `**...**`, or a lone line that ends with a colon) goes with the block it heads.
-Where it heads several clauses it is frame: it has to stay for those that remain.
+Where it heads several clauses it is frame: those that remain still need it.
 A worked turn is one clause: the user's message and the assistant's answer together. The answer
 to a first user turn of instructions ("Understood.") is frame.
 """
@@ -45,7 +45,7 @@ class Part:
 
 
 def split(prompt: Sequence[Message]) -> list[Part]:
-    """Clauses and frame of a prompt, in order, by its form."""
+    """Clauses and frame of a prompt, in order, from its layout."""
     parts: list[Part] = []
     place = 0
     while place < len(prompt):
@@ -64,7 +64,7 @@ def split(prompt: Sequence[Message]) -> list[Part]:
 
 
 def without(prompt: Sequence[Message], part: Part) -> list[Message]:
-    """The prompt with one part taken away; messages that are left empty go."""
+    """The prompt with one part removed, and without messages that this leaves empty."""
     kept = []
     for number, message in enumerate(prompt):
         spans = [span for span in part.spans if span.message == number]
@@ -79,7 +79,7 @@ def without(prompt: Sequence[Message], part: Part) -> list[Message]:
 
 
 def text_of(prompt: Sequence[Message], part: Part) -> str:
-    """A part as a reader is shown it; turns with their markers."""
+    """A part as text for a reader; turns with their markers."""
     pieces = []
     for span in part.spans:
         message = prompt[span.message]
@@ -89,7 +89,7 @@ def text_of(prompt: Sequence[Message], part: Part) -> str:
 
 
 def gaps(length: int, spans: Sequence[Span]) -> list[tuple[int, int]]:
-    """What spans leave of 0 to `length`."""
+    """The ranges of 0 to `length` that the spans leave."""
     edges = [0]
     for span in sorted(spans, key=lambda span: span.start):
         edges += [span.start, span.end]

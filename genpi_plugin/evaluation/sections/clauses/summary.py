@@ -1,4 +1,4 @@
-"""What was read of the clauses, and the figures of it."""
+"""The measurements of the clauses, and the figures computed from them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from genpi_plugin.evaluation.sections.clauses.shares import (
 
 @dataclass(frozen=True)
 class WorstInput:
-    """An input whose answer misses the clause, as three systems answer it.
+    """An input on which the student misses the clause, as three systems answer it.
 
-    `lost` is its part of all that is lost of the clause, 0 to 1; `kl_teacher_student` is the
-    divergence along its answer, whatever the clause, in nats a token.
+    `lost` is its share of all that is lost of the clause, 0 to 1; `kl_teacher_student` is the
+    divergence along its answer, whatever the clause, in nats per token.
     """
 
     input: str
@@ -33,10 +33,10 @@ class WorstInput:
 
 
 @dataclass(frozen=True)
-class ClauseSeen:
+class MeasuredClause:
     """One clause: what it says, and KL(T||T without it) for every token of every answer.
 
-    `tokens` is by how much a request gets shorter without it.
+    `tokens` is how much shorter a request is without it.
     """
 
     number: int
@@ -49,44 +49,44 @@ class ClauseSeen:
 
 
 @dataclass(frozen=True)
-class ClausesSeen:
-    """What was read.
+class MeasuredClauses:
+    """All measurements.
 
     Attributes:
         inputs: the inputs that were used.
         n_available: inputs of the evaluation.
         answers: the teacher's answers to them, cut into tokens.
         students: KL(T||S) by token, for each student; `floor` likewise.
-        frame: pieces of the prompt that were never taken away.
+        frame: pieces of the prompt that are never removed.
     """
 
     inputs: list[str]
     n_available: int
     answers: list[list[str]]
-    clauses: list[ClauseSeen]
+    clauses: list[MeasuredClause]
     students: dict[str, ByToken]
     floor: ByToken
     frame: list[str]
     seconds: float
 
 
-def summarize_clauses(seen: ClausesSeen, seed: int) -> dict[str, Any]:
+def summarize_clauses(measured: MeasuredClauses, seed: int) -> dict[str, Any]:
     """Clauses by effect, the strongest first, with the internalized share of each.
 
     `internalized` is None with a `why` where a clause has no measurable effect.
     """
-    effects = [effect(clause.effect, seed) for clause in seen.clauses]
+    effects = [effect(clause.effect, seed) for clause in measured.clauses]
     dead = [is_dead(interval) for interval in effects]
-    # Clauses without an effect have no share, and no part in what the others lost.
-    lively = [clause for clause, is_gone in zip(seen.clauses, dead, strict=True) if not is_gone]
+    # Clauses without an effect have no share, and do not explain what the others lost.
+    alive = [clause for clause, is_gone in zip(measured.clauses, dead, strict=True) if not is_gone]
     shares = {
-        name: _by_number(lively, student, seen.floor, seed)
-        for name, student in seen.students.items()
+        name: _by_number(alive, student, measured.floor, seed)
+        for name, student in measured.students.items()
     }
     first = next(iter(shares))
     total = sum(interval.value or 0.0 for interval in effects) or 1.0
     figures: list[dict[str, Any]] = []
-    for clause, interval, is_gone in zip(seen.clauses, effects, dead, strict=True):
+    for clause, interval, is_gone in zip(measured.clauses, effects, dead, strict=True):
         of_students = {name: found.get(clause.number) for name, found in shares.items()}
         figures.append({
             "number": clause.number,
@@ -104,11 +104,11 @@ def summarize_clauses(seen: ClausesSeen, seed: int) -> dict[str, Any]:
         })  # fmt: skip
     figures.sort(key=lambda figure: -figure["effect"]["value"])
     return {
-        "n_inputs": len(seen.inputs),
-        "n_available": seen.n_available,
+        "n_inputs": len(measured.inputs),
+        "n_available": measured.n_available,
         "dead_below": DEAD_BELOW,
-        "seconds": seen.seconds,
-        "frame": seen.frame,
+        "seconds": measured.seconds,
+        "frame": measured.frame,
         "clauses": figures,
     }
 
@@ -121,7 +121,7 @@ def _why(dead: bool, defined: bool) -> str:
 
 
 def _by_number(
-    clauses: Sequence[ClauseSeen], student: ByToken, floor: ByToken, seed: int
+    clauses: Sequence[MeasuredClause], student: ByToken, floor: ByToken, seed: int
 ) -> dict[int, dict[str, float | None]]:
     """Internalized shares by the clauses' numbers, of those that have one."""
     found = internalized(losses([clause.effect for clause in clauses], student, floor), seed)

@@ -1,4 +1,4 @@
-"""After how many requests the adapter has paid for itself, and what to say of it."""
+"""After how many requests the adapter has paid for itself, and the verdict in words."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PROMPTS = {PROMPT_COLD: "cold", PROMPT_CACHED: "cached"}
 
 @dataclass(frozen=True)
 class BreakEven:
-    """An adapter against a prompt.
+    """An adapter compared with a prompt.
 
     Attributes:
         outcome: `paid_back` after `requests`; `never`, where a request costs as much or more with
-            the adapter; `unclear`, where the repeats do not agree which is dearer; `unknown`, where
-            a request saves something but what was spent is not known.
-        saved: by a request: the median over repeats, the least and the most.
+            the adapter; `unclear`, where the repeats disagree which costs more; `unknown`, where a
+            request saves something but the upfront cost is not known.
+        saved, saved_least, saved_most: per request; median, minimum and maximum over repeats.
     """
 
     outcome: str
@@ -38,13 +38,15 @@ class BreakEven:
     saved_most: float
 
 
-def break_even(spent: float | None, prompt: Sequence[float], adapter: Sequence[float]) -> BreakEven:
-    """Requests after which what was spent has come back.
+def break_even(
+    upfront: float | None, prompt: Sequence[float], adapter: Sequence[float]
+) -> BreakEven:
+    """Requests after which the upfront cost is paid back.
 
     Args:
-        spent: on synthesis and training, in the unit of the others; None: not known.
-        prompt, adapter: the cost of a request, an entry a repeat; those at the same place were
-            measured one after the other, so a machine that is busy meanwhile spoils neither.
+        upfront: cost of synthesis and training, in the unit of the others; None: not known.
+        prompt, adapter: the cost of a request, one entry per repeat; entries with the same index
+            were measured one after the other, so a busy machine affects both alike.
     """
     saved = [dear - cheap for dear, cheap in zip(prompt, adapter, strict=True)]
     middle = median(saved)
@@ -53,18 +55,18 @@ def break_even(spent: float | None, prompt: Sequence[float], adapter: Sequence[f
     elif min(saved) <= 0:
         outcome = UNCLEAR
     else:
-        outcome = UNKNOWN if spent is None else PAID_BACK
-    requests = math.ceil(spent / middle) if spent is not None and outcome == PAID_BACK else None
+        outcome = UNKNOWN if upfront is None else PAID_BACK
+    requests = math.ceil(upfront / middle) if upfront is not None and outcome == PAID_BACK else None
     return BreakEven(outcome, requests, middle, min(saved), max(saved))
 
 
 def against_prompts(
-    spent: float | None, costs: Mapping[str, Sequence[float]]
+    upfront: float | None, costs: Mapping[str, Sequence[float]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Prompt setting -> adapter setting -> `BreakEven` as a mapping, where both were measured."""
     return {
         prompt: {
-            adapter: asdict(break_even(spent, costs[prompt], costs[adapter]))
+            adapter: asdict(break_even(upfront, costs[prompt], costs[adapter]))
             for adapter in ADAPTERS
             if adapter in costs
         }
@@ -76,11 +78,11 @@ def against_prompts(
 def verdict(
     latency: Mapping[str, float], table: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> str:
-    """What a team wants to hear, in a sentence for each prompt setting.
+    """The comparison in a sentence for each prompt setting.
 
     Args:
         latency: seconds of a request by setting.
-        table: of `against_prompts`, in seconds.
+        table: the result of `against_prompts`, in seconds.
     """
     return " ".join(
         _sentence(prompt, latency[prompt], {name: latency[name] for name in found}, found)
@@ -98,10 +100,12 @@ def _sentence(
     for adapter, result in found.items():
         took = f"{ADAPTERS[adapter]} {duration(latency[adapter])}"
         parts.append(f"{took} ({_in_words(result)})")
-    start = f"Prompt {PROMPTS[prompt]}: {duration(seconds)} a request; adapter {', '.join(parts)}."
+    start = (
+        f"Prompt {PROMPTS[prompt]}: {duration(seconds)} per request; adapter {', '.join(parts)}."
+    )
     if prompt != PROMPT_CACHED:
         return start
-    return f"{start} {_cached_wins(found)}"
+    return f"{start} {_cached_verdict(found)}"
 
 
 def _in_words(result: Mapping[str, Any]) -> str:
@@ -109,11 +113,11 @@ def _in_words(result: Mapping[str, Any]) -> str:
         PAID_BACK: f"paid back after {result['requests'] or 0:,} requests",
         NEVER: "never paid back",
         UNCLEAR: "too close to tell",
-        UNKNOWN: "saves time; break-even unknown, for what was spent is",
+        UNKNOWN: "saves time; break-even unknown, since the upfront cost is",
     }[result["outcome"]]
 
 
-def _cached_wins(found: Mapping[str, Mapping[str, Any]]) -> str:
+def _cached_verdict(found: Mapping[str, Mapping[str, Any]]) -> str:
     lost = [name for name, result in found.items() if result["outcome"] == NEVER]
     close = [name for name, result in found.items() if result["outcome"] == UNCLEAR]
     if len(lost) == len(found):
@@ -128,5 +132,5 @@ def _cached_wins(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a reader wants them."""
+    """Seconds as text, in ms below 1 s."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

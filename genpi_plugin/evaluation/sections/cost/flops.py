@@ -1,4 +1,4 @@
-"""What a forward pass costs on paper: FLOPs and KV-cache bytes from a model's shapes.
+"""What a forward pass costs by calculation: FLOPs and KV-cache bytes from a model's shapes.
 
 One multiply-add is two FLOPs, and attention is counted as the whole rectangle of queries and keys,
 as `torch.utils.flop_counter` does; kernels that skip the masked half do up to half of it. Norms,
@@ -15,22 +15,22 @@ import torch
 
 from genpi_plugin.errors import GenPIError
 
-# What a cache holds of a layer of each kind is known; of other kinds (linear attention, state
-# spaces, chunks) it is not.
+# The kinds of layers whose cache size is known; that of others (linear attention, state spaces,
+# chunked attention) is not.
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class UnknownShapeError(GenPIError):
-    """A model whose FLOPs or cache can't be said from its config and its linear layers."""
+    """A model whose FLOPs or cache can't be computed from its config and its linear layers."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes that decide what a token costs.
+    """The sizes that decide the cost of a token.
 
     `linear` and `adapter` are multiply-adds for each token, `head` and `adapter_head` for each
     position with logits. `windows` has an entry for each layer: tokens of its sliding window, None
-    where it sees everything.
+    where it attends to everything.
     """
 
     linear: int
@@ -52,14 +52,14 @@ class ModelShape:
         return kept * self.kv_heads * self.head_dim * 2 * self.bytes_per_value
 
     def flops(self, new: int, cached: int = 0, adapter: bool = False) -> int:
-        """FLOPs of a forward pass over `new` tokens behind `cached` ones, logits of the last.
+        """FLOPs of a forward pass over `new` tokens after `cached` ones, with logits of the last.
 
         Args:
-            adapter: with the unmerged adapter's matrices beside the model's.
+            adapter: add the unmerged adapter's matrices.
         """
         per_token = self.linear + (self.adapter if adapter else 0)
         head = self.head + (self.adapter_head if adapter else 0)
-        # The cache keeps one token less than the window: the new one is the window's last.
+        # The cache keeps one token fewer than the window: the new one is the window's last.
         keys = sum(
             new + (cached if window is None else min(cached, window - 1)) for window in self.windows
         )
@@ -67,9 +67,9 @@ class ModelShape:
         return 2 * (new * per_token + head + attention)
 
     def decode_flops(self, context: int, tokens: int, adapter: bool = False) -> int:
-        """FLOPs of `tokens` decoding steps; the first has `context` tokens behind it."""
+        """FLOPs of `tokens` decoding steps; the first has `context` tokens before it."""
         steps = range(context, context + tokens)
-        return sum(self.flops(1, behind, adapter) for behind in steps)
+        return sum(self.flops(1, before, adapter) for before in steps)
 
 
 def shape_of(model: Any) -> ModelShape:
@@ -77,7 +77,7 @@ def shape_of(model: Any) -> ModelShape:
 
     Raises:
         UnknownShapeError: experts, layers that are not attention, or an adapter that is not plain
-            LoRA. An approximate count would look like a true one.
+            LoRA. An approximate count would look like an exact one.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = base.config.get_text_config()
@@ -85,9 +85,9 @@ def shape_of(model: Any) -> ModelShape:
         if getattr(config, name, None):
             raise UnknownShapeError(f"the model's config has `{name}`: its FLOPs are not known.")
     heads = config.num_attention_heads
-    adapter, adapter_head, theirs = _adapter_of(base)
+    adapter, adapter_head, peft_modules = _adapter_of(base)
     return ModelShape(
-        linear=_linear_of(base.get_decoder(), theirs),
+        linear=_linear_of(base.get_decoder(), peft_modules),
         head=config.hidden_size * config.vocab_size,
         adapter=adapter,
         adapter_head=adapter_head,
@@ -100,7 +100,7 @@ def shape_of(model: Any) -> ModelShape:
 
 
 def cache_bytes(cache: Any) -> int:
-    """Bytes of the tensors that a cache really holds, all sequences together."""
+    """Bytes of the tensors that a cache actually holds, all sequences together."""
     return sum(
         tensor.numel() * tensor.element_size()
         for layer in cache.layers
@@ -108,8 +108,8 @@ def cache_bytes(cache: Any) -> int:
     )
 
 
-def counted() -> Any:
-    """A context manager that counts a model's FLOPs; ask it `get_total_flops()` afterwards."""
+def flop_counter() -> Any:
+    """A context manager that counts a model's FLOPs; `get_total_flops()` gives them afterwards."""
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
     def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -118,14 +118,14 @@ def counted() -> Any:
     # Attention's CPU kernel is not among the operations that the counter knows.
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={kernel: attention})
-    # By module it would count with hooks on gradients, which there are none of here; they fail on
-    # a model prepared for training, whose embeddings ask for gradients.
-    counter.mod_tracker = _Total()
+    # Counting by module uses hooks on gradients. There are none here, and the hooks fail on a model
+    # prepared for training, whose embeddings require gradients.
+    counter.mod_tracker = _WholeModel()
     return counter
 
 
-class _Total(contextlib.AbstractContextManager[None]):
-    """In the place of the counter's list of the modules that are at work: all of it is one."""
+class _WholeModel(contextlib.AbstractContextManager[None]):
+    """Replaces the counter's tracking of modules: the whole model counts as one."""
 
     parents = frozenset({"Global"})
 
@@ -141,7 +141,7 @@ def _windows_of(config: Any) -> tuple[int | None, ...]:
     kinds = getattr(config, "layer_types", None) or [SLIDING if window else FULL] * count
     if unknown := sorted({*kinds} - {FULL, SLIDING}):
         raise UnknownShapeError(
-            f"the model has layers of the kind {', '.join(unknown)}: what they cost is not known."
+            f"the model has layers of the kind {', '.join(unknown)}: their cost is not known."
         )
     return tuple(window if kind == SLIDING else None for kind in kinds)
 
@@ -169,19 +169,19 @@ def _adapter_of(base: Any) -> tuple[int, int, set[int]]:
     except ImportError:  # no adapter without PEFT
         return 0, 0, set()
     body = head = 0
-    theirs: set[int] = set()
+    peft_modules: set[int] = set()
     for module in base.modules():
         if not isinstance(module, BaseTunerLayer):
             continue
         kind = type(module).__name__
         if not isinstance(module, LoraLayer) or kind == "ParamWrapper":
-            raise UnknownShapeError(f"what an unmerged {kind} layer costs is not known.")
+            raise UnknownShapeError(f"the cost of an unmerged {kind} layer is not known.")
         for name in ("lora_A", "lora_B"):
-            theirs |= {id(part) for part in getattr(module, name).modules()}
+            peft_modules |= {id(part) for part in getattr(module, name).modules()}
         for active in module.active_adapters:
             if active in (getattr(module, "lora_variant", None) or {}):
                 raise UnknownShapeError(
-                    "what a variant of LoRA (DoRA, for one) costs unmerged is not known."
+                    "the cost of an unmerged variant of LoRA (such as DoRA) is not known."
                 )
             if active in module.lora_A:
                 cost = module.lora_A[active].weight.numel() + module.lora_B[active].weight.numel()
@@ -193,4 +193,4 @@ def _adapter_of(base: Any) -> tuple[int, int, set[int]]:
                 head += cost
             else:
                 body += cost
-    return body, head, theirs
+    return body, head, peft_modules

@@ -1,4 +1,4 @@
-"""Time to first token and whole latency of the four settings, in this process."""
+"""Time to first token and total latency of the four settings, in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from genpi_plugin.data.rows import Message
-from genpi_plugin.evaluation.sections.cost.flops import cache_bytes, counted
+from genpi_plugin.evaluation.sections.cost.flops import cache_bytes, flop_counter
 from genpi_plugin.evaluation.sections.cost.requests import (
     ADAPTER_MERGED,
     ADAPTER_UNMERGED,
@@ -28,8 +28,8 @@ from genpi_plugin.reading.prefix import common_prefix
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What the real model did with one request: FLOPs up to the first token, bytes at the end."""
+class RequestCounts:
+    """Counted on the real model for one request: FLOPs up to the first token, cache bytes then."""
 
     prefill_flops: int
     cache_bytes: int
@@ -37,10 +37,10 @@ class Counted:
 
 @dataclass(frozen=True)
 class InProcess:
-    """Runs of the grid, and the first request of each setting under the FLOP counter."""
+    """Runs of the grid, and the FLOP counts of each setting's first request."""
 
     runs: list[Run]
-    counted: dict[str, Counted]
+    counted: dict[str, RequestCounts]
 
 
 def measure_in_process(
@@ -54,12 +54,12 @@ def measure_in_process(
 ) -> InProcess:
     """Time the four settings, one after the other in every repeat.
 
-    A merged adapter leaves a model of the base model's shapes, so what it costs is what the floor
-    costs. It is measured so, and no weight is touched.
+    A merged adapter leaves a model with the base model's shapes, so it costs what the floor costs.
+    The floor is measured in its place, and no weight is touched.
 
     Args:
         requests: number of turns -> the messages of a request.
-        tokens: to generate for each, whatever the model would say.
+        tokens: number to generate for each request; end tokens are ignored.
         advance: called with 1 after each timed answer.
     """
     subjects = {
@@ -69,7 +69,7 @@ def measure_in_process(
         ADAPTER_MERGED: floor,
     }
     with teacher.switched():
-        prefix = _Prefix(teacher.model, common_prefix(teacher.requests(PROBES)))
+        prefix = _CopiedPrefix(teacher.model, common_prefix(teacher.requests(PROBES)))
     ids = {
         (setting, turns): subject.request(messages)
         for setting, subject in subjects.items()
@@ -85,7 +85,7 @@ def measure_in_process(
 
     first = min(requests)
     counts = {}
-    for setting, subject in subjects.items():  # to warm up, too
+    for setting, subject in subjects.items():  # also warms up
         cache = prefix.for_batch(1) if cached[setting] else None
         with subject.switched():
             rest = ids[setting, first][cached[setting] :]
@@ -105,10 +105,10 @@ def measure_in_process(
             len(ids[setting, turns]),
             cached[setting],
             tokens,
-            [ttft for ttft, _ in seen],
-            [latency for _, latency in seen],
+            [ttft for ttft, _ in timed],
+            [latency for _, latency in timed],
         )
-        for (setting, turns, batch), seen in times.items()
+        for (setting, turns, batch), timed in times.items()
     ]
     return InProcess(runs, counts)
 
@@ -119,7 +119,7 @@ def timed_answer(
     """Seconds to the first token and to the last, greedy, of `batch` equal requests at once.
 
     Args:
-        ids: of the request, behind what is in `cache`.
+        ids: of the request, after what is in `cache`.
         cache: written to; its copying is not timed. None: the model makes one.
     """
     new = torch.tensor([list(ids)] * batch, device=model.device)
@@ -127,7 +127,7 @@ def timed_answer(
         started = time.perf_counter()
         output = model(input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1)
         token = output.logits[:, -1:].argmax(-1)
-        token.tolist()  # sent to whoever waits for it; an accelerator is done by then
+        token.tolist()  # as if sent to the client; waits for an accelerator to finish
         first = time.perf_counter() - started
         for _ in range(tokens - 1):
             cache = output.past_key_values
@@ -137,11 +137,11 @@ def timed_answer(
         return first, time.perf_counter() - started
 
 
-class _Prefix:
-    """What the model keeps of the tokens that all requests begin with.
+class _CopiedPrefix:
+    """The KV cache of the tokens that all requests begin with.
 
-    Each row gets a copy of its own, and the model's own attention reads it: nothing but the cache
-    is between this setting and the others.
+    Each row gets its own copy, and the model's own attention reads it: the cache is the only
+    difference between this setting and the others.
     """
 
     def __init__(self, model: Any, ids: list[int]) -> None:
@@ -160,10 +160,10 @@ class _Prefix:
         return cache
 
 
-def _count(model: Any, ids: Sequence[int], cache: Any) -> Counted:
+def _count(model: Any, ids: Sequence[int], cache: Any) -> RequestCounts:
     new = torch.tensor([list(ids)], device=model.device)
-    with torch.inference_mode(), counted() as counter:
+    with torch.inference_mode(), flop_counter() as counter:
         output = model(input_ids=new, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    with contextlib.suppress(AttributeError):  # a cache of another make, with no layers
-        return Counted(counter.get_total_flops(), cache_bytes(output.past_key_values))
-    return Counted(counter.get_total_flops(), 0)
+    with contextlib.suppress(AttributeError):  # another kind of cache, without layers
+        return RequestCounts(counter.get_total_flops(), cache_bytes(output.past_key_values))
+    return RequestCounts(counter.get_total_flops(), 0)

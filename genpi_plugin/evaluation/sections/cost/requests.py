@@ -15,9 +15,9 @@ SETTINGS = (PROMPT_COLD, PROMPT_CACHED, ADAPTER_UNMERGED, ADAPTER_MERGED)
 TURNS = (1, 3)
 BATCH_SIZES = (1, 4)
 REPEATS = 3
-# Inputs with nothing in common: their requests share what every request begins with, no more.
+# Inputs with nothing in common: their requests share only what every request begins with.
 PROBES = ("a", "1")
-# Longer answers are measured up to here: every further token costs what the last one did.
+# Longer answers are measured up to here: each further token costs about the same.
 LONGEST_ANSWER = 64
 
 
@@ -26,11 +26,11 @@ class Run:
     """One setting at one point of the grid.
 
     Attributes:
-        request_tokens: of one request, as the model gets it.
-        cached_tokens: of these, the prefix that was read before.
+        request_tokens: of one request, as the model receives it.
+        cached_tokens: of these, the prefix that is already in the cache.
         answer_tokens: generated for each request.
-        ttft_seconds, latency_seconds: to the first token and to the last, one entry a repeat. At
-            the same place stand repeats of all settings that were measured one after the other.
+        ttft_seconds, latency_seconds: to the first token and to the last, one entry per repeat.
+            Entries of all settings with the same index were measured one after the other.
     """
 
     setting: str
@@ -49,14 +49,14 @@ def histories(
     answers: Sequence[str],
     turns: int,
 ) -> list[list[Message]]:
-    """What is sent in a conversation's turn number `turns`: ends with that turn of the user.
+    """The requests of a conversation's turn number `turns`; each ends with the user's turn.
 
-    Where no conversation is so long, inputs and the teacher's answers to them are strung together:
-    what a request costs is a matter of its length.
+    Where no conversation is that long, inputs and the teacher's answers to them are joined: the
+    cost of a request depends on its length alone.
 
     Args:
-        conversations: how it goes on after each input, in the dataset; may be empty.
-        answers: the teacher's, one an input.
+        conversations: what follows each input in the dataset; may be empty.
+        answers: the teacher's, one per input.
     """
     length = 2 * turns - 1
     whole = [
@@ -65,7 +65,7 @@ def histories(
     ]
     if long_enough := [messages[:length] for messages in whole if len(messages) >= length]:
         return long_enough
-    strung = []
+    joined = []
     for start in range(len(inputs)):
         places = [(start + step) % len(inputs) for step in range(turns)]
         messages: list[Message] = []
@@ -74,14 +74,14 @@ def histories(
                 {"role": "user", "content": inputs[place]},
                 {"role": "assistant", "content": answers[place]},
             ]
-        strung.append(messages[:-1])
-    return strung
+        joined.append(messages[:-1])
+    return joined
 
 
 def typical(
     found: Sequence[list[Message]], length: Callable[[list[Message]], int], count: int
 ) -> list[list[Message]]:
-    """The `count` of them nearest to the median length, the nearest first; fewer if there are."""
+    """The `count` requests nearest to the median length, nearest first; all if there are fewer."""
     by_length = sorted(found, key=length)
     middle = length(by_length[len(by_length) // 2])
     return sorted(by_length, key=lambda messages: abs(length(messages) - middle))[:count]

@@ -12,7 +12,7 @@ from typing import Any
 from genpi_plugin.evaluation.measuring.context import Context, Options
 from genpi_plugin.evaluation.sections.cost.break_even import PROMPTS, against_prompts, verdict
 from genpi_plugin.evaluation.sections.cost.flops import ModelShape, UnknownShapeError, shape_of
-from genpi_plugin.evaluation.sections.cost.latency import Counted, measure_in_process
+from genpi_plugin.evaluation.sections.cost.latency import RequestCounts, measure_in_process
 from genpi_plugin.evaluation.sections.cost.requests import (
     ADAPTER_UNMERGED,
     BATCH_SIZES,
@@ -27,42 +27,42 @@ from genpi_plugin.evaluation.sections.cost.requests import (
     typical,
 )
 from genpi_plugin.evaluation.sections.cost.server import Server, measure_server
-from genpi_plugin.evaluation.sections.cost.spent import (
+from genpi_plugin.evaluation.sections.cost.upfront import (
     RECORD,
-    Spent,
-    synthesis_spent,
-    training_spent,
+    UpfrontCost,
+    synthesis_cost,
+    training_cost,
 )
 from genpi_plugin.reading.prefix import common_prefix
 from genpi_plugin.training.manifest import MANIFEST_FILE
 
-# Analytic and counted FLOPs further apart than this are told.
+# Analytic and counted FLOPs that differ by more than this get a note.
 TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What was measured; figures are made from it in `summarize_cost`.
+    """All measurements; `summarize_cost` computes figures from them.
 
     Attributes:
         where: `in process`, or the server's URL.
         fixed_start: tokens that the chat template puts before every request without the prompt.
-        shape: None where the model's FLOPs can't be said; `notes` says why.
-        counted: by setting, the FLOPs that the model was seen to do; in process only.
+        shape: None where the model's FLOPs can't be computed; `notes` says why.
+        counted: by setting, the FLOPs counted on the real model; in process only.
     """
 
     where: str
     runs: list[Run]
     fixed_start: int
     shape: ModelShape | None
-    counted: dict[str, Counted]
-    synthesis: Spent
-    training: Spent
+    counted: dict[str, RequestCounts]
+    synthesis: UpfrontCost
+    training: UpfrontCost
     notes: list[str]
 
 
 def measure_cost(context: Context, options: Options) -> Cost:
-    """Measure the four settings, in process or against a server, and look up what was spent.
+    """Measure the four settings, in process or against a server, and look up the upfront cost.
 
     Raises:
         GenPIError: a server that does not answer, does not know a model, or does not stream.
@@ -83,15 +83,17 @@ def measure_cost(context: Context, options: Options) -> Cost:
     }
     tokens = answer_length(context.measured.tokens)
     measures = len(TURNS) * len(BATCH_SIZES) * REPEATS
-    counted: dict[str, Counted] = {}
+    counted: dict[str, RequestCounts] = {}
     with context.progress("cost", measures * len(SETTINGS)) as advance:
         if server is None:
             one = {
                 turns: typical(messages, lambda m: len(context.teacher.request(m)), 1)[0]
                 for turns, messages in found.items()
             }
-            seen = measure_in_process(context.teacher, context.floor, student, one, tokens, advance)
-            runs, counted = seen.runs, seen.counted
+            measured = measure_in_process(
+                context.teacher, context.floor, student, one, tokens, advance
+            )
+            runs, counted = measured.runs, measured.counted
         else:
             some = {
                 turns: typical(messages, lambda m: len(context.teacher.request(m)), 16)
@@ -105,24 +107,24 @@ def measure_cost(context: Context, options: Options) -> Cost:
         fixed_start=len(common_prefix(student.requests(PROBES))),
         shape=shape,
         counted=counted,
-        synthesis=synthesis_spent(options.dataset, options.base_model, shape),
-        training=training_spent(options.adapter),
+        synthesis=synthesis_cost(options.dataset, options.base_model, shape),
+        training=training_cost(options.adapter),
         notes=notes,
     )
 
 
 def cost_depends(options: Options) -> list[str | Path | None]:
-    """What the result depends on beside the evaluation: the server, or this machine, and what the
-    runs left of what they took."""
+    """What the result depends on besides the evaluation: the server, or this machine, and the
+    records of the upfront cost."""
     server = [options.server, options.server_model, options.server_adapter, platform.node()]
     return [*server, options.dataset / RECORD, options.adapter / MANIFEST_FILE]
 
 
 def summarize_cost(cost: Cost, seed: int = 0) -> dict[str, Any]:
-    """The `cost` of `metrics.json` beside the tokens of a request; JSON types.
+    """The `cost` of `metrics.json`, except the tokens of a request; JSON types.
 
     `settings` are those of one request in its first turn; `grid` has all that was measured.
-    Seconds and FLOPs of a request of several at once are the batch's share.
+    `machine_seconds` is a request's share of its batch's time.
     """
     first = [run for run in cost.runs if run.turns == TURNS[0] and run.batch_size == BATCH_SIZES[0]]
     settings = {run.setting: _figures(run, cost) for run in first}
@@ -174,14 +176,14 @@ def _figures(run: Run, cost: Cost) -> dict[str, Any]:
         "machine_seconds": median(run.latency_seconds) / run.batch_size,
     }
     if cost.shape:
-        figures |= _on_paper(run, cost.shape)
-    seen = cost.counted.get(run.setting)
-    if seen and run.turns == TURNS[0]:
-        figures["prefill_flops_counted"] = seen.prefill_flops
+        figures |= _analytic(run, cost.shape)
+    counted = cost.counted.get(run.setting)
+    if counted and run.turns == TURNS[0]:
+        figures["prefill_flops_counted"] = counted.prefill_flops
     return figures
 
 
-def _on_paper(run: Run, shape: ModelShape) -> dict[str, Any]:
+def _analytic(run: Run, shape: ModelShape) -> dict[str, Any]:
     adapter = run.setting == ADAPTER_UNMERGED
     steps = run.answer_tokens - 1  # the first token comes out of the prefill
     prefill = shape.flops(run.request_tokens - run.cached_tokens, run.cached_tokens, adapter)
@@ -199,29 +201,29 @@ def _flops_against_prompts(cost: Cost, shape: ModelShape, runs: Sequence[Run]) -
     """Break-even in FLOPs.
 
     A server that caches the prompt caches the start of a request without it as well. Against the
-    cached prompt, the adapter's is counted so.
+    cached prompt, the adapter's requests are counted that way.
     """
-    spent = _total(cost.synthesis.flops, cost.training.flops)
+    upfront = _total(cost.synthesis.flops, cost.training.flops)
 
     def costs(start: int) -> dict[str, list[float]]:
         found = {}
         for run in runs:
-            alone = run if run.setting in PROMPTS else replace(run, cached_tokens=start)
-            found[run.setting] = [float(_on_paper(alone, shape)["request_flops"])]
+            counted = run if run.setting in PROMPTS else replace(run, cached_tokens=start)
+            found[run.setting] = [float(_analytic(counted, shape)["request_flops"])]
         return found
 
-    cold, cached = (against_prompts(spent, costs(start)) for start in (0, cost.fixed_start))
+    cold, cached = (against_prompts(upfront, costs(start)) for start in (0, cost.fixed_start))
     return {name: (cached if name == PROMPT_CACHED else cold)[name] for name in cold}
 
 
 def _disagreements(settings: dict[str, dict[str, Any]]) -> list[str]:
     found = []
     for name, figures in settings.items():
-        said, seen = figures.get("prefill_flops"), figures.get("prefill_flops_counted")
-        if said and seen and abs(said / seen - 1) > TOLERANCE:
+        analytic, counted = figures.get("prefill_flops"), figures.get("prefill_flops_counted")
+        if analytic and counted and abs(analytic / counted - 1) > TOLERANCE:
             found.append(
-                f"{name}: the model was seen to do {seen:.3g} FLOPs up to the first token, on "
-                f"paper it is {said:.3g}. Kernels that the counter does not know do that, and "
+                f"{name}: {counted:.3g} FLOPs were counted up to the first token, "
+                f"{analytic:.3g} calculated. Kernels unknown to the counter cause this, and "
                 "quantized weights."
             )
     return found

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import openai
 
 TIMEOUT = 600.0
-# A cached prompt's first token comes in less than this share of the cold one's time.
-CACHED_IS_SOONER = 0.9
+# The prefix counts as cached when its time to first token is at most this share of the cold one's.
+CACHED_TTFT_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has the base model under one name and the adapter under another.
+    """A server with the base model under one name and the adapter under another.
 
     Attributes:
         url: for example `http://localhost:8000/v1`.
@@ -49,8 +49,8 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One streamed answer. `pieces` are the parts with text that it came in."""
+class StreamedAnswer:
+    """One streamed answer. `pieces` counts the chunks with text that it came in."""
 
     ttft: float
     latency: float
@@ -70,21 +70,21 @@ def measure_server(
 ) -> tuple[list[Run], list[str]]:
     """Time the settings against a server, one after the other in every repeat.
 
-    A random mark stands before the user's first words, so that no more than the prompt is ever
-    reused; in the cold setting another stands before the prompt, so that nothing is. Before the
+    A random tag comes before the user's first words, so that no more than the prompt is ever
+    reused; in the cold setting another comes before the prompt, so that nothing is. Before the
     cached setting the prompt is sent once untimed. Answers end where the model ends them: the
-    latency is that of `tokens` tokens at the pace seen. A merged adapter costs what the base model
-    costs without the prompt, and is measured so.
+    latency is that of `tokens` tokens at the measured pace. A merged adapter costs what the base
+    model costs without the prompt, and is measured as such.
 
     Args:
-        requests: number of turns -> messages of several requests, for those at once.
+        requests: number of turns -> messages of several requests, for concurrent ones.
         tokens: of an answer.
 
     Returns:
-        runs, and what a reader should know of them.
+        runs, and notes for the reader.
 
     Raises:
-        GenPIError: no server, a model that it does not have, or no stream.
+        GenPIError: no server, a model that it does not have, or an answer that is not streamed.
     """
     names = {
         PROMPT_COLD: server.model,
@@ -94,10 +94,10 @@ def measure_server(
     }
     asked = {setting: name for setting, name in names.items() if name}
     cells = [(turns, batch) for turns in requests for batch in BATCH_SIZES]
-    seen: dict[tuple[str, int, int], list[list[Heard]]] = {}
+    streamed: dict[tuple[str, int, int], list[list[StreamedAnswer]]] = {}
     with _connect(server.url) as client, ThreadPoolExecutor(max(BATCH_SIZES)) as pool:
 
-        def ask(setting: str, messages: Sequence[Message], limit: int) -> Heard:
+        def ask(setting: str, messages: Sequence[Message], limit: int) -> StreamedAnswer:
             return stream(client, asked[setting], _sent(setting, teacher.prompt, messages), limit)
 
         first = requests[min(requests)][0]
@@ -110,41 +110,43 @@ def measure_server(
                     if setting == PROMPT_CACHED:
                         ask(setting, several[0], 1)
                     jobs = [pool.submit(ask, setting, each, tokens) for each in several]
-                    heard = [job.result() for job in jobs]
-                    seen.setdefault((setting, turns, batch), []).append(heard)
+                    answers = [job.result() for job in jobs]
+                    streamed.setdefault((setting, turns, batch), []).append(answers)
                     advance(1)
                 if not server.adapter:
                     advance(1)
-    cold, cached = (_first_token(seen, setting) for setting in (PROMPT_COLD, PROMPT_CACHED))
-    caches = cached <= CACHED_IS_SOONER * cold
+    cold, cached = (_first_token(streamed, setting) for setting in (PROMPT_COLD, PROMPT_CACHED))
+    caches = cached <= CACHED_TTFT_SHARE * cold
     prefix = len(common_prefix(teacher.requests(PROBES))) if caches else 0
     runs = []
-    for (setting, turns, batch), repeated in seen.items():
+    for (setting, turns, batch), repeated in streamed.items():
         if setting == PROMPT_CACHED and not caches:
             continue
-        counts = [one.prompt_tokens for heard in repeated for one in heard]
-        told = [count for count in counts if count]
+        counts = [one.prompt_tokens for answers in repeated for one in answers]
+        reported = [count for count in counts if count]
         messages = _sent(setting, teacher.prompt, requests[turns][0])
         runs.append(
             Run(
                 setting,
                 turns,
                 batch,
-                round(median(told)) if told else len(teacher.view.request_ids(messages)),
+                round(median(reported)) if reported else len(teacher.view.request_ids(messages)),
                 prefix if setting == PROMPT_CACHED else 0,
                 tokens,
-                [median(one.ttft for one in heard) for heard in repeated],
-                [_latency(heard, tokens) for heard in repeated],
+                [median(one.ttft for one in answers) for answers in repeated],
+                [_latency(answers, tokens) for answers in repeated],
             )
         )
-    return runs, _notes(server, seen, prefix, cold, cached)
+    return runs, _notes(server, streamed, prefix, cold, cached)
 
 
-def stream(client: openai.OpenAI, model: str, messages: Sequence[Message], tokens: int) -> Heard:
-    """Send one request and listen to its answer.
+def stream(
+    client: openai.OpenAI, model: str, messages: Sequence[Message], tokens: int
+) -> StreamedAnswer:
+    """Send one request and time its answer.
 
     Raises:
-        GenPIError: no server, a model that it does not have, or nothing came as a stream.
+        GenPIError: no server, a model that it does not have, or an answer that is not streamed.
     """
     import openai
 
@@ -166,16 +168,16 @@ def stream(client: openai.OpenAI, model: str, messages: Sequence[Message], token
                     pieces += 1
                     first = first or time.perf_counter() - started
     except openai.APIError as error:
-        raise _explained(client, model, error) from error
+        raise _user_error(client, model, error) from error
     latency = time.perf_counter() - started
     if first is None:
         raise GenPIError(
             f"{client.base_url} sent no text as a stream.",
-            "time to first token can only be seen on a stream: use a server that heeds "
-            '`"stream": true`, and see in its log that the model answers at all.',
+            "time to first token can only be measured on a stream: use a server that honours "
+            '`"stream": true`, and check in its log that the model answers at all.',
         )
     details = getattr(usage, "prompt_tokens_details", None)
-    return Heard(
+    return StreamedAnswer(
         ttft=first,
         latency=latency,
         pieces=pieces,
@@ -186,89 +188,93 @@ def stream(client: openai.OpenAI, model: str, messages: Sequence[Message], token
 
 
 def _sent(setting: str, prompt: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
-    """The request of a setting: marked where its reuse is to end."""
-    marked = _marked(messages)
+    """The request of a setting, with a tag where reuse has to end."""
+    tagged = _tagged(messages)
     if setting == PROMPT_COLD:
-        return _marked(teacher_messages(prompt, marked))
-    return teacher_messages(prompt, marked) if setting == PROMPT_CACHED else marked
+        return _tagged(teacher_messages(prompt, tagged))
+    return teacher_messages(prompt, tagged) if setting == PROMPT_CACHED else tagged
 
 
-def _marked(messages: Sequence[Message]) -> list[Message]:
+def _tagged(messages: Sequence[Message]) -> list[Message]:
     first, *others = messages
-    mark = uuid.uuid4().hex[:8]
-    return [{"role": first["role"], "content": f"[{mark}] {first['content']}"}, *others]
+    tag = uuid.uuid4().hex[:8]
+    return [{"role": first["role"], "content": f"[{tag}] {first['content']}"}, *others]
 
 
 def _text_of(delta: Any) -> str:
     return delta.content or getattr(delta, "reasoning_content", None) or ""
 
 
-def _latency(heard: Sequence[Heard], tokens: int) -> float:
-    """Median seconds of an answer of `tokens` tokens, at the pace these were heard at."""
-    later = sum(one.answer_tokens - 1 for one in heard)
+def _latency(answers: Sequence[StreamedAnswer], tokens: int) -> float:
+    """Median seconds of an answer of `tokens` tokens, at the pace of these answers."""
+    later = sum(one.answer_tokens - 1 for one in answers)
     if later <= 0:  # answers of one token: there is no pace
-        return median(one.latency for one in heard)
-    if all(one.pieces == 1 for one in heard):  # sent whole: the time goes over all tokens
-        return median(one.latency / max(one.answer_tokens, 1) * tokens for one in heard)
-    pace = sum(one.latency - one.ttft for one in heard) / later
-    return median(one.ttft for one in heard) + (tokens - 1) * pace
+        return median(one.latency for one in answers)
+    if all(one.pieces == 1 for one in answers):  # sent whole: the time is that of all tokens
+        return median(one.latency / max(one.answer_tokens, 1) * tokens for one in answers)
+    pace = sum(one.latency - one.ttft for one in answers) / later
+    return median(one.ttft for one in answers) + (tokens - 1) * pace
 
 
-def _first_token(seen: dict[tuple[str, int, int], list[list[Heard]]], setting: str) -> float:
+def _first_token(
+    streamed: dict[tuple[str, int, int], list[list[StreamedAnswer]]], setting: str
+) -> float:
     """Median seconds of one request in its first turn."""
-    first = min(turns for _, turns, _ in seen)
-    return median(one.ttft for heard in seen[setting, first, 1] for one in heard)
+    first = min(turns for _, turns, _ in streamed)
+    return median(one.ttft for answers in streamed[setting, first, 1] for one in answers)
 
 
 def _notes(
     server: Server,
-    seen: dict[tuple[str, int, int], list[list[Heard]]],
+    streamed: dict[tuple[str, int, int], list[list[StreamedAnswer]]],
     prefix: int,
     cold: float,
     cached: float,
 ) -> list[str]:
     notes = []
     if not server.adapter:
-        notes.append("The adapter is not served by a name of its own: unmerged is not measured.")
-    every = [one for repeated in seen.values() for heard in repeated for one in heard]
-    if all(one.pieces == 1 and one.answer_tokens > 1 for one in every):
+        notes.append(
+            "The server has no name for the adapter: the unmerged setting is not measured."
+        )
+    all_answers = [one for repeated in streamed.values() for answers in repeated for one in answers]
+    if all(one.pieces == 1 and one.answer_tokens > 1 for one in all_answers):
         notes.append("The server sends answers in one piece: its first token is its last.")
-    if not any(one.prompt_tokens for one in every):
-        notes.append("The server tells no token counts: requests are counted with the tokenizer "
-                     "here, answers by their pieces.")  # fmt: skip
+    if not any(one.prompt_tokens for one in all_answers):
+        notes.append("The server reports no token counts: requests are counted with the "
+                     "tokenizer here, answers by their chunks.")  # fmt: skip
     reused = [
         one.reused_tokens
-        for heard in seen[PROMPT_CACHED, min(turns for _, turns, _ in seen), 1]
-        for one in heard
+        for answers in streamed[PROMPT_CACHED, min(turns for _, turns, _ in streamed), 1]
+        for one in answers
         if one.reused_tokens is not None
     ]
-    told = f"; it reports {round(median(reused))} tokens as cached" if reused else ""
+    reported = f"; it reports {round(median(reused))} tokens as cached" if reused else ""
     if not prefix:
         notes.append(
             "The server does not seem to cache prefixes: the first token takes "
             f"{cached * 1000:.0f} ms with the prompt sent before, and "
-            f"{cold * 1000:.0f} ms without{told}. A cached prompt is not measured."
+            f"{cold * 1000:.0f} ms without{reported}. A cached prompt is not measured."
         )
-    elif told:
-        notes.append(f"The server caches prefixes{told}.")
+    elif reported:
+        notes.append(f"The server caches prefixes{reported}.")
     return notes
 
 
 def _connect(url: str) -> openai.OpenAI:
-    """A client that repeats nothing: that would be timed."""
+    """A client without retries: they would be timed."""
     import openai
 
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return openai.OpenAI(base_url=url, api_key=key, timeout=TIMEOUT, max_retries=0)
 
 
-def _explained(client: openai.OpenAI, model: str, error: openai.APIError) -> GenPIError:
+def _user_error(client: openai.OpenAI, model: str, error: openai.APIError) -> GenPIError:
     """What the client's error means, and what to do about it."""
     import openai
 
     url = str(client.base_url).rstrip("/")
     if isinstance(error, openai.APITimeoutError):
-        return GenPIError(f"{url} did not answer within {TIMEOUT:.0f} seconds.", "look at its log.")
+        return GenPIError(f"{url} did not answer within {TIMEOUT:.0f} seconds.", "check its log.")
     if isinstance(error, openai.APIConnectionError):
         return GenPIError(
             f"there is no server at {url} ({error.__cause__ or error}).",
@@ -280,13 +286,13 @@ def _explained(client: openai.OpenAI, model: str, error: openai.APIError) -> Gen
         offered = []
     listed = f"; it lists {', '.join(offered[:20])}" if offered else ""
     return GenPIError(
-        f"{url}, asked for the model {model!r}: {_words(error)}",
-        "`--server-model` and `--server-adapter` say by which names the server has the base model "
-        f"and the adapter{listed}. Else, its log says more.",
+        f"{url}, asked for the model {model!r}: {_server_message(error)}",
+        "`--server-model` and `--server-adapter` are the server's names for the base model "
+        f"and the adapter{listed}. Otherwise, check its log.",
     )
 
 
-def _words(error: openai.APIError) -> str:
+def _server_message(error: openai.APIError) -> str:
     """The server's own message, without the client's wrapping."""
     body = error.body
     if isinstance(body, dict):

@@ -1,4 +1,4 @@
-"""Scores that a task names, and prompts to compare with, from files."""
+"""Scores that a task defines: patterns, schemas, functions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pytest
 import yaml
 
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.evaluation.figures.names import one_each
 from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_digest, task_scores
-from genpi_plugin.evaluation.subjects.prompts import read_prompt, read_prompts
 
 
 def test_patterns_schemas_and_functions_score_an_answer(tmp_path):
@@ -46,11 +44,11 @@ def test_patterns_schemas_and_functions_score_an_answer(tmp_path):
         ({"a": {"regex": "a"}}, "write one of"),
         ({"a": "b"}, "write one of"),
         ({"a": {"pattern": "("}}, "not a regular expression"),
-        ({"a": {"json_schema": "none.json"}}, "no JSON schema can be made"),
-        ({"a": {"json_schema": {"type": "nothing"}}}, "no JSON schema can be made"),
+        ({"a": {"json_schema": "none.json"}}, "not a usable JSON schema"),
+        ({"a": {"json_schema": {"type": "nothing"}}}, "not a usable JSON schema"),
         ({"a": {"python": "no_such_module_x:f"}}, "can't be imported"),
         ({"a": {"python": "json:no_such"}}, "can't be imported"),
-        ({"a": {"python": "json"}}, "is no function"),
+        ({"a": {"python": "json"}}, "is not a function"),
     ],
 )
 def test_a_score_that_cant_be_used_is_refused(tmp_path, named, says):
@@ -60,7 +58,7 @@ def test_a_score_that_cant_be_used_is_refused(tmp_path, named, says):
 
 def test_a_function_that_gives_no_number_is_said():
     score = task_scores({"a": {"python": "os.path:join"}}, None)["a"]
-    with pytest.raises(GenPIError, match="gave 'x/y'"):
+    with pytest.raises(GenPIError, match="returned 'x/y'"):
         score("x", "y")
 
 
@@ -72,39 +70,3 @@ def test_scores_are_read_from_a_file_with_or_without_their_heading(tmp_path):
     (tmp_path / "s.yml").write_text("[]")
     with pytest.raises(GenPIError, match="names no scores"):
         read_scores(tmp_path / "s.yml")
-
-
-def test_a_prompt_file_is_text_a_transcript_or_messages(tmp_path):
-    turns = [{"role": "user", "content": "Be brief."}, {"role": "assistant", "content": "Ok."}]
-    (tmp_path / "a.md").write_text("\n<USER>: is no marker here\n")
-    (tmp_path / "b.txt").write_text("<USER>:\nBe brief.\n\n<AGENT>:\nOk.\n<USER>:\n")
-    (tmp_path / "c.yml").write_text(yaml.safe_dump(turns))
-    (tmp_path / "d.json").write_text(json.dumps(turns))
-    (tmp_path / "e.txt").write_text("Plain.\n")
-    found = read_prompts([tmp_path / n for n in ("a.md", "b.txt", "c.yml", "d.json", "e.txt")],
-                         "user", [])  # fmt: skip
-    assert found["a"] == [{"role": "user", "content": "<USER>: is no marker here"}]
-    assert found["b"] == found["c"] == found["d"] == turns
-    assert read_prompt(tmp_path / "e.txt") == [{"role": "system", "content": "Plain."}]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("a.md", " \n", "is empty"),
-        ("a.doc", "x", "is no prompt file"),
-        ("a.yml", "x: [", "can't be read"),
-        ("a.json", '{"role": "user"}', "is not a list"),
-        ("a.yml", "- {role: robot, content: x}", "role 'robot'"),
-    ],
-)
-def test_a_prompt_file_that_cant_be_used_is_refused(tmp_path, name, content, says):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(GenPIError, match=says):
-        read_prompt(tmp_path / name)
-
-
-def test_names_are_fit_for_a_requirement_and_of_one_system_each():
-    assert one_each(["a b", "c.d"], ["1", "2"], []) == ["a_b", "c_d"]
-    with pytest.raises(GenPIError, match="another system is called so"):
-        one_each(["floor"], ["x/floor"], ["teacher", "floor"])

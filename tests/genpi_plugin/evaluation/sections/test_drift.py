@@ -7,23 +7,20 @@ import re
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.measuring.context import as_json
-from genpi_plugin.evaluation.measuring.off_switch import OffSwitch, check_off
+from genpi_plugin.evaluation.measuring.off_switch import OffSwitch
 from genpi_plugin.evaluation.sections.drift import (
     GENERAL,
     TOKENS,
     Drift,
-    Drifted,
+    SystemDrift,
     measure_drift,
     summarize_drift,
 )
 from genpi_plugin.evaluation.subjects.inputs import read_inputs
-from genpi_plugin.evaluation.subjects.reading import logprobs
-from tests.genpi_plugin.evaluation.context_made import adapted, make_context, quiet
-from tests.tiny import make_model
+from tests.genpi_plugin.evaluation.context_made import adapted, make_context
 
 GENERALS = ["What is the capital?", "Tell me a joke", "17 times 23", "size of a page", "Hi"]
 ZERO = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
@@ -83,27 +80,6 @@ def _write_into(model):
     return model
 
 
-def _with_attention_biases():
-    config = make_model().config
-    config.attention_bias = True
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval()
-
-
-def test_trained_biases_that_the_switch_does_not_reach_are_caught():
-    model = adapted(base=_with_attention_biases(), bias="all")
-    floor = make_context(model).floor
-    assert check_off(floor, _with_attention_biases, GENERALS, 12, quiet).identical is True
-    biases = [p for n, p in model.named_parameters() if n.endswith("bias") and p.requires_grad]
-    assert biases
-    with torch.no_grad():
-        for bias in biases:
-            bias += 0.3 * torch.randn_like(bias)
-    seen = check_off(floor, _with_attention_biases, GENERALS, 12, quiet)
-    assert seen.identical is False
-    assert seen.other_tokens > 0
-
-
 def test_a_weight_that_was_written_to_is_caught(general):
     seen = measure_drift(make_context(_write_into(adapted())), general)
     figures = summarize_drift(seen, 0)
@@ -112,50 +88,12 @@ def test_a_weight_that_was_written_to_is_caught(general):
     assert figures["off_largest_kl"] > 1e-4
 
 
-def test_a_difference_that_changes_no_token_is_caught():
-    model = adapted()
-    with torch.no_grad():
-        model.base_model.model.model.norm.weight[0] *= 1.02
-    seen = check_off(make_context(model).floor, make_model, GENERALS, 12, quiet)
-    assert (seen.other_tokens, seen.identical) == (0, False)
-    assert seen.largest_kl < 0.01
-
-
-def test_an_adapter_merged_and_taken_out_again_in_bf16_is_caught():
-    model = adapted().to(torch.bfloat16)
-    before = make_context(model, untouched=lambda: make_model().to(torch.bfloat16))
-    assert check_off(before.floor, before.untouched, GENERALS, 12, quiet).identical is True
-    model.merge_adapter()
-    model.unmerge_adapter()
-    after = check_off(before.floor, before.untouched, GENERALS, 12, quiet)
-    assert after.identical is False
-    assert after.largest_kl > 0
-
-
-def test_a_layer_of_modules_to_save_is_switched_off_too():
-    """PEFT keeps the original of such a layer; trained, it must not reach floor and teacher."""
-    model = adapted(modules_to_save=["lm_head"])
-    saved = model.base_model.model.lm_head.modules_to_save["default"]
-    with torch.no_grad():
-        saved.weight += torch.randn_like(saved.weight)
-    context = make_context(model)
-    assert check_off(context.floor, context.untouched, GENERALS, 12, quiet).identical is True
-    [request] = context.floor.requests(["shirt"])
-    answers = [list(range(20, 25))]
-    for (_, [off]), (_, [on]) in zip(
-        logprobs(context.floor, [request], answers),
-        logprobs(context.students[0], [request], answers),
-        strict=True,
-    ):
-        assert not torch.allclose(off, on)
-
-
 def test_a_check_that_cant_be_made_says_so(general):
     def no_room():
         raise torch.OutOfMemoryError
 
-    for untouched, why in ((no_room, "did not fit into memory"), (None, "no base model")):
-        context = make_context(adapted(zeros=True), untouched=untouched)
+    for load_base_model, why in ((no_room, "did not fit into memory"), (None, "no base model")):
+        context = make_context(adapted(zeros=True), load_base_model=load_base_model)
         figures = summarize_drift(measure_drift(context, general), 0)
         assert figures["off_identical"] is None
         assert why in figures["advice"]
@@ -173,7 +111,7 @@ def test_a_check_that_cant_be_made_says_so(general):
 def test_advice(kl, over_reach, says):
     n = 60
     reached = None if over_reach is None else [i < over_reach for i in range(n)]
-    student = Drifted(["b"] * n, [10 * kl] * n, [True] * n, reached)
+    student = SystemDrift(["b"] * n, [10 * kl] * n, [True] * n, reached)
     drift = Drift("shipped", ["a"] * n, ["a"] * n, [10] * n, 64,
                   {"student": student, "teacher": student}, "teacher", SWITCHED_OFF)  # fmt: skip
     figures = summarize_drift(drift, 0)
@@ -183,7 +121,7 @@ def test_advice(kl, over_reach, says):
 
 
 def test_advice_says_when_there_are_too_few_requests():
-    student = Drifted(["b"] * 4, [0.1, 3.0, 0.0, 0.5], [True] * 4, None)
+    student = SystemDrift(["b"] * 4, [0.1, 3.0, 0.0, 0.5], [True] * 4, None)
     drift = Drift("shipped", ["a"] * 4, ["a"] * 4, [10] * 4, 64,
                   {"one": student, "two": student, "teacher": student}, "teacher",
                   SWITCHED_OFF)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What synthesis and training took, from what they left behind; unknown where they left nothing."""
+"""The upfront cost: what synthesis and training took, as far as their files record it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ RECORD = "run.json"
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Seconds of wall clock and FLOPs that something took; None where nothing says so.
+class UpfrontCost:
+    """Seconds of wall clock and FLOPs; None where they are unknown.
 
-    `note` says where the figures come from, or what is missing.
+    `note` says where the figures come from, or what is missing. In `metrics.json` and in the
+    manifest this is called `spent`.
     """
 
     seconds: float | None
@@ -30,33 +31,33 @@ class Spent:
     note: str
 
 
-def synthesis_spent(folder: Path, base_model: str, shape: ModelShape | None) -> Spent:
-    """What making the dataset in `folder` took, all runs in it together.
+def synthesis_cost(folder: Path, base_model: str, shape: ModelShape | None) -> UpfrontCost:
+    """The cost of making the dataset in `folder`, all its runs together.
 
     Seconds are those of its run.json. FLOPs follow from the tokens of every answer in its store,
-    each request read in full; a prefix that the engine reused makes it less.
+    each request read in full; less where the engine reused a prefix.
 
     Args:
-        base_model: FLOPs are known of this model alone.
+        base_model: FLOPs are known for this model alone.
         shape: its shape.
     """
     seconds, note = _recorded_seconds(folder / RECORD)
     flops, why = _stored_flops(folder, base_model, shape)
-    return Spent(seconds, flops, f"{note}; {why}")
+    return UpfrontCost(seconds, flops, f"{note}; {why}")
 
 
-def training_spent(adapter: Path) -> Spent:
-    """What training the adapter took, from its manifest.
+def training_cost(adapter: Path) -> UpfrontCost:
+    """The cost of training the adapter, from its manifest.
 
     FLOPs are the Trainer's estimate: 6 x parameters x tokens; with LoRA it is nearer to 4.
     """
-    spent = (read_manifest(adapter) or {}).get("spent")
-    if not spent:
-        return Spent(None, None, f"{adapter} has no manifest that says what training took")
-    processes = spent.get("processes", 1)
+    record = (read_manifest(adapter) or {}).get("spent")
+    if not record:
+        return UpfrontCost(None, None, f"{adapter} has no manifest that records its training time")
+    processes = record.get("processes", 1)
     several = f", {processes} processes" if processes > 1 else ""
-    return Spent(
-        spent["seconds"], spent.get("flops") or None, f"the adapter's manifest{several}; "
+    return UpfrontCost(
+        record["seconds"], record.get("flops") or None, f"the adapter's manifest{several}; "
         "FLOPs: the Trainer's estimate",
     )  # fmt: skip
 
@@ -78,9 +79,9 @@ def _stored_flops(
     if not store.is_file() or not config.is_file():
         return None, f"FLOPs unknown: {folder} lacks store.sqlite or synth.yaml"
     if shape is None:
-        return None, "FLOPs unknown: the model's are"
-    made_with = yaml.safe_load(config.read_text(encoding="utf-8"))
-    models = {str((made_with.get(role) or {}).get("model")) for role in ("target", "generator")}
+        return None, "FLOPs unknown: the model's FLOPs can't be computed"
+    config_used = yaml.safe_load(config.read_text(encoding="utf-8"))
+    models = {str((config_used.get(role) or {}).get("model")) for role in ("target", "generator")}
     if models != {base_model}:
         others = ", ".join(sorted(models - {base_model}))
         return None, f"FLOPs unknown: {others} is not the model evaluated, {base_model}"

@@ -1,4 +1,4 @@
-"""Figures and names as a reader is shown them. Pure functions from numbers to text."""
+"""Figures and names as the report shows them. Pure functions from numbers to text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ FLOOR, TEACHER = "floor", "teacher"
 
 # An interval of metrics.json: value, ci_low, ci_high; None where it is not defined.
 Interval = Mapping[str, Any]
-Form = Callable[[float], str]
+Formatter = Callable[[float], str]
 
 NARROW_SPACE = "\u202f"
 UNDEFINED = "not defined"
 
 
 def percent(share: float) -> str:
-    """A share of 1. What is not 0 or 1 is never shown as 0 or 100 %."""
+    """A share as a percentage. Only 0 and 1 are shown as 0 and 100 %."""
     value = 100 * share
     if 0 < value < 0.1:
         shown = "<0.1"
@@ -42,7 +42,7 @@ def hundredths(value: float) -> str:
 
 
 def _signed(value: float, places: int) -> str:
-    """With a minus sign, and none before a zero."""
+    """With a proper minus sign, and none before a zero."""
     text = f"{value:.{places}f}"
     return text.lstrip("-") if not float(text) else text.replace("-", "−")
 
@@ -78,44 +78,44 @@ def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
 
 
-def interval_text(interval: Interval, form: Form) -> str:
+def interval_text(interval: Interval, formatter: Formatter) -> str:
     """`[82, 85]`; empty where there is no interval or it has no width."""
     low, high = interval["ci_low"], interval["ci_high"]
     if interval["value"] is None or low is None or high is None or low == high:
         return ""
-    (first, unit), (second, same) = _split(form(low)), _split(form(high))
-    # The value before it has the unit already.
-    if unit == same == _split(form(interval["value"]))[1]:
+    (first, unit), (second, same) = _split(formatter(low)), _split(formatter(high))
+    # The value shown before it already has the unit.
+    if unit == same == _split(formatter(interval["value"]))[1]:
         return f"[{first}, {second}]"
-    return f"[{form(low)}, {form(high)}]"
+    return f"[{formatter(low)}, {formatter(high)}]"
 
 
 def _split(shown: str) -> tuple[str, str]:
-    """A figure as it is shown: the number, and its unit with the space before."""
+    """A formatted figure: the number, and its unit with the space before it."""
     place = max(shown.rfind(" "), shown.rfind(NARROW_SPACE))
     return (shown, "") if place < 0 else (shown[:place], shown[place:])
 
 
-def value_text(interval: Interval, form: Form) -> str:
-    return UNDEFINED if interval["value"] is None else form(interval["value"])
+def value_text(interval: Interval, formatter: Formatter) -> str:
+    return UNDEFINED if interval["value"] is None else formatter(interval["value"])
 
 
-def figure(interval: Interval, form: Form) -> str:
+def figure(interval: Interval, formatter: Formatter) -> str:
     """Value and interval in one string."""
-    return f"{value_text(interval, form)} {interval_text(interval, form)}".strip()
+    return f"{value_text(interval, formatter)} {interval_text(interval, formatter)}".strip()
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a reader calls a metric, and how its value is shown."""
+    """A metric's label for a reader, and how its value is formatted."""
 
     label: str
-    form: Form
+    formatter: Formatter
 
 
 METRICS = {
     "internalization": Metric("internalization", percent),
-    "kl_to_teacher": Metric("KL(teacher‖·), nats a token", nats),
+    "kl_to_teacher": Metric("KL(teacher‖·), nats per token", nats),
     "valid": Metric("well-formed actions", percent),
     "agreement": Metric("action is the teacher’s", percent),
     "exact": Metric("answer is the teacher’s", percent),
@@ -124,7 +124,7 @@ METRICS = {
 
 
 def metric(name: str) -> Metric:
-    """A user's own score goes by its own name."""
+    """A metric by its name; a user's own score is labelled with its name."""
     return METRICS.get(name, Metric(name.replace("_", " "), hundredths))
 
 
@@ -136,7 +136,7 @@ def students_of(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def role_of(name: str, metrics: Mapping[str, Any]) -> str:
-    """What a system is, beside its name."""
+    """A system's description, shown beside its name."""
     if name == FLOOR:
         return "no prompt"
     if name == TEACHER:
@@ -145,7 +145,7 @@ def role_of(name: str, metrics: Mapping[str, Any]) -> str:
 
 
 def colours(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """System -> CSS class; the first student has one of its own."""
+    """System -> CSS class."""
     others = [name for name in metrics["systems"] if name not in (FLOOR, TEACHER)]
     return {
         FLOOR: "s-floor",
@@ -154,7 +154,7 @@ def colours(metrics: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def listed(parts: list[str]) -> str:
+def join_words(parts: list[str]) -> str:
     """`a, b and c`."""
     if len(parts) < 2:
         return "".join(parts)

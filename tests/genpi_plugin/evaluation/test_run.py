@@ -1,0 +1,131 @@
+"""Whole evaluations of a tiny model, in process: several systems, and brute-force references."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from genpi_plugin.evaluation.measuring.context import Options
+from genpi_plugin.evaluation.run import evaluate
+from genpi_plugin.evaluation.sections.catalog import SECTIONS
+from tests.genpi_plugin.evaluation.run_made import settings
+from tests.genpi_plugin.rows_made import PROMPT
+
+
+def test_several_adapters_and_prompts_are_compared_on_the_same_inputs(place, no_model, capsys):
+    several = settings(
+        adapters=["adapters/zeros", "adapters/a", "adapters/b"],
+        also_prompts=["short.md"],
+        options=Options(recitals=1),
+    )
+    metrics = evaluate(several)
+    assert list(metrics["systems"]) == ["floor", "teacher", "zeros", "a", "b", "short"]
+    exactly_zero = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    # An adapter of zeros is the floor; the floor against itself is 0, the teacher 1.
+    assert metrics["students"]["zeros"]["internalization"] == exactly_zero
+    assert metrics["internalization"] == exactly_zero
+    assert metrics["systems"]["floor"]["internalization"] == exactly_zero
+    assert metrics["systems"]["teacher"]["internalization"]["value"] == 1.0
+    assert (
+        metrics["students"]["a"]["internalization"] != metrics["students"]["b"]["internalization"]
+    )
+    assert metrics["systems"]["short"]["long"]["value"] is not None
+    pairs = {(c["left"], c["right"], c["figure"]): c for c in metrics["comparisons"]}
+    difference = pairs["a", "b", "internalization"]["difference"]
+    assert difference["value"] == pytest.approx(
+        metrics["students"]["a"]["internalization"]["value"]
+        - metrics["students"]["b"]["internalization"]["value"]
+    )
+    assert ("zeros", "short", "chrf") in pairs
+    # Two turns in every second conversation.
+    assert [(turn["turn"], turn["n"]) for turn in metrics["turns"]] == [(1, 4), (2, 2)]
+    assert metrics["turns"][0]["internalization"] == exactly_zero
+    details = json.loads((place / "report" / "details.json").read_text())
+    assert details["inputs"] == [f"test: shirt {i}" for i in range(100, 104)]
+    assert len(details["answers"]["a"]) == len(details["kl_per_input"]["a"]) == 4
+    assert details["recitals"][0]["input"] == details["inputs"][0]
+    assert metrics == json.loads((place / "report" / "metrics.json").read_text())
+    said = capsys.readouterr().out
+    assert "a against b, internalization:" in said
+    # Each adapter is switched on in its turn, and alone.
+    alone = evaluate(settings(adapters=["adapters/b"], max_new_tokens=12, seed=0))
+    assert alone["internalization"] == metrics["students"]["b"]["internalization"]
+
+    no_model()
+    again = evaluate(several)
+    volatile = {"seconds": 0}
+    assert {**again, **volatile} == {**metrics, **volatile}
+    assert "parts were already measured" in capsys.readouterr().out
+
+
+def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
+    """Must show 3: another path to the same figures, one input and one token at a time."""
+    from peft import PeftModel
+    from transformers import AutoTokenizer
+
+    inputs = [
+        f"{['a red shirt', 'socks', 'click on page'][i % 3]} {'x ' * i}{i}" for i in range(10)
+    ]
+    (place / "ten.jsonl").write_text("".join(json.dumps({"input": t}) + "\n" for t in inputs))
+    metrics = evaluate(settings(inputs_file=Path("ten.jsonl"), batch_size=4))
+
+    tokenizer = AutoTokenizer.from_pretrained("tiny")
+    base = AutoModelForCausalLM.from_pretrained("tiny").eval()
+    student = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("tiny"), "adapters/a")
+    student.eval()
+
+    def ids(messages):
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @torch.no_grad()
+    def next_token(model, tokens):
+        return model(torch.tensor([tokens]), use_cache=False).logits[0, -1].double().log_softmax(-1)
+
+    sums = {"floor": 0.0, "student": 0.0}
+    count = 0
+    for text in inputs:
+        bare, prompted = (ids([*before, {"role": "user", "content": text}])
+                          for before in ([], PROMPT))  # fmt: skip
+        answer = []
+        while len(answer) < 12 and tokenizer.eos_token_id not in answer:
+            truth = next_token(base, prompted + answer)
+            for name, model in (("floor", base), ("student", student)):
+                mine = next_token(model, bare + answer)
+                sums[name] += float((truth.exp() * (truth - mine)).sum())
+            answer.append(int(truth.argmax()))
+            count += 1
+    figures = {
+        "internalization": 1 - sums["student"] / sums["floor"],
+        "systems.floor.kl_to_teacher": sums["floor"] / count,
+        "systems.student.kl_to_teacher": sums["student"] / count,
+    }
+    for name, expected in figures.items():
+        found = metrics
+        for key in name.split("."):
+            found = found[key]
+        assert found["value"] == pytest.approx(expected, abs=1e-4), name
+
+
+def test_drift_and_disclosure_of_a_whole_evaluation(place, capsys):
+    """The base model is loaded once more, through axolotl, to hold the switched-off one to it."""
+    Path("general.txt").write_text("Hi\nWhat is the capital?\nTell me a joke\n")
+    others = tuple(s.name for s in SECTIONS if s.name not in ("drift", "disclosure"))
+    options = Options(general=Path("general.txt"))
+    zeros = settings(adapters=["adapters/zeros"], limit=2, skip=others, options=options)
+    metrics = evaluate(zeros)
+    drift = metrics["drift"]
+    assert drift["kl_from_floor"] == drift["changed"] == {"value": 0, "ci_low": 0, "ci_high": 0}
+    assert (drift["off_identical"], drift["off_largest_kl"]) == (True, 0.0)
+    disclosed = metrics["disclosure"]["systems"]
+    assert disclosed["student"] == disclosed["floor"] != disclosed["teacher"]
+    assert "tokens are the base model's" in capsys.readouterr().out
+    several = settings(adapters=["adapters/zeros", "adapters/a"], limit=2, skip=others,
+                       options=options)  # fmt: skip
+    students = evaluate(several)["drift"]["students"]
+    assert students["zeros"]["kl_from_floor"]["value"] == 0
+    assert students["a"]["kl_from_floor"]["value"] > 0
