@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import shlex
 import sys
@@ -12,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.logging import RichHandler
 
 from synth.cli.folder import FOLDER_COMMANDS
+from synth.cli.group import ARGUMENTS, Commands, exit_on_interrupt, log_to, stderr, stdout
 from synth.cli.options import (
     FAILURE_OPTION,
     MODEL_OPTIONS,
@@ -25,36 +22,8 @@ from synth.cli.options import (
     TASK_OPTIONS,
     examples,
 )
-from synth.errors import SynthError
 
-ARGUMENTS = "synth.arguments"
 PRICES = ("price_in", "price_out", "generator_price_in", "generator_price_out")
-
-
-class Commands(click.Group):
-    """A group that tells a user's mistake without a traceback."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:  # fmt: skip
-        """Note the arguments as they were given: the card names the command."""
-        given = list(args)
-        context = super().make_context(info_name, args, parent, **extra)
-        context.meta[ARGUMENTS] = given
-        return context
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what a user can mend is told as cause and cure, with exit code 1."""
-        try:
-            return super().invoke(ctx)
-        except SynthError as error:
-            _print_error(error.cause, error.cure)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # click ends quietly when nobody reads on
-                raise
-            _print_error(f"{error}.", "Check the path, its permissions and the disk's space.")
-        return ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"max_content_width": 100})
@@ -103,7 +72,7 @@ def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
     from synth.task.taskfile import load_task, parse_override
 
     loaded = load_task(task, dict(parse_override(text) for text in sets))
-    console = _stdout()
+    console = stdout()
     print_task(loaded, console)
     if models["model"]:
         teacher, floor = prompt_tokens(loaded, _settings(models))
@@ -139,18 +108,16 @@ def preview(
 
     loaded = _load(task, sets, count, max_turns, None, inputs_file)
     settings = _settings(models, seed, inputs_file)
-    _log_to(_stderr())
-    console = _stdout()
-    try:
+    log_to(stderr())
+    console = stdout()
+    with exit_on_interrupt():
         summary = make(
             loaded,
             settings,
-            _stderr(),
+            stderr(),
             lambda row: print_row(row, console),
             lambda rejection: print_rejection(rejection, console),
         )
-    except KeyboardInterrupt:
-        _interrupted("")
     print_summary(summary, console)
 
 
@@ -205,7 +172,7 @@ def run(
     **models: Any,
 ) -> None:
     """Make the dataset. Stopped or killed, the same command goes on where it was."""
-    from synth.dataset.summary import next_step, print_summary
+    from synth.cli.show import print_result
     from synth.running.run import run as make
 
     loaded = _load(task, sets, count, max_turns, test_share, inputs_file)
@@ -217,19 +184,12 @@ def run(
         ray_workers=ray_workers,
     )
     folder = output or Path("data") / loaded.config.name
-    _log_to(_stderr())
-    try:
-        summary = make(loaded, settings, folder, _stderr(), resume == "changed")
-    except KeyboardInterrupt:
-        _interrupted(f"Every answer so far is kept. To go on, run the same command again:\n"
-                     f"  {settings.command}")  # fmt: skip
-    console = _stdout()
-    print_summary(summary, console)
-    summary.check_whole()
-    splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
-    console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False,
-                  markup=False, soft_wrap=True)  # fmt: skip
-    console.print(next_step(loaded, folder), markup=False, highlight=False)
+    log_to(stderr())
+    with exit_on_interrupt(
+        f"Every answer so far is kept. To go on, run the same command again:\n  {settings.command}"
+    ):
+        summary = make(loaded, settings, folder, stderr(), resume == "changed")
+    print_result(summary, loaded, folder, stdout())
 
 
 @main.command(
@@ -264,12 +224,10 @@ def preflight(
 
     loaded = _load(task, sets, None, max_turns, None, inputs_file)
     settings = _settings(models, seed, inputs_file)
-    _log_to(_stderr())
-    try:
-        found = run_preflight(loaded, settings, count, _stderr())
-    except KeyboardInterrupt:
-        _interrupted("")
-    print_preflight(found, _stdout())
+    log_to(stderr())
+    with exit_on_interrupt():
+        found = run_preflight(loaded, settings, count, stderr())
+    print_preflight(found, stdout())
     sys.exit(0 if found.go else 3)
 
 
@@ -327,44 +285,8 @@ def _settings(
     )
 
 
-def _print_error(cause: str, cure: str) -> None:
-    console = _stderr()
-    console.print(f"Error: {cause}", style="bold red", markup=False, highlight=False,
-                  soft_wrap=True)  # fmt: skip
-    if cure:
-        console.print(f"What to do: {cure}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _log_to(console: Console) -> None:
-    logger = logging.getLogger("synth")
-    logger.setLevel(logging.INFO)
-    handler: logging.Handler
-    if console.is_terminal:
-        # Through rich, so that a line does not tear the live table.
-        handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    # What stops a run is told once, by `Commands.invoke`; run.log has it, too.
-    handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    logger.handlers[:] = [handler]
-
-
-def _interrupted(words: str) -> None:
-    click.echo(f"\nInterrupted. {words}".rstrip(), err=True)
-    sys.exit(130)
-
-
 def _named(folder: Path) -> str:
     from synth.task.taskfile import shipped_tasks
 
     text = str(folder)
     return os.path.join(".", text) if text in shipped_tasks() else text
-
-
-def _stdout() -> Console:
-    return Console()
-
-
-def _stderr() -> Console:
-    return Console(stderr=True)

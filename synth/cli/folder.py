@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from synth.cli.group import stdout
 from synth.cli.options import examples
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path))
@@ -18,7 +18,7 @@ def status(folder: Path) -> None:
     """Tell how far the run in a folder is."""
     from synth.cli.show import print_status
 
-    print_status(folder, Console())
+    print_status(folder, stdout())
 
 
 @click.command(epilog=examples("report data/webshop"))

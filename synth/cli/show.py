@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from synth.dataset.summary import counted
+from synth.dataset.summary import Summary, counted, next_step, print_summary
 from synth.engines.base import Answer
 from synth.progress.cost import read_cost
 from synth.progress.progress import duration
@@ -53,6 +53,20 @@ def print_rejection(rejection: Rejection, console: Console) -> None:
         parts += [Rule("why", align="left", style="dim"), Text(rejection.detail)]
     title = f"rejected in {rejection.stage}: {rejection.reason}"
     console.print(Panel(Group(*parts), title=title, border_style="red"))
+
+
+def print_result(summary: Summary, task: Task, folder: Path, console: Console) -> None:
+    """Print what a run made, and what to do with it.
+
+    Raises:
+        SynthError: rows failed; the dataset is not yet whole.
+    """
+    print_summary(summary, console)
+    summary.check_whole()
+    splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
+    console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False,
+                  markup=False, soft_wrap=True)  # fmt: skip
+    console.print(next_step(task, folder), markup=False, highlight=False)
 
 
 def print_status(folder: Path, console: Console) -> None:
