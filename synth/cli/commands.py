@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,9 +176,8 @@ def run(
     from synth.running.run import run as make
 
     loaded = _load(task, sets, count, max_turns, test_share, inputs_file)
-    command = f"{PROGRAM} {shlex.join(context.find_root().meta[ARGUMENTS])}"
     settings = replace(
-        _settings(models, seed, inputs_file, command),
+        _settings(models, seed, inputs_file, context.find_root().meta[ARGUMENTS]),
         max_failure_rate=max_failure_rate,
         ray=ray,
         ray_workers=ray_workers,
@@ -263,16 +262,14 @@ def _settings(
     models: dict[str, Any],
     seed: int = 0,
     inputs_file: Path | None = None,
-    command: str = "",
+    arguments: Sequence[str] = (),
 ) -> Any:
     from synth.engines.models import model_specs
-    from synth.engines.server.urls import without_login
     from synth.progress.prices import Prices
     from synth.running.run import RunSettings
+    from synth.secrets import redactor
 
     target, generator = model_specs(**models)
-    for url in (*models["base_url"], *models["generator_base_url"]):
-        command = command.replace(url, without_login(url))
     return RunSettings(
         target,
         generator,
@@ -280,7 +277,7 @@ def _settings(
         inputs_file,
         models["concurrency"],
         models["batch_size"],
-        command,
+        f"{PROGRAM} {redactor.command(arguments)}" if arguments else "",
         prices=Prices(*(models.get(name) for name in PRICES)),
     )
 

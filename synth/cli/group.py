@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from synth.errors import SynthError
+from synth.secrets import RedactingFilter, redactor
+from synth.text import visible
 
 ARGUMENTS = "synth.arguments"
 
@@ -47,6 +49,7 @@ class Commands(click.Group):
 def print_error(cause: str, cure: str) -> None:
     """Print what is wrong, and what to do, on standard error."""
     console = stderr()
+    cause, cure = (visible(redactor.redact(text)) for text in (cause, cure))
     console.print(f"Error: {cause}", style="bold red", markup=False, highlight=False,
                   soft_wrap=True)  # fmt: skip
     if cure:
@@ -64,6 +67,7 @@ def log_to(console: Console) -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(RedactingFilter())
     # What stops a run is told once, by `Commands.invoke`; run.log has it, too.
     handler.addFilter(lambda record: record.levelno < logging.ERROR)
     logger.handlers[:] = [handler]

@@ -28,6 +28,7 @@ from synth.progress.progress import Tally, duration, live_view
 from synth.report.page import REPORT, report_page
 from synth.running.limits import FAILURE_RATE
 from synth.running.pipeline import IN_FLIGHT, Models, synthesize
+from synth.secrets import redactor
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
@@ -185,8 +186,8 @@ async def _make(
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):
         tally.models = {
-            "target": models.target.identity,
-            "generator": models.generator.identity,
+            "target": redactor.arguments(models.target.identity),
+            "generator": redactor.arguments(models.generator.identity),
         }
         if provenance is not None:
             provenance.check_models(tally.models)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from synth.errors import SynthError
+from synth.secrets import RedactingFilter, redactor
 
 CONFIG = "synth.yaml"
 LOG = "run.log"
@@ -136,12 +137,14 @@ def delete_exports(folder: Path) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write a text file so that a reader finds the old or the new one, never a part.
 
+    Secrets that are known are left out of it.
+
     Raises:
         SynthError: it can't be written.
     """
     beside = path.with_name(path.name + ".tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(redactor.hide(text), encoding="utf-8", newline="\n")
         replace_file(beside, path)
     except OSError as error:
         raise SynthError(
@@ -172,6 +175,7 @@ def logged(folder: Path) -> Iterator[None]:
     """Write what is logged to the folder's run.log, too."""
     handler = logging.FileHandler(folder / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(RedactingFilter())
     logger = logging.getLogger("synth")
     logger.addHandler(handler)
     try:

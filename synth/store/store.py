@@ -15,6 +15,7 @@ from typing import Any
 
 from synth.engines.base import Answer, Engine, Request
 from synth.errors import SynthError
+from synth.secrets import redactor
 from synth.store.fingerprint import request_key
 from synth.store.rows import Rejection, Row, as_messages
 
@@ -107,15 +108,15 @@ class Store:
                   (row.position, json.dumps(asdict(row), ensure_ascii=False)))  # fmt: skip
 
     def add_rejection(self, rejection: Rejection) -> None:
-        """Store what was rejected, and why; on disk like a row."""
+        """Store what was rejected, and why, without secrets; on disk like a row."""
         self._run(
             "INSERT OR REPLACE INTO rejections VALUES (?, ?, ?, ?, ?)",
             (
                 rejection.stage,
                 rejection.position,
                 rejection.reason,
-                rejection.detail,
-                json.dumps(rejection.made, ensure_ascii=False),
+                redactor.redact(rejection.detail),
+                redactor.hide(json.dumps(rejection.made, ensure_ascii=False)),
             ),
         )
 
