@@ -15,6 +15,7 @@ from synth.cli.folder import FOLDER_COMMANDS
 from synth.cli.group import ARGUMENTS, Commands, exit_on_interrupt, log_to, stderr, stdout
 from synth.cli.options import (
     FAILURE_OPTION,
+    LIMIT_OPTIONS,
     MODEL_OPTIONS,
     PRICE_OPTIONS,
     PROGRAM,
@@ -151,6 +152,7 @@ def preview(
 @RAY_OPTIONS
 @FAILURE_OPTION
 @PRICE_OPTIONS
+@LIMIT_OPTIONS
 @click.option("--resume", type=click.Choice(["same", "changed"]), default="same",
               show_default=True,
               help="Whether an earlier run in the folder may have had other settings.")  # fmt: skip
@@ -163,6 +165,8 @@ def run(
     test_share: float | None,
     resume: str,
     max_failure_rate: float,
+    max_cost: float | None,
+    max_tokens_total: int | None,
     ray: str | None,
     ray_workers: int | None,
     inputs_file: Path | None,
@@ -171,14 +175,20 @@ def run(
     sets: tuple[str, ...],
     **models: Any,
 ) -> None:
-    """Make the dataset. Stopped or killed, the same command goes on where it was."""
+    """Make the dataset. Stopped or killed, the same command goes on where it was.
+
+    Exit code 0: the dataset is whole. 1: an error, or rows are left that were not answered. 4: a
+    limit of cost or tokens is reached. 130: stopped with Ctrl-C.
+    """
     from synth.cli.show import print_result
+    from synth.running.budget import SpendingLimits
     from synth.running.run import run as make
 
     loaded = _load(task, sets, count, max_turns, test_share, inputs_file)
     settings = replace(
         _settings(models, seed, inputs_file, context.find_root().meta[ARGUMENTS]),
         max_failure_rate=max_failure_rate,
+        limits=SpendingLimits(max_cost, max_tokens_total),
         ray=ray,
         ray_workers=ray_workers,
     )

@@ -34,11 +34,12 @@ class Commands(click.Group):
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what a user can mend is told as cause and cure, with exit code 1."""
+        """Run the command; what a user can mend is told as cause and cure, with its exit code."""
         try:
             return super().invoke(ctx)
         except SynthError as error:
             print_error(error.cause, error.cure)
+            return ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when nobody reads on
                 raise

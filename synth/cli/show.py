@@ -108,6 +108,9 @@ def print_status(folder: Path, console: Console) -> None:
     lost = sum(counts.total() for stage, counts in rejected.items() if stage != "inputs")
     if is_locked(folder):
         line("A run is at work here.")
+    elif "stopped_by" in cost:
+        line(f"The last run stopped: {cost['stopped_by']} To go on, with a higher limit:")
+        line(f"  {config['run']['command']}")
     elif not exported or rows + lost < wanted:
         line("No run is at work here. To go on:")
         line(f"  {config['run']['command']}")

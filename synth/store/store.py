@@ -198,7 +198,13 @@ class Store:
         )
 
 
-def cached(engine: Engine, store: Store, stage: str, on_answer: OnAnswer) -> Generate:
+def cached(
+    engine: Engine,
+    store: Store,
+    stage: str,
+    on_answer: OnAnswer,
+    ask: Generate | None = None,
+) -> Generate:
     """`engine.generate` that looks into the store first, and stores each new answer at once.
 
     Args:
@@ -207,6 +213,7 @@ def cached(engine: Engine, store: Store, stage: str, on_answer: OnAnswer) -> Gen
         stage: noted beside each answer.
         on_answer: called as `on_answer(stage, answer, asked)`; `asked` is False for an answer that
             was in the store.
+        ask: called in place of `engine.generate`.
     """
 
     async def generate(request: Request) -> Answer:
@@ -215,7 +222,7 @@ def cached(engine: Engine, store: Store, stage: str, on_answer: OnAnswer) -> Gen
             answer = store.get(key)
             asked = answer is None
             if answer is None:
-                answer = await engine.generate(request)
+                answer = await (ask or engine.generate)(request)
                 await store.put(key, answer, stage)
             store.unlock(key)
         on_answer(stage, answer, asked)
