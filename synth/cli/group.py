@@ -6,12 +6,13 @@ import contextlib
 import errno
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.logging import RichHandler
+from rich.segment import Segment
 
 from synth.errors import SynthError
 from synth.secrets import RedactingFilter, redactor
@@ -80,15 +81,26 @@ def exit_on_interrupt(advice: str = "") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"\nInterrupted. {advice}".rstrip(), err=True)
+        click.echo(visible(f"\nInterrupted. {advice}".rstrip()), err=True)
         sys.exit(130)
+
+
+class Terminal(Console):
+    """A console that no text steers: control characters in what is printed are shown, not sent."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments to print, of which only rich's own control the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 def stdout() -> Console:
     """The console of results."""
-    return Console()
+    return Terminal()
 
 
 def stderr() -> Console:
     """The console of progress, warnings and errors."""
-    return Console(stderr=True)
+    return Terminal(stderr=True)

@@ -19,6 +19,8 @@ from synth.store.rows import Rejection, Row
 from synth.store.store import Store
 from synth.task.taskfile import Task
 from synth.task.templates import MARKER
+from synth.task.yaml_traps import cut_by_comment, quote_it
+from synth.text import control_fault, visible
 
 SPEAKER = {"assistant": "agent", "user": "environment"}
 STYLE = {"assistant": "green", "user": "cyan"}
@@ -31,7 +33,7 @@ def print_row(row: Row, console: Console) -> None:
     def part(title: str, text: str, style: str) -> None:
         parts.append(Rule(title, align="left", style="dim"))
         # `Text`, not markup: a row may hold [brackets].
-        parts.append(Text(text, style=style))
+        parts.append(Text(visible(text), style=style))
 
     part("input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
@@ -48,10 +50,10 @@ def print_rejection(rejection: Rejection, console: Console) -> None:
     parts: list[Rule | Text] = []
     for name, value in rejection.made.items():
         if name != "id":
-            parts += [Rule(name, align="left", style="dim"), Text(str(value))]
+            parts += [Rule(name, align="left", style="dim"), Text(visible(str(value)))]
     if rejection.detail:
-        parts += [Rule("why", align="left", style="dim"), Text(rejection.detail)]
-    title = f"rejected in {rejection.stage}: {rejection.reason}"
+        parts += [Rule("why", align="left", style="dim"), Text(visible(rejection.detail))]
+    title = Text(f"rejected in {rejection.stage}: {rejection.reason}")
     console.print(Panel(Group(*parts), title=title, border_style="red"))
 
 
@@ -135,6 +137,15 @@ def print_task(task: Task, console: Console) -> None:
         lines.append(
             "Note: the prompt is read as plain text but has <USER>: or <AGENT>: markers; "
             "name the file .txt to have them read as turns."
+        )
+    for number, turn in enumerate(task.prompt, start=1):
+        if control_fault(turn.content):
+            lines.append(f"Note: turn {number} of the prompt holds {control_fault(turn.content)}.")
+    source = task.source.read_text(encoding="utf-8")
+    for number, seed, rest in cut_by_comment(source, ("inputs", "seeds")):
+        lines.append(
+            f"Note: seed {number} ends before `{rest}`, which YAML takes for a comment. If it is "
+            f"a part of the seed: {quote_it(f'{seed} {rest}')}"
         )
     for number, seed in enumerate(config.inputs.seeds, start=1):
         fault = input_fault(Answer(seed, "stop"), config.inputs)
