@@ -176,6 +176,14 @@ class Redactor:
             return json.dumps(cleared, ensure_ascii=False)
         return self.redact(value)
 
+    def texts(self, value: Any) -> Any:
+        """Nested values, each text `redact`ed; names say nothing (`api_key_env` is no secret)."""
+        if isinstance(value, Mapping):
+            return {name: self.texts(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.texts(inner) for inner in value]
+        return self.redact(value) if isinstance(value, str) else value
+
     def command(self, words: Sequence[str]) -> str:
         """The words of a command as one line for a shell, without secrets."""
         return shlex.join(str(self.arguments(_without_url_secrets(word))) for word in words)

@@ -8,7 +8,6 @@ from typing import Any
 
 from synth.dataset.differences import differences
 from synth.errors import SynthError
-from synth.secrets import redactor
 from synth.store.folder import delete_exports, read_config, write_config
 from synth.store.store import Store
 
@@ -33,10 +32,6 @@ class Provenance:
         self.config = config
         # A run that came to no answer binds nobody.
         self._earlier = (read_config(path) if store.answers() else None) or {}
-        # Files of earlier versions may hold secrets; what this run writes holds none.
-        for part in ("target", "generator", "models"):
-            if part in self._earlier:
-                self._earlier[part] = redactor.arguments(self._earlier[part])
         self._may_change = resume_changed
         self._changes: list[str] = []
 

@@ -109,6 +109,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The folder's synth.yaml; None if there is none.
 
+    Those of earlier versions may hold secrets, which are left out.
+
     Raises:
         SynthError: it can't be read.
     """
@@ -123,6 +125,9 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         raise SynthError(
             f"{path} was not written by a run of synth.", "Give another folder with -o."
         )
+    for part in {"target", "generator", "models"} & config.keys():
+        config[part] = redactor.arguments(config[part])
+    config["run"] = redactor.texts(config["run"])
     return config
 
 

@@ -1,5 +1,7 @@
 """Whatever way a secret comes into a run, no file and no terminal gets it."""
 
+import time
+
 import pytest
 import yaml
 
@@ -86,13 +88,22 @@ def test_a_folder_whose_files_hold_a_secret_goes_on_and_loses_it(tmp_path, serve
     )
     assert synth(*command)[0] == 0
     path = out / "synth.yaml"
-    path.write_text(path.read_text().replace(REDACTED, "argument-secret"))
+    path.write_text(
+        path.read_text()
+        .replace(REDACTED, "argument-secret")
+        .replace("OPENAI_API_KEY", UNKNOWN)
+        .replace("--base-url", f"--api-key-env {UNKNOWN} --base-url")
+    )
+    assert UNKNOWN not in synth("status", out)[1]
+    assert synth("report", out)[0] == 0
+    assert files_with(out, UNKNOWN) == ["synth.yaml"]
     assert files_with(out, "argument-secret") == ["synth.yaml"]
     asked = server.count
     code, printed = synth(*command)
     assert code == 0, printed
     assert server.count == asked
     assert not files_with(out, "argument-secret")
+    assert not files_with(out, UNKNOWN)
 
 
 @pytest.mark.parametrize("status", [401, 400, 500])
@@ -107,8 +118,10 @@ def test_a_server_that_quotes_the_key_is_quoted_without_it(tmp_path, server, mon
                       "--model", "m", "--base-url", server.url, "--api-key-env", "MY_KEY",
                       "--max-failure-rate", 1, "--inputs", inputs(tmp_path))  # fmt: skip
     if status == 500:  # six repetitions take their time; the warning is what is looked at
-        while not files_with(tmp_path, "answered with an error"):
+        log = out / "run.log"
+        while not log.exists() or "answered with an error" not in log.read_text(encoding="utf-8"):
             assert running.poll() is None
+            time.sleep(0.05)
         running.terminate()
     printed, _ = running.communicate(timeout=60)
     assert "quoted-key-of-mine" not in printed
