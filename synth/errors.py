@@ -12,10 +12,11 @@ from collections.abc import Mapping
 class SynthError(ValueError):
     """The run can't go on. `cure` is what the user should do.
 
-    `stage` is the stage of the row that met it, where one did.
+    `stage` is the stage of the row that met it, where one did; `exit_code` is the command line's.
     """
 
     stage: str = ""
+    exit_code = 1
 
     def __init__(self, cause: str, cure: str = "") -> None:
         super().__init__(f"{cause}\n{cure}".strip())
@@ -25,6 +26,12 @@ class SynthError(ValueError):
 
 class TaskError(SynthError):
     """The task folder or one of its fields is not as it must be."""
+
+
+class LimitReached(SynthError):
+    """The run has taken what it may: nothing more is asked, and what was under way is stored."""
+
+    exit_code = 4
 
 
 class EngineError(SynthError):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
-import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.logging import RichHandler
 
 from synth.cli.folder import FOLDER_COMMANDS
+from synth.cli.group import ARGUMENTS, Commands, exit_on_interrupt, log_to, stderr, stdout
 from synth.cli.options import (
     FAILURE_OPTION,
+    LIMIT_OPTIONS,
     MODEL_OPTIONS,
     PRICE_OPTIONS,
     PROGRAM,
@@ -25,36 +23,8 @@ from synth.cli.options import (
     TASK_OPTIONS,
     examples,
 )
-from synth.errors import SynthError
 
-ARGUMENTS = "synth.arguments"
 PRICES = ("price_in", "price_out", "generator_price_in", "generator_price_out")
-
-
-class Commands(click.Group):
-    """A group that tells a user's mistake without a traceback."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:  # fmt: skip
-        """Note the arguments as they were given: the card names the command."""
-        given = list(args)
-        context = super().make_context(info_name, args, parent, **extra)
-        context.meta[ARGUMENTS] = given
-        return context
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what a user can mend is told as cause and cure, with exit code 1."""
-        try:
-            return super().invoke(ctx)
-        except SynthError as error:
-            _print_error(error.cause, error.cure)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # click ends quietly when nobody reads on
-                raise
-            _print_error(f"{error}.", "Check the path, its permissions and the disk's space.")
-        return ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"max_content_width": 100})
@@ -103,7 +73,7 @@ def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
     from synth.task.taskfile import load_task, parse_override
 
     loaded = load_task(task, dict(parse_override(text) for text in sets))
-    console = _stdout()
+    console = stdout()
     print_task(loaded, console)
     if models["model"]:
         teacher, floor = prompt_tokens(loaded, _settings(models))
@@ -139,18 +109,16 @@ def preview(
 
     loaded = _load(task, sets, count, max_turns, None, inputs_file)
     settings = _settings(models, seed, inputs_file)
-    _log_to(_stderr())
-    console = _stdout()
-    try:
+    log_to(stderr())
+    console = stdout()
+    with exit_on_interrupt():
         summary = make(
             loaded,
             settings,
-            _stderr(),
+            stderr(),
             lambda row: print_row(row, console),
             lambda rejection: print_rejection(rejection, console),
         )
-    except KeyboardInterrupt:
-        _interrupted("")
     print_summary(summary, console)
 
 
@@ -184,6 +152,7 @@ def preview(
 @RAY_OPTIONS
 @FAILURE_OPTION
 @PRICE_OPTIONS
+@LIMIT_OPTIONS
 @click.option("--resume", type=click.Choice(["same", "changed"]), default="same",
               show_default=True,
               help="Whether an earlier run in the folder may have had other settings.")  # fmt: skip
@@ -196,6 +165,8 @@ def run(
     test_share: float | None,
     resume: str,
     max_failure_rate: float,
+    max_cost: float | None,
+    max_tokens_total: int | None,
     ray: str | None,
     ray_workers: int | None,
     inputs_file: Path | None,
@@ -204,32 +175,30 @@ def run(
     sets: tuple[str, ...],
     **models: Any,
 ) -> None:
-    """Make the dataset. Stopped or killed, the same command goes on where it was."""
-    from synth.dataset.summary import next_step, print_summary
+    """Make the dataset. Stopped or killed, the same command goes on where it was.
+
+    Exit code 0: the dataset is whole. 1: an error, or rows are left that were not answered. 4: a
+    limit of cost or tokens is reached. 130: stopped with Ctrl-C.
+    """
+    from synth.cli.show import print_result
+    from synth.running.budget import SpendingLimits
     from synth.running.run import run as make
 
     loaded = _load(task, sets, count, max_turns, test_share, inputs_file)
-    command = f"{PROGRAM} {shlex.join(context.find_root().meta[ARGUMENTS])}"
     settings = replace(
-        _settings(models, seed, inputs_file, command),
+        _settings(models, seed, inputs_file, context.find_root().meta[ARGUMENTS]),
         max_failure_rate=max_failure_rate,
+        limits=SpendingLimits(max_cost, max_tokens_total),
         ray=ray,
         ray_workers=ray_workers,
     )
     folder = output or Path("data") / loaded.config.name
-    _log_to(_stderr())
-    try:
-        summary = make(loaded, settings, folder, _stderr(), resume == "changed")
-    except KeyboardInterrupt:
-        _interrupted(f"Every answer so far is kept. To go on, run the same command again:\n"
-                     f"  {settings.command}")  # fmt: skip
-    console = _stdout()
-    print_summary(summary, console)
-    summary.check_whole()
-    splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
-    console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False,
-                  markup=False, soft_wrap=True)  # fmt: skip
-    console.print(next_step(loaded, folder), markup=False, highlight=False)
+    log_to(stderr())
+    with exit_on_interrupt(
+        f"Every answer so far is kept. To go on, run the same command again:\n  {settings.command}"
+    ):
+        summary = make(loaded, settings, folder, stderr(), resume == "changed")
+    print_result(summary, loaded, folder, stdout())
 
 
 @main.command(
@@ -264,12 +233,10 @@ def preflight(
 
     loaded = _load(task, sets, None, max_turns, None, inputs_file)
     settings = _settings(models, seed, inputs_file)
-    _log_to(_stderr())
-    try:
-        found = run_preflight(loaded, settings, count, _stderr())
-    except KeyboardInterrupt:
-        _interrupted("")
-    print_preflight(found, _stdout())
+    log_to(stderr())
+    with exit_on_interrupt():
+        found = run_preflight(loaded, settings, count, stderr())
+    print_preflight(found, stdout())
     sys.exit(0 if found.go else 3)
 
 
@@ -305,16 +272,14 @@ def _settings(
     models: dict[str, Any],
     seed: int = 0,
     inputs_file: Path | None = None,
-    command: str = "",
+    arguments: Sequence[str] = (),
 ) -> Any:
     from synth.engines.models import model_specs
-    from synth.engines.server.urls import without_login
     from synth.progress.prices import Prices
     from synth.running.run import RunSettings
+    from synth.secrets import redactor
 
     target, generator = model_specs(**models)
-    for url in (*models["base_url"], *models["generator_base_url"]):
-        command = command.replace(url, without_login(url))
     return RunSettings(
         target,
         generator,
@@ -322,37 +287,9 @@ def _settings(
         inputs_file,
         models["concurrency"],
         models["batch_size"],
-        command,
+        f"{PROGRAM} {redactor.command(arguments)}" if arguments else "",
         prices=Prices(*(models.get(name) for name in PRICES)),
     )
-
-
-def _print_error(cause: str, cure: str) -> None:
-    console = _stderr()
-    console.print(f"Error: {cause}", style="bold red", markup=False, highlight=False,
-                  soft_wrap=True)  # fmt: skip
-    if cure:
-        console.print(f"What to do: {cure}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _log_to(console: Console) -> None:
-    logger = logging.getLogger("synth")
-    logger.setLevel(logging.INFO)
-    handler: logging.Handler
-    if console.is_terminal:
-        # Through rich, so that a line does not tear the live table.
-        handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    # What stops a run is told once, by `Commands.invoke`; run.log has it, too.
-    handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    logger.handlers[:] = [handler]
-
-
-def _interrupted(words: str) -> None:
-    click.echo(f"\nInterrupted. {words}".rstrip(), err=True)
-    sys.exit(130)
 
 
 def _named(folder: Path) -> str:
@@ -360,11 +297,3 @@ def _named(folder: Path) -> str:
 
     text = str(folder)
     return os.path.join(".", text) if text in shipped_tasks() else text
-
-
-def _stdout() -> Console:
-    return Console()
-
-
-def _stderr() -> Console:
-    return Console(stderr=True)

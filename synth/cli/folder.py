@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from synth.cli.group import stdout
 from synth.cli.options import examples
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path))
@@ -18,7 +18,7 @@ def status(folder: Path) -> None:
     """Tell how far the run in a folder is."""
     from synth.cli.show import print_status
 
-    print_status(folder, Console())
+    print_status(folder, stdout())
 
 
 @click.command(epilog=examples("report data/webshop"))
@@ -67,16 +67,21 @@ def export(folder: Path, output: Path, official_schema: bool, form: str) -> None
 @click.option("--repo", required=True, help="The dataset on the Hugging Face hub: USER/NAME.")
 @click.option("--public", is_flag=True, help="For all to see. [default: private]")
 @click.option("--dry-run", is_flag=True, help="List what would be pushed; no network is used.")
-def push(folder: Path, repo: str, public: bool, dry_run: bool) -> None:
+@click.option("--allow-example-keys", is_flag=True,
+              help="Push although texts look like API keys, for they are examples. The values of "
+              "your own keys are never pushed.")  # fmt: skip
+def push(folder: Path, repo: str, public: bool, dry_run: bool, allow_example_keys: bool) -> None:
     """Put the dataset on the Hugging Face hub, private unless told otherwise.
 
-    The store and the log stay here. You are known to the hub by `hf auth login` or by HF_TOKEN.
+    The store and the log stay here, and files in which a secret stands are refused. You are known
+    to the hub by `hf auth login` or by HF_TOKEN.
     """
-    from synth.dataset.push import files_to_push, push_folder
+    from synth.dataset.push import check_no_secrets, files_to_push, push_folder
 
     files = files_to_push(folder)
     for path in files:
         click.echo(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}")
+    check_no_secrets(folder, files, allow_example_keys)
     if dry_run:
         asked = "public" if public else "private"
         click.echo(f"These {len(files)} files would go to the dataset {repo} ({asked}).")

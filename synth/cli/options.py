@@ -82,6 +82,14 @@ FAILURE_OPTION = click.option(
     "--max-failure-rate", default=FAILURE_RATE, show_default=True, type=click.FloatRange(0, 1),
     help=f"Stop when a larger share of a stage's rows fails, looked at after {ENOUGH} rows.",
 )  # fmt: skip
+LIMIT_OPTIONS = options_of(
+    click.option("--max-cost", metavar="MONEY", type=click.FloatRange(0, min_open=True),
+                 help="Ask no more once the folder has cost so much, earlier runs included, at the "
+                 "prices given (--price-in, --price-out). What is under way then still ends and "
+                 "is stored. Exit code 4."),
+    click.option("--max-tokens-total", metavar="N", type=click.IntRange(1),
+                 help="The same for tokens, those read and those written, of both models."),
+)  # fmt: skip
 RAY_OPTIONS = options_of(
     click.option("--ray", is_flag=False, flag_value="auto", metavar="[ADDRESS]",
                  help="Spread the requests over a Ray cluster. Without an address: RAY_ADDRESS, "

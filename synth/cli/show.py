@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from synth.dataset.summary import counted
+from synth.dataset.summary import Summary, counted, next_step, print_summary
 from synth.engines.base import Answer
 from synth.progress.cost import read_cost
 from synth.progress.progress import duration
@@ -19,6 +19,8 @@ from synth.store.rows import Rejection, Row
 from synth.store.store import Store
 from synth.task.taskfile import Task
 from synth.task.templates import MARKER
+from synth.task.yaml_traps import cut_by_comment, quote_it
+from synth.text import control_fault, visible
 
 SPEAKER = {"assistant": "agent", "user": "environment"}
 STYLE = {"assistant": "green", "user": "cyan"}
@@ -31,7 +33,7 @@ def print_row(row: Row, console: Console) -> None:
     def part(title: str, text: str, style: str) -> None:
         parts.append(Rule(title, align="left", style="dim"))
         # `Text`, not markup: a row may hold [brackets].
-        parts.append(Text(text, style=style))
+        parts.append(Text(visible(text), style=style))
 
     part("input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
@@ -48,11 +50,25 @@ def print_rejection(rejection: Rejection, console: Console) -> None:
     parts: list[Rule | Text] = []
     for name, value in rejection.made.items():
         if name != "id":
-            parts += [Rule(name, align="left", style="dim"), Text(str(value))]
+            parts += [Rule(name, align="left", style="dim"), Text(visible(str(value)))]
     if rejection.detail:
-        parts += [Rule("why", align="left", style="dim"), Text(rejection.detail)]
-    title = f"rejected in {rejection.stage}: {rejection.reason}"
+        parts += [Rule("why", align="left", style="dim"), Text(visible(rejection.detail))]
+    title = Text(f"rejected in {rejection.stage}: {rejection.reason}")
     console.print(Panel(Group(*parts), title=title, border_style="red"))
+
+
+def print_result(summary: Summary, task: Task, folder: Path, console: Console) -> None:
+    """Print what a run made, and what to do with it.
+
+    Raises:
+        SynthError: rows failed; the dataset is not yet whole.
+    """
+    print_summary(summary, console)
+    summary.check_whole()
+    splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
+    console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False,
+                  markup=False, soft_wrap=True)  # fmt: skip
+    console.print(next_step(task, folder), markup=False, highlight=False)
 
 
 def print_status(folder: Path, console: Console) -> None:
@@ -94,6 +110,9 @@ def print_status(folder: Path, console: Console) -> None:
     lost = sum(counts.total() for stage, counts in rejected.items() if stage != "inputs")
     if is_locked(folder):
         line("A run is at work here.")
+    elif "stopped_by" in cost:
+        line(f"The last run stopped: {cost['stopped_by']} To go on, with a higher limit:")
+        line(f"  {config['run']['command']}")
     elif not exported or rows + lost < wanted:
         line("No run is at work here. To go on:")
         line(f"  {config['run']['command']}")
@@ -118,6 +137,15 @@ def print_task(task: Task, console: Console) -> None:
         lines.append(
             "Note: the prompt is read as plain text but has <USER>: or <AGENT>: markers; "
             "name the file .txt to have them read as turns."
+        )
+    for number, turn in enumerate(task.prompt, start=1):
+        if control_fault(turn.content):
+            lines.append(f"Note: turn {number} of the prompt holds {control_fault(turn.content)}.")
+    source = task.source.read_text(encoding="utf-8")
+    for number, seed, rest in cut_by_comment(source, ("inputs", "seeds")):
+        lines.append(
+            f"Note: seed {number} ends before `{rest}`, which YAML takes for a comment. If it is "
+            f"a part of the seed: {quote_it(f'{seed} {rest}')}"
         )
     for number, seed in enumerate(config.inputs.seeds, start=1):
         fault = input_fault(Answer(seed, "stop"), config.inputs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 from synth.dataset.summary import Summary, counted, remarks
+from synth.text import visible
 
 CARD = """\
 ---
@@ -50,10 +52,11 @@ Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds 
 
 ## The command
 
-```
 {command}
-```
 """
+# What Markdown or HTML takes for something else than itself, within a line and at its start.
+MARKDOWN = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+LINE_START = re.compile(r"^(\s*\d*)([#.)+=-])(?=\s|[#=-]|$)", re.MULTILINE)
 
 
 def dataset_card(
@@ -74,27 +77,59 @@ def dataset_card(
         "tags": ["synthetic", "axolotl-genpi", "prompt-internalization"],
     }
     stages = "\n".join(
-        f"| {stage} | {done} | {rejected.total()} | {counted(rejected)} | "
+        f"| {stage} | {done} | {rejected.total()} | {_line(counted(rejected))} | "
         f"{summary.failed.get(stage, 0)} |"
         for stage, done in summary.done.items()
         for rejected in [summary.rejected.get(stage) or type(summary.ends)()]
     )
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
-        name=task["name"],
-        description=f"{task['description']}\n\n" if task["description"] else "",
+        name=_line(task["name"]),
+        description=f"{_text(task['description'])}\n\n" if task["description"] else "",
         counts=", ".join(f"{count} {split}" for split, count in summary.splits.items()) + ".",
         provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config, models)),
         stages=stages,
-        remarks="\n".join(f"- {line}" for line in remarks(summary)),
-        command=config["run"]["command"],
+        remarks="\n".join(f"- {_line(line)}" for line in remarks(summary)),
+        command=_block(config["run"]["command"]),
     )
+
+
+def _text(text: str) -> str:
+    """A text as Markdown shows it: no markup, no HTML, whatever it holds."""
+    escaped = MARKDOWN.sub(
+        lambda found: {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(found[0], "\\" + found[0]),
+        visible(text),
+    )
+    return LINE_START.sub(r"\1\\\2", escaped)
+
+
+def _line(text: str) -> str:
+    """The same as one line, which a table's cell has to be."""
+    return " ".join(_text(text).split())
+
+
+def _code(text: str) -> str:
+    """A text as code in a line or a cell: behind more backticks than it holds in a row."""
+    line = " ".join(visible(text).split()).replace("|", "\\|")
+    fence = "`" * (_most_backticks(line) + 1)
+    edge = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{edge}{line}{edge}{fence}"
+
+
+def _block(text: str) -> str:
+    """A text as a block of code."""
+    fence = "`" * max(_most_backticks(text) + 1, 3)
+    return f"{fence}\n{visible(text)}\n{fence}"
+
+
+def _most_backticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
     task = config["task"]
     lines = [
-        ("prompt", f"`{config['prompt']['id']}`, SHA-256 `{config['prompt']['sha256']}`"),
+        ("prompt", f"{_code(config['prompt']['id'])}, SHA-256 `{config['prompt']['sha256']}`"),
         ("target (floor and teacher)", _model(config["target"], models["target"])),
         (
             "generator (inputs, reasons, environment)",
@@ -112,7 +147,7 @@ def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> li
         )
     if config["inputs_file"]:
         given = config["inputs_file"]
-        lines.append(("inputs from", f"`{given['name']}`, SHA-256 `{given['sha256']}`"))
+        lines.append(("inputs from", f"{_code(given['name'])}, SHA-256 `{given['sha256']}`"))
     lines.append(("seed", str(config["seed"])))
     versions = config["run"]["versions"]
     lines.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
@@ -120,5 +155,7 @@ def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> li
 
 
 def _model(described: dict[str, Any], identity: dict[str, str]) -> str:
-    known = "".join(f", {name} `{value}`" for name, value in identity.items() if name != "model")
-    return f"`{described['model']}` ({described['engine']}){known}"
+    known = "".join(
+        f", {name} {_code(value)}" for name, value in identity.items() if name != "model"
+    )
+    return f"{_code(described['model'])} ({described['engine']}){known}"

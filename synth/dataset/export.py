@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from synth.quality.dedup import NEAR, groups
 from synth.store.folder import replace_file, replace_text
 from synth.store.rows import Row, to_record
 from synth.store.store import Store
+from synth.text import json_line
 
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SCHEMA = pa.schema(
@@ -110,8 +110,8 @@ def export_rejections(store: Store, path: Path) -> int:
 
     Each has its `stage`, `position`, `reason`, `detail`, and under `made` what there was of it.
     """
-    lines = [json.dumps(asdict(rejection), ensure_ascii=False) for rejection in store.rejections()]
-    replace_text(path, "".join(line + "\n" for line in lines))
+    lines = [json_line(asdict(rejection)) for rejection in store.rejections()]
+    replace_text(path, "".join(lines))
     return len(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from synth.dataset.splits import read_split, split_files
 from synth.errors import SynthError
 from synth.store.rows import as_messages
 from synth.task.templates import render_transcript
+from synth.text import json_line
 
 # Our field -> the official one; `id` has none.
 OFFICIAL = {
@@ -61,9 +61,8 @@ def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict
             if form == "parquet":
                 pq.write_table(table, output / f"{split}.parquet")
             else:
-                lines = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
-                text = "".join(line + "\n" for line in lines)
-                (output / f"{split}.jsonl").write_text(text, encoding="utf-8")
+                text = "".join(json_line(row) for row in table.to_pylist())
+                (output / f"{split}.jsonl").write_text(text, encoding="utf-8", newline="\n")
     return {split: table.num_rows for split, table in tables.items()}
 
 

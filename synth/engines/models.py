@@ -9,13 +9,14 @@ from typing import Any
 from synth.engines.base import Engine
 from synth.engines.server.urls import checked, without_login
 from synth.errors import SynthError
+from synth.secrets import check_variable, redactor
 
 IN_PROCESS = ("transformers", "vllm")
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model and how to reach it."""
+    """A model and how to reach it. Whatever in it is a secret is known to the redactor."""
 
     model: str
     engine: str
@@ -27,8 +28,16 @@ class ModelSpec:
     request_args: dict[str, Any] = field(default_factory=dict)
     engine_args: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_variable("--api-key-env", self.api_key_env)
+        redactor.register_variable(self.api_key_env)
+        for url in self.base_urls:
+            redactor.register_url(url)
+        for arguments in (self.request_args, self.engine_args, self.chat_template_kwargs):
+            redactor.register_arguments(arguments)
+
     def identity_settings(self) -> dict[str, Any]:
-        """What determines the answers, for synth.yaml."""
+        """What determines the answers, for synth.yaml: no secrets."""
         known: dict[str, Any] = {"model": self.model, "engine": self.engine}
         if self.engine in IN_PROCESS:
             known["dtype"] = self.dtype
@@ -36,12 +45,14 @@ class ModelSpec:
             known["chat_template_kwargs"] = self.chat_template_kwargs
         if self.request_args:
             known["request_args"] = self.request_args
-        return known
+        cleared: dict[str, Any] = redactor.arguments(known)
+        return cleared
 
     def connection_settings(self) -> dict[str, Any]:
         """How it is reached, for synth.yaml: no secrets, and nothing that changes answers."""
         if self.engine != "openai":
-            return {"engine_args": self.engine_args} if self.engine_args else {}
+            arguments = redactor.arguments(self.engine_args)
+            return {"engine_args": arguments} if arguments else {}
         return {
             "base_url": [without_login(url) for url in self.base_urls] or "the client's default",
             "api_key_env": self.api_key_env,
@@ -97,8 +108,8 @@ def model_specs(
     """Target and generator from the command line's options; see `synth run --help`.
 
     Raises:
-        SynthError: no model, options that contradict each other, an address that is none, or
-            arguments that are no JSON.
+        SynthError: no model, options that contradict each other, an address that is none,
+            arguments that are no JSON, or a key in place of its variable's name.
     """
     if not model:
         raise SynthError(
@@ -110,7 +121,11 @@ def model_specs(
         "request_args": _json_object("--request-args", request_args),
         "engine_args": _json_object("--engine-args", engine_args),
     }
+    check_variable("--api-key-env", api_key_env)
+    if generator_api_key_env:
+        check_variable("--generator-api-key-env", generator_api_key_env)
     for url in (*base_url, *generator_base_url):
+        redactor.register_url(url)
         checked(url)
     engine = engine or ("openai" if base_url else "transformers")
     if engine in IN_PROCESS and base_url:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from synth.errors import SynthError
+from synth.errors import LimitReached, SynthError
 from synth.progress.progress import ROLES, Tally
 from synth.store.folder import replace_text
 
@@ -38,13 +38,33 @@ def read_cost(folder: Path) -> dict[str, Any]:
     return found
 
 
+def spent(cost: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """By model, the tokens that all runs in a folder asked for: (read, written).
+
+    Args:
+        cost: its run.json. Earlier versions noted only what the dataset is made from.
+    """
+    noted = cost.get("asked")
+    if noted is not None:
+        return {role: (tokens["tokens_in"], tokens["tokens_out"]) for role, tokens in noted.items()}
+    stages = cost.get("stages", {}).values()
+    return {
+        role: (
+            sum(stage.get(role, {}).get("tokens_in", 0) for stage in stages),
+            sum(stage.get(role, {}).get("tokens_out", 0) for stage in stages),
+        )
+        for role in ROLES
+    }
+
+
 def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     """The content of run.json.
 
     `stages` counts every answer that the dataset is made from, whichever run asked for it, so it
     is the same after one run and after ten. `failed` counts the rows that this run left pending,
-    by the stage in which they were. `seconds` is the time of all runs in the folder; what
-    a killed run did after its last note (10 seconds at most) is missing.
+    by the stage in which they were. `asked` counts what was asked for by all runs in the folder,
+    also what the dataset is not made from: it is what was paid. `seconds` is the time of all runs
+    in the folder. What a killed run did after its last note (10 seconds at most) is missing.
 
     Args:
         tally: this run's counts.
@@ -66,6 +86,15 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         for role in ROLES
     }
     money = tally.prices.of({role: (both[0], both[1]) for role, both in totals.items()})
+    before = spent(earlier)
+    asked = {
+        role: {
+            f"tokens_{way}": before.get(role, (0, 0))[place]
+            + sum(getattr(counts.by_role[role], f"asked_{way}") for counts in tally.stages.values())
+            for place, way in enumerate(("in", "out"))
+        }
+        for role in ROLES
+    }
     return {
         "finished": False,
         "runs": earlier.get("runs", 0) + 1,
@@ -76,6 +105,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         "tokens_in": sum(both[0] for both in totals.values()),
         "tokens_out": sum(both[1] for both in totals.values()),
         "stages": stages,
+        "asked": asked,
         "prices_per_million": None if money is None else asdict(tally.prices),
         "money": None if money is None else round(money, 6),
     }
@@ -86,8 +116,8 @@ async def recorded(tally: Tally, folder: Path) -> AsyncIterator[None]:
     """Keep run.json up to date while the body runs, and `finished` when it came to its end."""
     earlier = read_cost(folder)
 
-    def write(finished: bool) -> None:
-        record = cost_record(tally, earlier) | {"finished": finished}
+    def write(finished: bool, **more: Any) -> None:
+        record = cost_record(tally, earlier) | {"finished": finished} | more
         replace_text(folder / COST, json.dumps(record, indent=2) + "\n")
 
     async def keep() -> None:
@@ -101,10 +131,11 @@ async def recorded(tally: Tally, folder: Path) -> AsyncIterator[None]:
     keeping = asyncio.ensure_future(keep())
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        more = {"stopped_by": error.cause} if isinstance(error, LimitReached) else {}
         # What stopped the run is what is told, not that this can't be noted either.
         with contextlib.suppress(SynthError):
-            write(False)
+            write(False, **more)
         raise
     else:
         write(True)

@@ -9,11 +9,12 @@ from synth.engines.base import Answer, Message
 from synth.errors import RowError
 from synth.quality.refusals import refuses
 from synth.task.config import Inputs, TaskConfig
-from synth.text import folded
+from synth.text import control_fault, folded
 
 EMPTY = "empty"
 CUT = "cut by the token limit"
 REFUSES = "refuses"
+CONTROLS = "holds control characters"
 LEAKS = "repeats the prompt"
 PLAYS_AGENT = "plays the agent"
 
@@ -33,6 +34,8 @@ def input_fault(answer: Answer, settings: Inputs) -> str | None:
         return CUT
     if not text:
         return EMPTY
+    if control_fault(text):
+        return CONTROLS
     if len(text) < settings.min_chars:
         return f"shorter than {settings.min_chars} characters"
     if len(text) > settings.max_chars:
@@ -51,7 +54,7 @@ def whole_answer(answer: Answer, what: str, limit: str) -> str:
         limit: the key that bounds it, for the detail ("outputs.max_tokens").
 
     Raises:
-        RowError: it is empty, or the token limit cut it.
+        RowError: it is empty, holds control characters, or the token limit cut it.
     """
     text = some_answer(answer, what)
     if answer.finish == "length":
@@ -63,13 +66,16 @@ def some_answer(answer: Answer, what: str) -> str:
     """The answer's text without white space around it, whether it came to its end or not.
 
     Raises:
-        RowError: it is empty.
+        RowError: it is empty, or holds control characters.
     """
     text = answer.text.strip()
     if not text and answer.finish == "length":
         raise RowError(f"{what} {CUT}", "It came to no text: a model that thinks first?")
     if not text:
         raise RowError(f"{what} {EMPTY}", "The model answered with nothing.")
+    control = control_fault(text)
+    if control:
+        raise RowError(f"{what} {CONTROLS}", f"It holds {control}.")
     return text
 
 

@@ -23,6 +23,7 @@ from synth.store.rows import Row
 from synth.store.store import Store
 from synth.task.config import TaskConfig
 from synth.task.templates import prompt_text
+from synth.text import visible
 
 REPORT = "report.html"
 SHOWN = 6  # rows, from the whole length of the dataset
@@ -108,6 +109,7 @@ def report_page(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["thousands"] = "{:,}".format
     return environment.get_template("page.html.j2").render(
@@ -131,6 +133,11 @@ def report_page(
         examples=_examples(store),
         prompt=prompt_text(shown[0].prompt),
     )
+
+
+def _shown(value: Any) -> Any:
+    """A text with its control characters visible; what is HTML already, as it is."""
+    return visible(value) if type(value) is str else value
 
 
 def _steps(summary: Summary) -> list[Step]:

@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from synth.engines.base import Answer, Engine
-from synth.errors import RequestError, RowError, SynthError
+from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.progress.progress import Tally
+from synth.running.budget import Budget
 from synth.running.limits import FAILURE_RATE, InOrder, check_failures, no_rows
 from synth.stages.concurrency import gather_two
 from synth.stages.conversations import conversations
@@ -48,6 +49,7 @@ class _Run:
         seed: int,
         max_failure_rate: float,
         begin: Callable[[], None],
+        budget: Budget | None,
     ) -> None:
         self.task = task
         self.store = store
@@ -57,6 +59,7 @@ class _Run:
         self._max_failure_rate = max_failure_rate
         self._last_failure: RequestError | None = None
         self._in_order = InOrder()
+        self._budget = budget
         self._begin: Callable[[], None] | None = begin
 
     def begin(self) -> None:
@@ -79,7 +82,8 @@ class _Run:
             self.begin()
             self.tally.record(stage, answer, asked, role)
 
-        return self.tally.watched(stage, cached(engine, self.store, stage, note_answer))
+        ask = engine.generate if self._budget is None else self._budget.limited(engine, role)
+        return self.tally.watched(stage, cached(engine, self.store, stage, note_answer, ask))
 
     def reject(self, rejection: Rejection) -> None:
         self.begin()
@@ -122,6 +126,7 @@ async def synthesize(
     max_failure_rate: float = FAILURE_RATE,
     in_flight: int = IN_FLIGHT,
     begin: Callable[[], None] = lambda: None,
+    budget: Budget | None = None,
 ) -> None:
     """Make the dataset's rows in `store`.
 
@@ -142,12 +147,15 @@ async def synthesize(
         in_flight: rows under way at once.
         begin: called before the first thing that comes of the run, an answer for one; until then
             the store holds what it held.
+        budget: what may be asked for. Once it is used up, what is under way ends, and rows that
+            need more are left pending.
 
     Raises:
+        LimitReached: the budget is used up.
         SynthError: no request can be answered, there are too few inputs, too many rows fail, or
             (almost) no row comes through.
     """
-    run = _Run(task, models, store, tally, seed, max_failure_rate, begin)
+    run = _Run(task, models, store, tally, seed, max_failure_rate, begin, budget)
     slots = asyncio.Semaphore(in_flight)
 
     async def finish(row: Row) -> None:
@@ -159,12 +167,15 @@ async def synthesize(
     try:
         async with asyncio.TaskGroup() as group, contextlib.aclosing(_texts(run, given)) as texts:
             position = 0
-            async for text in texts:
-                await slots.acquire()
-                group.create_task(finish(_new_row(task, position, text)))
-                position += 1
+            with contextlib.suppress(LimitReached):  # rows under way go on until they ask again
+                async for text in texts:
+                    await slots.acquire()
+                    group.create_task(finish(_new_row(task, position, text)))
+                    position += 1
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
+    if budget is not None and budget.refused:
+        raise budget.reached(tally)
     if not tally.stages["conversations"].done:
         raise run.no_rows()
 
@@ -202,6 +213,9 @@ async def _make_row(run: _Run, row: Row) -> None:
             row = await outputs(row, run.target("outputs"), run.task, run.seed)
         stages["outputs"].done += 1
         explained, talked = await gather_two(_explain(run, row), _talk(run, row))
+    except LimitReached:
+        run.ended(row, None)
+        return
     except RequestError as error:
         run.fail(f"Row {row.position + 1}", error.stage, error)
         run.ended(row, None)

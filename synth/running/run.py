@@ -22,12 +22,14 @@ from synth.dataset.summary import Summary, summarize
 from synth.engines.base import Engine, Message, Request, Sampling
 from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
-from synth.progress.cost import read_cost, recorded
+from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, duration, live_view
 from synth.report.page import REPORT, report_page
+from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
 from synth.running.pipeline import IN_FLIGHT, Models, synthesize
+from synth.secrets import redactor
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
@@ -36,6 +38,8 @@ from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
 from synth.task.templates import teacher_messages
 
+# So many requests a model in process has under way, where spending is limited.
+BATCHED = 128
 log = logging.getLogger("synth")
 
 
@@ -54,6 +58,7 @@ class RunSettings:
     ray: str | None = None
     ray_workers: int | None = None
     prices: Prices = field(default_factory=Prices)
+    limits: SpendingLimits = field(default_factory=SpendingLimits)
 
 
 def run(
@@ -63,7 +68,9 @@ def run(
 
     Raises:
         SynthError: see `synth.folder`, `synth.pipeline` and the engines.
+        LimitReached: the folder has taken what `settings.limits` allow.
     """
+    settings.limits.check(settings.prices)
     given = _given(task, settings)
     config = resolved(task, settings)
     check_ours(folder)
@@ -73,8 +80,11 @@ def run(
         log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
         tally = Tally(task.config.inputs.count, settings.prices)
         recording = recorded(tally, folder)
+        budget = _budget(settings, folder)
         try:
-            asyncio.run(_make(task, settings, store, tally, given, console, recording, provenance))
+            asyncio.run(
+                _make(task, settings, store, tally, given, console, recording, provenance, budget)
+            )
         except SynthError as error:
             tally.log_state()
             log.error("stopped: %s", error)
@@ -179,14 +189,15 @@ async def _make(
     console: Console,
     recording: contextlib.AbstractAsyncContextManager[None] | None = None,
     provenance: Provenance | None = None,
+    budget: Budget | None = None,
 ) -> None:
     for note in given.notes if given else ():
         log.warning(note)
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):
         tally.models = {
-            "target": models.target.identity,
-            "generator": models.generator.identity,
+            "target": redactor.arguments(models.target.identity),
+            "generator": redactor.arguments(models.generator.identity),
         }
         if provenance is not None:
             provenance.check_models(tally.models)
@@ -203,7 +214,15 @@ async def _make(
             settings.max_failure_rate,
             IN_FLIGHT * places,
             provenance.begin if provenance is not None else lambda: None,
+            budget,
         )
+
+
+def _budget(settings: RunSettings, folder: Path) -> Budget:
+    """What this run may take of what the folder may take."""
+    in_process = settings.target.engine != "openai"
+    at_once = settings.batch_size or BATCHED if in_process else settings.concurrency
+    return Budget(settings.limits, settings.prices, spent(read_cost(folder)), at_once)
 
 
 @contextlib.asynccontextmanager

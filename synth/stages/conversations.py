@@ -11,14 +11,22 @@ from dataclasses import replace
 
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
-from synth.quality.filters import PLAYS_AGENT, REFUSES, agent_fault, environment_turns, plays_agent
+from synth.quality.filters import (
+    CONTROLS,
+    CUT,
+    PLAYS_AGENT,
+    REFUSES,
+    agent_fault,
+    environment_turns,
+    plays_agent,
+)
 from synth.quality.refusals import refuses
 from synth.store.rows import Row, as_dicts
 from synth.store.store import Generate
 from synth.task.config import Conversations
 from synth.task.taskfile import Task
 from synth.task.templates import instructed, teacher_messages
-from synth.text import folded
+from synth.text import control_fault, folded
 
 ENVIRONMENT = """\
 Play a part in a conversation with an AI agent. Your part: {environment}.
@@ -113,8 +121,9 @@ async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
         answer: Answer = await generate(request)
     except RowError as error:
         return "", error.reason
-    cut = "cut by the token limit" if answer.finish == "length" else ""
-    return answer.text.strip(), cut
+    text = answer.text.strip()
+    fault = CUT if answer.finish == "length" else CONTROLS if control_fault(text) else ""
+    return text, fault
 
 
 def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:

@@ -3,67 +3,81 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import yaml
 
 from synth.errors import SynthError
+from synth.secrets import RedactingFilter, redactor
 
 CONFIG = "synth.yaml"
 LOG = "run.log"
+LOCK = "run.lock"
 STORE = "store.sqlite"
 HEADER = """\
 # What this folder's dataset is made from and with, written by `python -m synth run`.
 # Everything but `run:` determines the rows; a run that differs there is refused.
 """
 # What a run leaves here before synth.yaml is written.
-EARLY = (LOG, f"{CONFIG}.tmp", STORE, *(f"{STORE}-{part}" for part in ("journal", "wal", "shm")))
+EARLY = (
+    LOG,
+    LOCK,
+    f"{CONFIG}.tmp",
+    STORE,
+    *(f"{STORE}-{part}" for part in ("journal", "wal", "shm")),
+)
 # What follows from the store and synth.yaml.
 EXPORTED = ("README.md", "report.html", "rejected.jsonl", "data/*.parquet")
+SYNCS_FOLDERS = os.name != "nt"  # Windows opens no folder, and keeps its names by itself
+WAIT = 0.5  # seconds, in which a `synth status` that looks at the lock lets go of it
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and hold it; its run.log is what is locked.
+    """Make the folder and hold it; its run.lock, which stays there, is what is locked.
 
     Raises:
         SynthError: another run holds it, or it can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log = (folder / LOG).open("a")
         sync_folder(folder)
         sync_folder(folder.absolute().parent)
+        lock = filelock.FileLock(folder / LOCK)
+        lock.acquire(timeout=WAIT)
+    except filelock.Timeout:
+        raise SynthError(
+            f"Another run is at work in {folder}.",
+            f"Wait for it (python -m synth status {folder}), stop it, or give another folder "
+            "with -o.",
+        ) from None
     except OSError as error:
         raise SynthError(
             f"{folder} can't be written: {error}.", "Give another folder with -o."
         ) from None
-    with log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SynthError(
-                f"Another run is at work in {folder}.",
-                f"Wait for it (python -m synth status {folder}), stop it, or give another folder "
-                "with -o.",
-            ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a run is at work in the folder."""
-    if not (folder / LOG).exists():
+    if not (folder / LOCK).exists():
         return False
-    with (folder / LOG).open() as log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError:  # nobody can write here, no run either
+        return False
+    lock.release()
     return False
 
 
@@ -95,6 +109,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The folder's synth.yaml; None if there is none.
 
+    Those of earlier versions may hold secrets, which are left out.
+
     Raises:
         SynthError: it can't be read.
     """
@@ -109,6 +125,9 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         raise SynthError(
             f"{path} was not written by a run of synth.", "Give another folder with -o."
         )
+    for part in {"target", "generator", "models"} & config.keys():
+        config[part] = redactor.arguments(config[part])
+    config["run"] = redactor.texts(config["run"])
     return config
 
 
@@ -136,12 +155,14 @@ def delete_exports(folder: Path) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write a text file so that a reader finds the old or the new one, never a part.
 
+    Secrets that are known are left out of it.
+
     Raises:
         SynthError: it can't be written.
     """
     beside = path.with_name(path.name + ".tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(redactor.hide(text), encoding="utf-8", newline="\n")
         replace_file(beside, path)
     except OSError as error:
         raise SynthError(
@@ -152,14 +173,16 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_file(beside: Path, path: Path) -> None:
     """Put a written file in another's place; a power cut leaves the old or the new one, whole."""
-    with beside.open("rb") as written:
+    with beside.open("r+b") as written:  # Windows syncs no file that is open for reading
         os.fsync(written.fileno())
     os.replace(beside, path)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk."""
+    """Bring a folder's list of names to the disk, where that is the program's to do."""
+    if not SYNCS_FOLDERS:
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -172,6 +195,7 @@ def logged(folder: Path) -> Iterator[None]:
     """Write what is logged to the folder's run.log, too."""
     handler = logging.FileHandler(folder / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(RedactingFilter())
     logger = logging.getLogger("synth")
     logger.addHandler(handler)
     try:

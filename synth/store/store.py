@@ -15,6 +15,7 @@ from typing import Any
 
 from synth.engines.base import Answer, Engine, Request
 from synth.errors import SynthError
+from synth.secrets import redactor
 from synth.store.fingerprint import request_key
 from synth.store.rows import Rejection, Row, as_messages
 
@@ -107,15 +108,15 @@ class Store:
                   (row.position, json.dumps(asdict(row), ensure_ascii=False)))  # fmt: skip
 
     def add_rejection(self, rejection: Rejection) -> None:
-        """Store what was rejected, and why; on disk like a row."""
+        """Store what was rejected, and why, without secrets; on disk like a row."""
         self._run(
             "INSERT OR REPLACE INTO rejections VALUES (?, ?, ?, ?, ?)",
             (
                 rejection.stage,
                 rejection.position,
                 rejection.reason,
-                rejection.detail,
-                json.dumps(rejection.made, ensure_ascii=False),
+                redactor.redact(rejection.detail),
+                redactor.hide(json.dumps(rejection.made, ensure_ascii=False)),
             ),
         )
 
@@ -197,7 +198,13 @@ class Store:
         )
 
 
-def cached(engine: Engine, store: Store, stage: str, on_answer: OnAnswer) -> Generate:
+def cached(
+    engine: Engine,
+    store: Store,
+    stage: str,
+    on_answer: OnAnswer,
+    ask: Generate | None = None,
+) -> Generate:
     """`engine.generate` that looks into the store first, and stores each new answer at once.
 
     Args:
@@ -206,6 +213,7 @@ def cached(engine: Engine, store: Store, stage: str, on_answer: OnAnswer) -> Gen
         stage: noted beside each answer.
         on_answer: called as `on_answer(stage, answer, asked)`; `asked` is False for an answer that
             was in the store.
+        ask: called in place of `engine.generate`.
     """
 
     async def generate(request: Request) -> Answer:
@@ -214,7 +222,7 @@ def cached(engine: Engine, store: Store, stage: str, on_answer: OnAnswer) -> Gen
             answer = store.get(key)
             asked = answer is None
             if answer is None:
-                answer = await engine.generate(request)
+                answer = await (ask or engine.generate)(request)
                 await store.put(key, answer, stage)
             store.unlock(key)
         on_answer(stage, answer, asked)

@@ -34,8 +34,14 @@ def _template(template: str) -> str:
     return template
 
 
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds the character NUL (U+0000), which no text file can")
+    return text
+
+
 Regex = Annotated[str, AfterValidator(_regex)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
 Refusing = Literal["inputs", "outputs", "reasons", "conversations"]
 
 

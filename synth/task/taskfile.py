@@ -17,6 +17,7 @@ from synth.errors import TaskError
 from synth.store.fingerprint import prompt_id
 from synth.task.config import TaskConfig
 from synth.task.templates import load_prompt
+from synth.task.yaml_traps import misread_text, syntax_error
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,13 @@ def load_task(name: str, overrides: Mapping[str, Any] | None = None) -> Task:
     """
     path = _find(name)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TaskError(f"{path} can't be read: {error}", "Correct the file's YAML.") from None
+        source = path.read_text(encoding="utf-8")
+        data = yaml.safe_load(source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path} can't be read: {error}", "It is a UTF-8 text file.") from None
+    except yaml.YAMLError as error:
+        cause, cure = syntax_error(source, error)
+        raise TaskError(f"{path} can't be read: {cause}", cure) from None
     if not isinstance(data, dict):
         raise TaskError(
             f"{path} holds no keys.", "`python -m synth init` writes a task.yml to start from."
@@ -64,7 +69,7 @@ def load_task(name: str, overrides: Mapping[str, Any] | None = None) -> Task:
     try:
         config = TaskConfig.model_validate(data)
     except ValidationError as error:
-        raise _explained(error, path, overrides) from None
+        raise _explained(error, path, source, overrides) from None
     _check_inputs(config, path)
     prompt = load_prompt(path.parent / config.prompt, config.prompt_role)
     return Task(config, prompt, path)
@@ -121,7 +126,9 @@ def _override(data: dict[str, Any], key: str, value: Any) -> None:
     here[last] = value
 
 
-def _explained(error: ValidationError, path: Path, overrides: dict[str, Any]) -> TaskError:
+def _explained(
+    error: ValidationError, path: Path, source: str, overrides: dict[str, Any]
+) -> TaskError:
     """One line for each thing that is wrong, with the nearest right key for a wrong one."""
     lines = []
     for problem in error.errors():
@@ -134,6 +141,15 @@ def _explained(error: ValidationError, path: Path, overrides: dict[str, Any]) ->
             )
         elif problem["type"] == "missing":
             lines.append(f"{path}: `{key}` is missing.")
+        elif problem["type"] == "string_type" and key in overrides:
+            lines.append(
+                f"{place} is no text: YAML reads it as {problem['input']!r}. Quote it: "
+                f"--set '{key}=\"...\"'"
+            )
+        elif problem["type"] == "string_type" and (
+            words := misread_text(source, problem["loc"], problem["input"])
+        ):
+            lines.append(f"{path}, {words}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             shown = repr(problem["input"])

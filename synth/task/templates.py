@@ -110,9 +110,13 @@ def load_prompt(path: Path, role: str) -> tuple[Message, ...]:
         raise TaskError(
             f"The prompt file {path} can't be read: {error}.", "A prompt is a UTF-8 text file."
         ) from None
+    _check_no_nul(text, str(path))
     suffix = path.suffix.lower()
     if suffix in {".yml", ".yaml", ".json"}:
-        return check_prompt(_read_list(text, path), str(path))
+        turns = _read_list(text, path)
+        for number, turn in enumerate(turns, start=1):
+            _check_no_nul(turn.content, f"{path}: turn {number}")
+        return check_prompt(turns, str(path))
     if suffix == ".txt" and MARKER.search(text):
         return parse_transcript(text, str(path))
     if suffix in {".md", ".txt"}:
@@ -197,6 +201,15 @@ def _read_list(text: str, path: Path) -> tuple[Message, ...]:
                 cure,
             )
     return as_messages(data)
+
+
+def _check_no_nul(text: str, source: str) -> None:
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise TaskError(
+            f"{source}, line {line}: there is the character NUL (U+0000), which no dataset holds.",
+            "Take it out; a prompt is a UTF-8 text file.",
+        )
 
 
 def _start(text: str) -> str:

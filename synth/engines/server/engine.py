@@ -22,6 +22,7 @@ from synth.engines.server.faults import (
 )
 from synth.engines.server.urls import without_login
 from synth.errors import EngineError, RequestError, RowError, SynthError
+from synth.secrets import redactor
 
 if TYPE_CHECKING:
     import openai
@@ -84,6 +85,7 @@ class OpenAIEngine:
         self.api_key_env = api_key_env
         self.timeout = timeout
         self.max_retries = max_retries
+        redactor.register_variable(api_key_env)
         self._key = os.environ.get(api_key_env) or ("none" if self.base_urls else "")
         if not self._key:
             raise EngineError(

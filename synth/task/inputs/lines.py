@@ -8,7 +8,7 @@ from pathlib import Path
 
 from synth.errors import SynthError
 from synth.store.rows import Rejection
-from synth.text import folded
+from synth.text import control_fault, folded
 
 NAMED = 10  # so many line numbers are named; the rest is counted
 
@@ -49,11 +49,17 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
     duplicates: list[Rejection] = []
     faults: list[str] = []
     extra: set[str] = set()
+    controls: list[str] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         text, fault, keys = _parse(line) if json_lines else (line.strip(), "", set())
         extra |= keys
+        control = control_fault(text)
+        if "\0" in text:
+            fault = "holds the character NUL (U+0000), which no dataset can"
+        elif control:
+            controls.append(f"{number} ({control.partition(' in ')[0]})")
         if fault:
             faults.append(f"line {number}: {fault}")
             continue
@@ -80,7 +86,7 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
             f"{path} holds {len(texts)} distinct inputs{repeated}; {count or 1} are wanted.",
             "Add inputs, or ask for fewer with -n.",
         )
-    return GivenInputs(tuple(texts), tuple(duplicates), _notes(path, duplicates, extra))
+    return GivenInputs(tuple(texts), tuple(duplicates), _notes(path, duplicates, extra, controls))
 
 
 def _parse(line: str) -> tuple[str, str, set[str]]:
@@ -101,8 +107,16 @@ def _parse(line: str) -> tuple[str, str, set[str]]:
     return text.strip(), "", set(data) - {"input"}
 
 
-def _notes(path: Path, duplicates: list[Rejection], extra: set[str]) -> tuple[str, ...]:
+def _notes(
+    path: Path, duplicates: list[Rejection], extra: set[str], controls: list[str]
+) -> tuple[str, ...]:
     notes = []
+    if controls:
+        more = f" and {len(controls) - NAMED} more" if len(controls) > NAMED else ""
+        notes.append(
+            f"{path}: kept the control characters in line {', '.join(controls[:NAMED])}{more}: "
+            "does the application send them?"
+        )
     if extra:
         notes.append(f"{path}: ignored the keys {', '.join(sorted(extra))}.")
     if duplicates:

@@ -87,7 +87,7 @@ def test_run_makes_a_folder_that_explains_itself(tmp_path, server):
     assert "11 train, 1 test" in card
     assert not list(out.glob("**/*.tmp"))
     assert {path.name for path in out.iterdir()} == {
-        "README.md", "data", "rejected.jsonl", "report.html", "run.json", "run.log",
+        "README.md", "data", "rejected.jsonl", "report.html", "run.json", "run.lock", "run.log",
         "store.sqlite", "synth.yaml",
     }  # fmt: skip
 
