@@ -324,6 +324,7 @@ def _settings(
         models["batch_size"],
         command,
         prices=Prices(*(models.get(name) for name in PRICES)),
+        input_timeout=models["input_timeout"],
     )
 
 

@@ -25,9 +25,14 @@ from synth.task.taskfile import Task
 from synth.task.templates import compile_wrap, instructed, prompt_text
 from synth.text import word_runs
 
-# Tries under way at once: enough to fill any batch.
+# Tries that wait for their answers at once: enough to fill any batch.
 WINDOW = 256
 AT_LEAST = 32
+# And so many times as many that wait for an earlier one to be answered.
+AHEAD = 8
+# The seconds a server has for a try, and for each token that it may have.
+TRY_SECONDS = 60.0
+TOKEN_SECONDS = 0.5
 # So many tries with nothing but empty answers are enough to know.
 EMPTY_TRIES = 40
 # And so many without a single input, whatever is wrong with them.
@@ -97,8 +102,11 @@ class _Known:
         return self._texts.add(text, f"try {number}", self._wrap(text)) or (None, "")
 
 
-def input_request(task: Task, seed: int, number: int) -> Request:
-    """What try `number` asks the generator: it depends on the task, the seed and the number."""
+def input_request(task: Task, seed: int, number: int, timeout: float | None = None) -> Request:
+    """What try `number` asks the generator: it depends on the task, the seed and the number.
+
+    The server has `timeout` seconds to answer, by default enough for `inputs.max_tokens` tokens.
+    """
     settings = task.config.inputs
     draw = random.Random(f"{seed}-{number}")
     shots = draw.sample(settings.seeds, min(settings.shots, len(settings.seeds)))
@@ -108,7 +116,9 @@ def input_request(task: Task, seed: int, number: int) -> Request:
         turns += [Message("user", settings.request), Message("assistant", shot.strip())]
     turns.append(Message("user", settings.request))
     messages = instructed(task.config.prompt_role, system, turns)
-    return Request(messages, settings.sampling, derived_seed(seed, f"input-{number}"))
+    if timeout is None:
+        timeout = TRY_SECONDS + TOKEN_SECONDS * settings.max_tokens
+    return Request(messages, settings.sampling, derived_seed(seed, f"input-{number}"), timeout)
 
 
 def _stop(number: int, error: RequestError) -> None:
@@ -121,12 +131,15 @@ async def inputs(
     seed: int,
     reject: Callable[[Rejection], None],
     fail: Callable[[int, RequestError], None] = _stop,
+    window: int = WINDOW,
+    timeout: float | None = None,
 ) -> AsyncGenerator[str, None]:
     """Yield `inputs.count` distinct, well-formed inputs, in order of try.
 
-    As many tries are under way as the yield so far calls for, `WINDOW` at most. They are judged in
-    their order, so the inputs, and the number of tries, are the same whatever order the answers
-    come in.
+    As many tries are made as the yield so far calls for, and `window` at most wait for their
+    answers. Those that are answered and come behind one that is not take no place: a request that
+    hangs does not hold up the others. Tries are judged in their order, so the inputs, and the
+    tries that were made at the end, are the same whatever order the answers come in.
 
     Args:
         task: the task.
@@ -135,6 +148,8 @@ async def inputs(
         reject: called with every try that gave no new input.
         fail: called with every try that was not answered. It takes the place of an input, so that
             the others are what they would be if it had been answered. By default it stops.
+        window: tries that wait for their answers at once.
+        timeout: seconds a server has for a try; see `input_request`.
 
     Raises:
         SynthError: `count * max_tries` tries gave fewer, or the model answers with nothing.
@@ -144,25 +159,57 @@ async def inputs(
     known = _Known(task, wrap)
     tries = _Tries()
     most = settings.count * settings.max_tries
-    under_way: deque[asyncio.Future[Answer | SynthError]] = deque()
+    judged_next: deque[asyncio.Future[Answer | SynthError]] = deque()
+    unanswered: set[asyncio.Future[Answer | SynthError]] = set()
+    answer_came = asyncio.Event()
+    stopped: list[BaseException] = []  # what stops the run, whichever try met it
+    goal = 0  # tries that the yield has called for so far: it depends on what was judged alone
 
-    def go_on() -> None:
+    def note_answer(answered: asyncio.Future[Answer | SynthError]) -> None:
+        unanswered.discard(answered)
+        if not answered.cancelled() and (error := answered.exception()) is not None:
+            stopped.append(error)
+        answer_came.set()
+
+    def set_goal() -> None:
+        nonlocal goal
         rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
         missing = settings.count - tries.made
         # A low yield calls for more tries than inputs are missing, but not for all at once.
-        wanted = min(math.ceil(missing / rate), max(missing, AT_LEAST), WINDOW)
-        wanted = min(wanted, most - tries.tried)
-        while len(under_way) < wanted:
-            number = tries.tried + len(under_way)
-            request = input_request(task, seed, number)
-            under_way.append(asyncio.ensure_future(_ask(generate, request)))
+        wanted = min(math.ceil(missing / rate), max(missing, AT_LEAST))
+        goal = max(goal, min(tries.tried + wanted, most))
+
+    def go_on(ahead: int) -> None:
+        """Make tries, up to the goal, as far as there are places and not too far ahead."""
+        while len(unanswered) < window and len(judged_next) < ahead:
+            number = tries.tried + len(judged_next)
+            if number >= goal:
+                break
+            request = input_request(task, seed, number, timeout)
+            asked = asyncio.ensure_future(_ask(generate, request))
+            asked.add_done_callback(note_answer)
+            unanswered.add(asked)
+            judged_next.append(asked)
+
+    async def answered(first: asyncio.Future[Answer | SynthError]) -> Answer | SynthError:
+        """The answer of the try that is judged next; others are asked meanwhile."""
+        while not first.done():
+            if stopped:
+                raise stopped[0]
+            answer_came.clear()
+            go_on(window * AHEAD)
+            await answer_came.wait()
+        return first.result()
 
     try:
         while tries.made < settings.count:
-            go_on()
-            if not under_way:
+            set_goal()
+            go_on(window * AHEAD)
+            if not judged_next:
                 raise _gave_up(tries, settings.count)
-            number, answer = tries.tried, await under_way.popleft()
+            answer = await answered(judged_next[0])
+            judged_next.popleft()
+            number = tries.tried
             tries.tried += 1
             if isinstance(answer, RequestError):
                 tries.made += 1
@@ -178,13 +225,18 @@ async def inputs(
                 continue
             tries.made += 1
             yield wrap(text)
-        # All tries are awaited, so that a second run finds every answer stored.
-        await asyncio.gather(*under_way)
+        # All tries up to the goal are made, so that a second run finds every answer stored.
+        while unanswered or tries.tried + len(judged_next) < goal:
+            answer_came.clear()
+            go_on(goal)
+            await answer_came.wait()
+        for late in judged_next:
+            late.result()
     finally:
-        for answered in under_way:
-            answered.cancel()
+        for late in judged_next:
+            late.cancel()
         # Their errors are those that stopped the run; not retrieved, asyncio would print each.
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*judged_next, return_exceptions=True)
 
 
 def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, str | None, str]:
