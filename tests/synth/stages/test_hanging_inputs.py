@@ -14,9 +14,11 @@ from tests.synth.server import Failure, serve
 
 
 class Asked:
-    """A generator whose answers come in the order that the test wants."""
+    """A generator whose answers come in the order that the test wants; `copies` are those tries
+    that give the same text."""
 
-    def __init__(self, task, tries):
+    def __init__(self, task, tries, copies=lambda number: number % 3 == 2):
+        self.copies = copies
         self.number = {input_request(task, 0, number).seed: number for number in range(tries)}
         self.asked = []
         self.hangs = {}  # try -> future
@@ -31,16 +33,16 @@ class Asked:
             await (self.hangs[number] if number in self.hangs else asyncio.sleep(0))
         finally:
             self.under_way -= 1
-        text = "the same text" if number % 3 == 2 else f"request number {number} of many"
+        text = "the same text" if self.copies(number) else f"request number {number} of many"
         return Answer(text, "stop")
 
 
-def yielded(task, hangs=(), window=4, answer_late=lambda future: future.set_result(None)):
+def yielded(task, hangs=(), window=4, answer_late=lambda future: future.set_result(None), **more):
     """(inputs, rejected tries, failed tries, tries that were asked, most at once)."""
     rejected, failed = [], []
 
     async def collect():
-        asked = Asked(task, 400)
+        asked = Asked(task, 400, **more)
         asked.hangs = {number: asyncio.get_running_loop().create_future() for number in hangs}
 
         async def let_go():
@@ -81,6 +83,14 @@ def test_inputs_and_tries_do_not_depend_on_the_order_of_answers_or_the_window(
 ):
     task = make_task(tmp_path, inputs={"count": 40})
     assert yielded(task, hangs, window)[:4] == yielded(task)[:4]
+
+
+def test_tries_that_a_bad_beginning_called_for_are_made_whatever_the_window(tmp_path):
+    task = make_task(tmp_path, inputs={"count": 10})
+    wide, narrow = (yielded(task, (), window, copies=lambda number: number < 9)
+                    for window in (256, 1))  # fmt: skip
+    assert wide[:4] == narrow[:4]
+    assert len(wide[3]) > 19  # more than it took, in the end
 
 
 def test_a_try_that_fails_in_the_end_takes_the_place_of_an_input(tmp_path):
