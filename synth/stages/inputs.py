@@ -5,10 +5,9 @@ Source: "pseudo user input generation" of Generative Prompt Internalization (arX
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from synth.errors import RequestError, RowError, SynthError
 from synth.quality.dedup import KnownTexts
 from synth.quality.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, instruction_and_examples
 from synth.quality.refusals import refuses
+from synth.stages.ahead import Ahead
 from synth.store.fingerprint import derived_seed
 from synth.store.rows import Rejection
 from synth.store.store import Generate
@@ -28,8 +28,6 @@ from synth.text import word_runs
 # Tries that wait for their answers at once: enough to fill any batch.
 WINDOW = 256
 AT_LEAST = 32
-# And so many times as many that wait for an earlier one to be answered.
-AHEAD = 8
 # The seconds a server has for a try, and for each token that it may have.
 TRY_SECONDS = 60.0
 TOKEN_SECONDS = 0.5
@@ -159,57 +157,14 @@ async def inputs(
     known = _Known(task, wrap)
     tries = _Tries()
     most = settings.count * settings.max_tries
-    judged_next: deque[asyncio.Future[Answer | SynthError]] = deque()
-    unanswered: set[asyncio.Future[Answer | SynthError]] = set()
-    answer_came = asyncio.Event()
-    stopped: list[BaseException] = []  # what stops the run, whichever try met it
-    goal = 0  # tries that the yield has called for so far: it depends on what was judged alone
-
-    def note_answer(answered: asyncio.Future[Answer | SynthError]) -> None:
-        unanswered.discard(answered)
-        if not answered.cancelled() and (error := answered.exception()) is not None:
-            stopped.append(error)
-        answer_came.set()
-
-    def set_goal() -> None:
-        nonlocal goal
-        rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
-        missing = settings.count - tries.made
-        # A low yield calls for more tries than inputs are missing, but not for all at once.
-        wanted = min(math.ceil(missing / rate), max(missing, AT_LEAST))
-        goal = max(goal, min(tries.tried + wanted, most))
-
-    def go_on(ahead: int) -> None:
-        """Make tries, up to the goal, as far as there are places and not too far ahead."""
-        while len(unanswered) < window and len(judged_next) < ahead:
-            number = tries.tried + len(judged_next)
-            if number >= goal:
-                break
-            request = input_request(task, seed, number, timeout)
-            asked = asyncio.ensure_future(_ask(generate, request))
-            asked.add_done_callback(note_answer)
-            unanswered.add(asked)
-            judged_next.append(asked)
-
-    async def answered(first: asyncio.Future[Answer | SynthError]) -> Answer | SynthError:
-        """The answer of the try that is judged next; others are asked meanwhile."""
-        while not first.done():
-            if stopped:
-                raise stopped[0]
-            answer_came.clear()
-            go_on(window * AHEAD)
-            await answer_came.wait()
-        return first.result()
+    ahead = Ahead(lambda number: _ask(generate, input_request(task, seed, number, timeout)), window)
 
     try:
         while tries.made < settings.count:
-            set_goal()
-            go_on(window * AHEAD)
-            if not judged_next:
+            ahead.call_for(min(tries.tried + _wanted(tries, settings), most))
+            number, answer = tries.tried, await ahead.next()
+            if answer is None:
                 raise _gave_up(tries, settings.count)
-            answer = await answered(judged_next[0])
-            judged_next.popleft()
-            number = tries.tried
             tries.tried += 1
             if isinstance(answer, RequestError):
                 tries.made += 1
@@ -225,18 +180,18 @@ async def inputs(
                 continue
             tries.made += 1
             yield wrap(text)
-        # All tries up to the goal are made, so that a second run finds every answer stored.
-        while unanswered or tries.tried + len(judged_next) < goal:
-            answer_came.clear()
-            go_on(goal)
-            await answer_came.wait()
-        for late in judged_next:
-            late.result()
+        # All that were called for are made, so that a second run finds every answer stored.
+        await ahead.finish()
     finally:
-        for late in judged_next:
-            late.cancel()
-        # Their errors are those that stopped the run; not retrieved, asyncio would print each.
-        await asyncio.gather(*judged_next, return_exceptions=True)
+        await ahead.cancel()
+
+
+def _wanted(tries: _Tries, settings: Inputs) -> int:
+    """How many more tries the yield so far calls for."""
+    rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
+    missing = settings.count - tries.made
+    # A low yield calls for more tries than inputs are missing, but not for all at once.
+    return min(math.ceil(missing / rate), max(missing, AT_LEAST))
 
 
 def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, str | None, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from synth.engines.base import Answer, Request
 from synth.engines.endpoints import PATIENCE, Endpoint, Endpoints, pause, sentence
 from synth.engines.rate import Rate, estimated_tokens
+from synth.engines.server.clients import CONNECT, explain_not_found, open_clients
 from synth.engines.server.faults import (
     AGAIN,
     Verdict,
@@ -21,14 +22,11 @@ from synth.engines.server.faults import (
     server_words,
     timed_out,
 )
-from synth.engines.server.urls import is_azure, split_query, without_login
 from synth.errors import EngineError, RequestError, RowError, SynthError
 
 if TYPE_CHECKING:
     import openai
 
-# Seconds in which a server that is there takes a connection.
-CONNECT = 10.0
 # Seconds beyond the time-out, so that the client's own, which tells more, comes first.
 GRACE = 0.2
 # So many requests are refused, and none answered, before the fault is taken to be everybody's.
@@ -213,7 +211,8 @@ class OpenAIEngine:
             if isinstance(error, openai.APIStatusError) and (
                 error.status_code in {404, 405} or PINNED in server_words(error)
             ):
-                return Verdict("stop", await self._explain_not_found(endpoint, server_words(error)))
+                words = server_words(error)
+                return Verdict("stop", await explain_not_found(client, url, self.model, words))
             if limit != NEW_LIMIT and NEW_LIMIT in str(error):
                 # Models that think take the limit under another name, and say so.
                 self._limit = NEW_LIMIT
@@ -222,31 +221,13 @@ class OpenAIEngine:
 
     def _connect(self) -> Endpoints[openai.AsyncOpenAI]:
         if self._endpoints is None:
-            clients = [self._client(url) for url in self.base_urls]
-            # The default's address is OpenAI's own, or that of OPENAI_BASE_URL.
-            default = [] if clients else [self._client(None)]
-            urls = [*self.base_urls, *(str(client.base_url) for client in default)]
-            named = [(without_login(url).rstrip("/"), client)
-                     for url, client in zip(urls, clients + default, strict=True)]  # fmt: skip
+            clients = open_clients(self.base_urls, self._key, self.timeout)
             self._endpoints = Endpoints(
-                named,
+                clients,
                 self.patience,
                 rate=lambda: Rate(self.requests_per_minute, self.tokens_per_minute),
             )
         return self._endpoints
-
-    def _client(self, url: str | None) -> openai.AsyncOpenAI:
-        import openai
-
-        base_url, query = split_query(url) if url else (None, {})
-        return openai.AsyncOpenAI(
-            api_key=self._key,
-            base_url=base_url,
-            timeout=openai.Timeout(self.timeout, connect=CONNECT),
-            max_retries=0,
-            default_query=query,
-            default_headers={"api-key": self._key} if is_azure(query) else {},
-        )
 
     def _leave_out(
         self,
@@ -298,29 +279,6 @@ class OpenAIEngine:
             body["chat_template_kwargs"] = self.chat_template_kwargs
         body |= self.request_args
         return {name: value for name, value in body.items() if value is not None}
-
-    async def _explain_not_found(
-        self, endpoint: Endpoint[openai.AsyncOpenAI], words: str
-    ) -> EngineError:
-        """A 404 is a wrong model or a wrong path; the list of models tells which."""
-        import openai
-
-        client, url = endpoint.place, endpoint.name
-        try:
-            offered = [model.id for model in (await client.models.list()).data]
-        except (openai.APIError, ValueError):
-            example = (
-                "Azure's is https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT"
-                "?api-version=VERSION."
-                if "api-version" in url.lower() else "It usually ends in /v1."
-            )  # fmt: skip
-            return EngineError(
-                f"{url} knows no chat completions: {words}", f"Correct --base-url. {example}"
-            )
-        return EngineError(
-            f"{url} has no model {self.model!r}: {words}",
-            "Name one that it has with --model: " + (", ".join(offered[:20]) or "it lists none."),
-        )
 
 
 def _to_answer(reply: Any, url: str) -> Answer:

@@ -8,7 +8,8 @@ import pytest
 from synth.engines.base import Answer
 from synth.engines.server.engine import OpenAIEngine
 from synth.errors import RequestError, SynthError
-from synth.stages.inputs import AHEAD, input_request, inputs
+from synth.stages.ahead import AHEAD
+from synth.stages.inputs import input_request, inputs
 from tests.synth.scripted import answers, make_task
 from tests.synth.server import Failure, serve
 
