@@ -289,6 +289,7 @@ def _settings(
         models["batch_size"],
         f"{PROGRAM} {redactor.command(arguments)}" if arguments else "",
         prices=Prices(*(models.get(name) for name in PRICES)),
+        input_timeout=models["input_timeout"],
     )
 
 

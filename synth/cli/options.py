@@ -8,9 +8,25 @@ from typing import Any
 
 import click
 
+from synth.durations import seconds_of
 from synth.running.limits import ENOUGH, FAILURE_RATE
 
 PROGRAM = "python -m synth"
+
+
+class Seconds(click.ParamType):
+    """A duration: `90` or `90s`, `30m`, `2h`."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The seconds that an option says."""
+        found = seconds_of(str(value))
+        if found is None:
+            self.fail(f"{value!r} is no duration: for example 90, 30m or 2h.", param, ctx)
+        return found
 
 
 def examples(*lines: str) -> str:
@@ -51,6 +67,18 @@ MODEL_OPTIONS = options_of(
     click.option("--timeout", default=600.0, show_default=True, metavar="SECONDS",
                  type=click.FloatRange(0, min_open=True),
                  help="How long one answer may take (openai)."),
+    click.option("--input-timeout", type=Seconds(), metavar="DURATION",
+                 help="How long one try for an input may take (openai): until it ends, none after "
+                 "it is used. [default: 60 s and 0.5 s for each of `inputs.max_tokens`, --timeout "
+                 "at most]"),
+    click.option("--patience", type=Seconds(), default="30m", show_default=True,
+                 metavar="DURATION",
+                 help="How long a server that was there is waited for when it is down, not ready, "
+                 "or refuses requests as too many (openai, --ray). 90, 30m or 2h."),
+    click.option("--requests-per-minute", type=click.FloatRange(0, min_open=True),
+                 help="So many are sent to each server at most (openai)."),
+    click.option("--tokens-per-minute", type=click.FloatRange(0, min_open=True),
+                 help="So many, read and written, each server is asked for at most (openai)."),
     click.option("--batch-size", type=click.IntRange(1),
                  help="Requests answered together (transformers, vllm). "
                  "[default: 32, on a GPU 128; vLLM's own]"),

@@ -10,9 +10,9 @@ from rich.rule import Rule
 from rich.text import Text
 
 from synth.dataset.summary import Summary, counted, next_step, print_summary
+from synth.durations import duration
 from synth.engines.base import Answer
 from synth.progress.cost import read_cost
-from synth.progress.progress import duration
 from synth.quality.filters import input_fault
 from synth.store.folder import STORE, is_locked, read_run
 from synth.store.rows import Rejection, Row

@@ -34,12 +34,14 @@ class Sampling:
 class Request:
     """One question to a model: the same request to the same model is asked once.
 
-    `seed` tells requests apart that should be drawn anew, and makes each repeatable.
+    `seed` tells requests apart that should be drawn anew, and makes each repeatable. `timeout` is
+    how many seconds a server has for it, where that is less than it has for each.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     seed: int = 0
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class Engine(Protocol):
     @property
     def identity(self) -> dict[str, str]:
         """What tells this model's answers from another's: model, revision, dtype."""
+
+    @property
+    def waiting(self) -> str | None:
+        """What it waits for, in words for the user; None while it answers."""
 
     async def generate(self, request: Request) -> Answer:
         """Answer one request.

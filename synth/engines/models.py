@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synth.engines.base import Engine
+from synth.engines.endpoints import PATIENCE
 from synth.engines.server.urls import checked, without_login
 from synth.errors import SynthError
 from synth.secrets import check_variable, redactor
 
 IN_PROCESS = ("transformers", "vllm")
+CAPS = ("requests_per_minute", "tokens_per_minute")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class ModelSpec:
     timeout: float = 600.0
     request_args: dict[str, Any] = field(default_factory=dict)
     engine_args: dict[str, Any] = field(default_factory=dict)
+    patience: float = PATIENCE
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
 
     def __post_init__(self) -> None:
         check_variable("--api-key-env", self.api_key_env)
@@ -57,6 +62,8 @@ class ModelSpec:
             "base_url": [without_login(url) for url in self.base_urls] or "the client's default",
             "api_key_env": self.api_key_env,
             "timeout": self.timeout,
+            "patience": self.patience,
+            **{name: cap for name in CAPS if (cap := getattr(self, name)) is not None},
         }
 
 
@@ -77,6 +84,9 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
             spec.timeout,
             chat_template_kwargs=spec.chat_template_kwargs,
             request_args=spec.request_args,
+            patience=spec.patience,
+            requests_per_minute=spec.requests_per_minute,
+            tokens_per_minute=spec.tokens_per_minute,
         )
     if spec.engine == "vllm":
         from synth.engines.vllm import VLLMEngine
@@ -103,6 +113,9 @@ def model_specs(
     timeout: float,
     request_args: str = "{}",
     engine_args: str = "{}",
+    patience: float = PATIENCE,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
     **_: Any,
 ) -> tuple[ModelSpec, ModelSpec]:
     """Target and generator from the command line's options; see `synth run --help`.
@@ -117,7 +130,10 @@ def model_specs(
             "Name the model that learns: a folder, a hub name, or a server's name for it.",
         )
     kwargs = _json_object("--chat-template-kwargs", chat_template_kwargs)
-    more = {
+    more: dict[str, Any] = {
+        "patience": patience,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
         "request_args": _json_object("--request-args", request_args),
         "engine_args": _json_object("--engine-args", engine_args),
     }

@@ -26,7 +26,6 @@ from synth.errors import EngineError, RequestError, SynthError
 AUTO = "auto"
 # A request that so many workers died of is not tried on the next.
 MAX_DEATHS = 5
-MAX_STRIKES = 8
 # Seconds in which all workers must have started, and after which it is logged how many have.
 STARTING = 600.0
 TOLD_EVERY = 15.0
@@ -103,6 +102,13 @@ class RayEngine:
             scheduling_strategy="SPREAD",
         )(Worker)
         each = max(concurrency // count, 1)
+        self._patience = spec.patience
+        # What a server may be asked in a minute, all its workers share.
+        spec = replace(
+            spec,
+            requests_per_minute=_share(spec.requests_per_minute, count),
+            tokens_per_minute=_share(spec.tokens_per_minute, count),
+        )
         if Path(spec.model).is_dir():  # a worker has another current folder
             spec = replace(spec, model=str(Path(spec.model).resolve()))
         self.workers = [actor.remote(spec, each, batch_size) for _ in range(count)]
@@ -110,6 +116,11 @@ class RayEngine:
             _started(lambda: _when_there([worker.identity.remote() for worker in self.workers]))
         )
         self._places = self._new_places()
+
+    @property
+    def waiting(self) -> str | None:
+        """The workers that are waited for; what a worker itself waits for is not known here."""
+        return self._places.waiting()
 
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
@@ -141,7 +152,11 @@ class RayEngine:
 
     def _new_places(self) -> Endpoints[Any]:
         named = [(f"Worker {number}", worker) for number, worker in enumerate(self.workers, 1)]
-        return Endpoints(named, MAX_STRIKES, "workers")
+        return Endpoints(named, self._patience, "workers")
+
+
+def _share(cap: float | None, workers: int) -> float | None:
+    return None if cap is None else cap / workers
 
 
 def _connect(address: str) -> None:

@@ -65,6 +65,10 @@ class VLLMEngine:
         self._numbers = itertools.count()
 
     @property
+    def waiting(self) -> None:
+        """A model in this process is not waited for."""
+
+    @property
     def identity(self) -> dict[str, str]:
         """Name, revision, dtype, template arguments; as of the `transformers` engine."""
         if self._identity is None:

@@ -49,7 +49,10 @@ async def _run(
     with contextlib.closing(Store(":memory:")) as store:
         async with open_engines(settings) as models:
             async with live_view(tally, console):
-                await synthesize(short, models, store, tally, settings.seed, given)
+                await synthesize(
+                    short, models, store, tally, settings.seed, given,
+                    input_timeout=settings.input_timeout,
+                )  # fmt: skip
             rows = list(store.rows())
             rejected = [
                 f"{stage}: {number} x {reason}"

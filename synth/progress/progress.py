@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from synth.durations import duration
 from synth.engines.base import Answer, Request
 from synth.progress.estimate import Pace, StageWork, tokens_to_go
 from synth.progress.prices import Prices
@@ -73,7 +74,10 @@ class StageTally:
 
 @dataclass
 class Tally:
-    """The counts of a run. `total` is the wanted number of rows."""
+    """The counts of a run.
+
+    `total` is the wanted number of rows. `waiting` says which servers are waited for.
+    """
 
     total: int
     prices: Prices = field(default_factory=Prices)
@@ -82,6 +86,7 @@ class Tally:
     )
     ends: Counter[str] = field(default_factory=Counter)
     models: dict[str, dict[str, str]] = field(default_factory=dict)  # role -> engine's identity
+    waiting: Callable[[], list[str]] = list
     clock: Callable[[], float] = time.monotonic
     started: float = field(init=False)
 
@@ -202,17 +207,8 @@ class Tally:
         if self.money is not None:
             parts.append(f"{self.money:.2f} spent")
         left = f", about {duration(self.eta)} to go" if self.eta else ""
-        return ", ".join([*parts, f"{duration(self.seconds)} so far{left}"])
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says it: `42 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        state = ", ".join([*parts, f"{duration(self.seconds)} so far{left}"])
+        return "; ".join([state, *self.waiting()])
 
 
 @contextlib.asynccontextmanager

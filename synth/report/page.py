@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from synth.dataset.splits import split_sizes
 from synth.dataset.summary import Summary, remarks, summarize
+from synth.durations import duration
 from synth.errors import SynthError
 from synth.progress.cost import read_cost
-from synth.progress.progress import STAGES, duration
+from synth.progress.progress import STAGES
 from synth.quality.diversity import without_form
 from synth.report.charts import histogram
 from synth.store.folder import CONFIG, STORE, read_run, replace_text

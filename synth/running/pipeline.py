@@ -36,6 +36,11 @@ class Models:
     target: Engine
     generator: Engine
 
+    def waiting(self) -> list[str]:
+        """What is waited for, for the user; nothing while both answer."""
+        engines = dict.fromkeys([self.target, self.generator])
+        return [words for engine in engines if (words := engine.waiting) is not None]
+
 
 class _Run:
     """One run's shared things, so that the functions below stay short."""
@@ -49,12 +54,16 @@ class _Run:
         seed: int,
         max_failure_rate: float,
         begin: Callable[[], None],
+        in_flight: int,
+        input_timeout: float | None,
         budget: Budget | None,
     ) -> None:
         self.task = task
         self.store = store
         self.tally = tally
         self.seed = seed
+        self.in_flight = in_flight
+        self.input_timeout = input_timeout
         self._models = models
         self._max_failure_rate = max_failure_rate
         self._last_failure: RequestError | None = None
@@ -126,6 +135,7 @@ async def synthesize(
     max_failure_rate: float = FAILURE_RATE,
     in_flight: int = IN_FLIGHT,
     begin: Callable[[], None] = lambda: None,
+    input_timeout: float | None = None,
     budget: Budget | None = None,
 ) -> None:
     """Make the dataset's rows in `store`.
@@ -144,9 +154,10 @@ async def synthesize(
         max_failure_rate: share of a stage's rows that may fail (looked at after 20 rows). A row
             fails when a request of it is not answered; it is neither made nor rejected, and the
             next run asks again.
-        in_flight: rows under way at once.
+        in_flight: rows under way at once, and tries for an input.
         begin: called before the first thing that comes of the run, an answer for one; until then
             the store holds what it held.
+        input_timeout: seconds a server has for a try for an input; None: see `inputs`.
         budget: what may be asked for. Once it is used up, what is under way ends, and rows that
             need more are left pending.
 
@@ -155,7 +166,10 @@ async def synthesize(
         SynthError: no request can be answered, there are too few inputs, too many rows fail, or
             (almost) no row comes through.
     """
-    run = _Run(task, models, store, tally, seed, max_failure_rate, begin, budget)
+    run = _Run(
+        task, models, store, tally, seed, max_failure_rate, begin, in_flight, input_timeout, budget
+    )
+    tally.waiting = models.waiting
     slots = asyncio.Semaphore(in_flight)
 
     async def finish(row: Row) -> None:
@@ -193,7 +207,10 @@ async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, No
     def fail(number: int, error: RequestError) -> None:
         run.fail(f"Try {number} for an input", "inputs", error)
 
-    made = inputs(run.task, run.generator("inputs"), run.seed, run.reject, fail)
+    made = inputs(
+        run.task, run.generator("inputs"), run.seed, run.reject, fail,
+        window=run.in_flight, timeout=run.input_timeout,
+    )  # fmt: skip
     async with contextlib.aclosing(made):
         async for text in made:
             stage.done += 1

@@ -19,12 +19,13 @@ from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
 from synth.dataset.summary import Summary, summarize
+from synth.durations import duration
 from synth.engines.base import Engine, Message, Request, Sampling
 from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
-from synth.progress.progress import Tally, duration, live_view
+from synth.progress.progress import Tally, live_view
 from synth.report.page import REPORT, report_page
 from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
@@ -59,6 +60,7 @@ class RunSettings:
     ray_workers: int | None = None
     prices: Prices = field(default_factory=Prices)
     limits: SpendingLimits = field(default_factory=SpendingLimits)
+    input_timeout: float | None = None
 
 
 def run(
@@ -214,6 +216,7 @@ async def _make(
             settings.max_failure_rate,
             IN_FLIGHT * places,
             provenance.begin if provenance is not None else lambda: None,
+            settings.input_timeout,
             budget,
         )
 

@@ -5,10 +5,9 @@ Source: "pseudo user input generation" of Generative Prompt Internalization (arX
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.quality.dedup import KnownTexts
 from synth.quality.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, instruction_and_examples
 from synth.quality.refusals import refuses
+from synth.stages.ahead import Ahead
 from synth.store.fingerprint import derived_seed
 from synth.store.rows import Rejection
 from synth.store.store import Generate
@@ -25,9 +25,12 @@ from synth.task.taskfile import Task
 from synth.task.templates import compile_wrap, instructed, prompt_text
 from synth.text import word_runs
 
-# Tries under way at once: enough to fill any batch.
+# Tries that wait for their answers at once: enough to fill any batch.
 WINDOW = 256
 AT_LEAST = 32
+# The seconds a server has for a try, and for each token that it may have.
+TRY_SECONDS = 60.0
+TOKEN_SECONDS = 0.5
 # So many tries with nothing but empty answers are enough to know.
 EMPTY_TRIES = 40
 # And so many without a single input, whatever is wrong with them.
@@ -97,8 +100,11 @@ class _Known:
         return self._texts.add(text, f"try {number}", self._wrap(text)) or (None, "")
 
 
-def input_request(task: Task, seed: int, number: int) -> Request:
-    """What try `number` asks the generator: it depends on the task, the seed and the number."""
+def input_request(task: Task, seed: int, number: int, timeout: float | None = None) -> Request:
+    """What try `number` asks the generator: it depends on the task, the seed and the number.
+
+    The server has `timeout` seconds to answer, by default enough for `inputs.max_tokens` tokens.
+    """
     settings = task.config.inputs
     draw = random.Random(f"{seed}-{number}")
     shots = draw.sample(settings.seeds, min(settings.shots, len(settings.seeds)))
@@ -108,7 +114,9 @@ def input_request(task: Task, seed: int, number: int) -> Request:
         turns += [Message("user", settings.request), Message("assistant", shot.strip())]
     turns.append(Message("user", settings.request))
     messages = instructed(task.config.prompt_role, system, turns)
-    return Request(messages, settings.sampling, derived_seed(seed, f"input-{number}"))
+    if timeout is None:
+        timeout = TRY_SECONDS + TOKEN_SECONDS * settings.max_tokens
+    return Request(messages, settings.sampling, derived_seed(seed, f"input-{number}"), timeout)
 
 
 def _stop(number: int, error: RequestError) -> None:
@@ -121,12 +129,15 @@ async def inputs(
     seed: int,
     reject: Callable[[Rejection], None],
     fail: Callable[[int, RequestError], None] = _stop,
+    window: int = WINDOW,
+    timeout: float | None = None,
 ) -> AsyncGenerator[str, None]:
     """Yield `inputs.count` distinct, well-formed inputs, in order of try.
 
-    As many tries are under way as the yield so far calls for, `WINDOW` at most. They are judged in
-    their order, so the inputs, and the number of tries, are the same whatever order the answers
-    come in.
+    As many tries are made as the yield so far calls for, and `window` at most wait for their
+    answers. Those that are answered and come behind one that is not take no place: a request that
+    hangs does not hold up the others. Tries are judged in their order, so the inputs, and the
+    tries that were made at the end, are the same whatever order the answers come in.
 
     Args:
         task: the task.
@@ -135,6 +146,8 @@ async def inputs(
         reject: called with every try that gave no new input.
         fail: called with every try that was not answered. It takes the place of an input, so that
             the others are what they would be if it had been answered. By default it stops.
+        window: tries that wait for their answers at once.
+        timeout: seconds a server has for a try; see `input_request`.
 
     Raises:
         SynthError: `count * max_tries` tries gave fewer, or the model answers with nothing.
@@ -145,25 +158,14 @@ async def inputs(
     known = _Known(task, wrap)
     tries = _Tries()
     most = settings.count * settings.max_tries
-    under_way: deque[asyncio.Future[Answer | SynthError]] = deque()
-
-    def go_on() -> None:
-        rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
-        missing = settings.count - tries.made
-        # A low yield calls for more tries than inputs are missing, but not for all at once.
-        wanted = min(math.ceil(missing / rate), max(missing, AT_LEAST), WINDOW)
-        wanted = min(wanted, most - tries.tried)
-        while len(under_way) < wanted:
-            number = tries.tried + len(under_way)
-            request = input_request(task, seed, number)
-            under_way.append(asyncio.ensure_future(_ask(generate, request)))
+    ahead = Ahead(lambda number: _ask(generate, input_request(task, seed, number, timeout)), window)
 
     try:
         while tries.made < settings.count:
-            go_on()
-            if not under_way:
+            ahead.call_for(min(tries.tried + _wanted(tries, settings), most))
+            number, answer = tries.tried, await ahead.next()
+            if answer is None:
                 raise _gave_up(tries, settings.count)
-            number, answer = tries.tried, await under_way.popleft()
             tries.tried += 1
             if isinstance(answer, RequestError):
                 tries.made += 1
@@ -179,16 +181,21 @@ async def inputs(
                 continue
             tries.made += 1
             yield wrap(text)
-        # All tries are awaited, so that a second run finds every answer stored.
-        await asyncio.gather(*under_way)
+        # All that were called for are made, so that a second run finds every answer stored.
+        await ahead.finish()
     except LimitReached:
-        await asyncio.gather(*under_way, return_exceptions=True)  # what was sent is stored
+        await ahead.drain()  # what was sent is stored
         raise
     finally:
-        for answered in under_way:
-            answered.cancel()
-        # Their errors are those that stopped the run; not retrieved, asyncio would print each.
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await ahead.cancel()
+
+
+def _wanted(tries: _Tries, settings: Inputs) -> int:
+    """How many more tries the yield so far calls for."""
+    rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
+    missing = settings.count - tries.made
+    # A low yield calls for more tries than inputs are missing, but not for all at once.
+    return min(math.ceil(missing / rate), max(missing, AT_LEAST))
 
 
 def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, str | None, str]:

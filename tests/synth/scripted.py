@@ -92,6 +92,8 @@ class Scripted:
         self.asked: list[Request] = []
         self.closed = False
 
+    waiting = None
+
     @property
     def identity(self) -> dict[str, str]:
         return {"model": self.name}

@@ -62,9 +62,10 @@ class ScriptedServer:
     """What the server was asked, and what it is to answer.
 
     `requests` are the bodies of the chat requests that were answered, `keys` their Authorization
-    headers, `refused` counts the failures sent, and `most_at_once` is the highest number of
-    requests that were under way together. `failures` are used up first, one a request; `always`
-    (when set) answers every request, and `fault` gives a failure for those it chooses.
+    headers; `headers` and `queries` are those of every chat request. `refused` counts the failures
+    sent, and `most_at_once` is the highest number of requests that were under way together.
+    `failures` are used up first, one a request; `always` (when set) answers every request, and
+    `fault` gives a failure for those it chooses. `root` is the path before `/chat/completions`.
     """
 
     def __init__(
@@ -82,6 +83,9 @@ class ScriptedServer:
         self.fault: Callable[[list[dict[str, str]]], Failure | None] | None = None
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
+        self.queries: list[str] = []
+        self.root = "/v1"
         self.refused = 0
         self.most_at_once = 0
         self._at_once = 0
@@ -91,7 +95,7 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self._http.server_address[1]}{self.root}"
 
     @property
     def count(self) -> int:
@@ -231,7 +235,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if self.path != "/v1/models" or server.models is None:
+            if self.path != f"{server.root}/models" or server.models is None:
                 self._send(404, {"detail": "Not Found"})
                 return
             data = [{"id": name, "object": "model", "created": 0, "owned_by": "test"}
@@ -240,7 +244,10 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path != "/v1/chat/completions":
+            path, _, query = self.path.partition("?")
+            server.queries.append(query)
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
+            if path != f"{server.root}/chat/completions":
                 self._send(404, {"detail": "Not Found"})
                 return
             if server.models is not None and body["model"] not in server.models:

@@ -71,6 +71,10 @@ class TransformersEngine:
         self._closed = False
 
     @property
+    def waiting(self) -> None:
+        """A model in this process is not waited for."""
+
+    @property
     def identity(self) -> dict[str, str]:
         """Name, revision (a hash of the folder's content, or the hub's commit), dtype, template
         arguments. Not the path, nor the batch size."""

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from synth.engines.base import Answer, Request
-from synth.engines.endpoints import Endpoint, Endpoints, pause
+from synth.engines.endpoints import PATIENCE, Endpoint, Endpoints, pause, sentence
+from synth.engines.rate import Rate, estimated_tokens
+from synth.engines.server.clients import CONNECT, explain_not_found, open_clients
 from synth.engines.server.faults import (
     AGAIN,
     Verdict,
@@ -20,17 +22,12 @@ from synth.engines.server.faults import (
     server_words,
     timed_out,
 )
-from synth.engines.server.urls import without_login
 from synth.errors import EngineError, RequestError, RowError, SynthError
 from synth.secrets import redactor
 
 if TYPE_CHECKING:
     import openai
 
-# Seconds in which a server that is there takes a connection.
-CONNECT = 10.0
-# So often a server is tried that never answered.
-EARLY_STRIKES = 2
 # Seconds beyond the time-out, so that the client's own, which tells more, comes first.
 GRACE = 0.2
 # So many requests are refused, and none answered, before the fault is taken to be everybody's.
@@ -55,12 +52,15 @@ class OpenAIEngine:
         api_key_env: the environment variable that holds the key. May be unset with a `base_url`.
         concurrency: how many requests may be under way at once, at all servers together.
         timeout: seconds one request may take, without its repetitions.
-        max_retries: how often a request is repeated, and how often in a row a server is left
-            out for a while, before it is given up.
+        max_retries: how often a request is repeated before it is given up.
         chat_template_kwargs: arguments of the server's chat template, `enable_thinking` for one;
             vLLM, SGLang and llama.cpp take them.
         request_args: more fields of a request, or other values for those it has; null leaves one
             out.
+        patience: seconds for which a server that has replied once is waited for.
+        requests_per_minute: how many requests each server is sent in a minute at most.
+        tokens_per_minute: how many tokens each server reads and writes in a minute at most: as
+            estimated before a request is sent, and as used when it is answered.
 
     Raises:
         EngineError: no key where one is needed, or one that can't be a key.
@@ -76,6 +76,9 @@ class OpenAIEngine:
         max_retries: int = 6,
         chat_template_kwargs: dict[str, Any] | None = None,
         request_args: dict[str, Any] | None = None,
+        patience: float = PATIENCE,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
     ) -> None:
         self.model = model
         self.chat_template_kwargs = chat_template_kwargs or {}
@@ -86,6 +89,9 @@ class OpenAIEngine:
         self.timeout = timeout
         self.max_retries = max_retries
         redactor.register_variable(api_key_env)
+        self.patience = patience
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
         self._key = os.environ.get(api_key_env) or ("none" if self.base_urls else "")
         if not self._key:
             raise EngineError(
@@ -114,24 +120,38 @@ class OpenAIEngine:
         encoded = {name: json.dumps(value, sort_keys=True) for name, value in more.items() if value}
         return {"model": self.model, **encoded}
 
+    @property
+    def waiting(self) -> str | None:
+        """The servers that are waited for, since when and for how much longer."""
+        return None if self._endpoints is None else self._endpoints.waiting()
+
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
         async with self._slots:
             endpoints = self._connect()
-            began, repeated = time.monotonic(), 0
+            tokens = estimated_tokens(request)
+            repeated = 0
+            first_refused: float | None = None  # on the clock that stands still in outages
             failed: Endpoint[openai.AsyncOpenAI] | None = None
             while True:
-                async with endpoints.least_loaded(failed) as endpoint:
+                async with endpoints.least_loaded(failed, tokens) as endpoint:
                     asked = time.monotonic()
                     outcome = await self._ask(endpoint, request)
                     if isinstance(outcome, Answer):
                         endpoints.answered(endpoint, asked)
+                        used = outcome.prompt_tokens + outcome.completion_tokens
+                        endpoint.rate.correct(asked, tokens, used or tokens)
                         return outcome
-                    if outcome.treatment in {"reject", "stop"}:
+                    if outcome.treatment == "reject":
                         raise self._refused(outcome, endpoints)
                     self._leave_out(endpoints, endpoint, asked, outcome)
+                if outcome.treatment == "stop":
+                    continue  # at another server
                 if outcome.treatment == "wait":
-                    if time.monotonic() - began > self.timeout:
+                    # Others are answered, and this one is not: in an outage nobody is.
+                    now = time.monotonic() - endpoints.outages()
+                    first_refused = now if first_refused is None else first_refused
+                    if now - first_refused > self.timeout:
                         raise RequestError(outcome.error.cause, outcome.error.cure)
                     continue
                 repeated += 1
@@ -139,7 +159,9 @@ class OpenAIEngine:
                 once = outcome.treatment == "repeat once"
                 if repeated > (min(self.max_retries, 1) if once else self.max_retries):
                     raise outcome.error
-                endpoints.warn(endpoint, f"{outcome.error.cause} The request is sent again.")
+                endpoints.warn(
+                    endpoint, f"{sentence(outcome.error.cause)} The request is sent again."
+                )
                 if repeated < len(endpoints.all):
                     continue  # the others have not been asked
                 wait = max(pause(repeated), outcome.seconds or 0.0)
@@ -147,8 +169,8 @@ class OpenAIEngine:
                 await asyncio.sleep(wait * random.uniform(1.0, 1.25))
 
     def client(self) -> openai.AsyncOpenAI:
-        """The first server's client, to ask it other things than `generate` does."""
-        return self._connect().all[0].place
+        """The first usable server's client, to ask it other things than `generate` does."""
+        return next(one.place for one in self._connect().all if not one.unusable)
 
     async def close(self) -> None:
         """Close the connections. The engine may be used again; it then connects anew."""
@@ -165,20 +187,24 @@ class OpenAIEngine:
         import openai
         from openai.types.chat import ChatCompletion
 
-        client = endpoint.place
-        url, limit = _url(client), self._limit
+        client, url, limit = endpoint.place, endpoint.name, self._limit
+        timeout = min(self.timeout, request.timeout or self.timeout)
+        option = "--timeout" if timeout == self.timeout else "--input-timeout"
         try:
             # As `chat.completions.create` does, which first walks through every message's types
             # and takes as long for that as for all the rest.
             # The client's own time-out is between two bytes: a server that sends a blank now and
             # then would be waited for without an end.
-            async with asyncio.timeout(self.timeout + GRACE):
+            async with asyncio.timeout(timeout + GRACE):
                 reply = await client.post(
-                    "/chat/completions", cast_to=ChatCompletion, body=self._body(request)
+                    "/chat/completions",
+                    cast_to=ChatCompletion,
+                    body=self._body(request),
+                    options={"timeout": openai.Timeout(timeout, connect=CONNECT)},
                 )
             return _to_answer(reply, url)
         except TimeoutError:
-            return timed_out(url, self.timeout)
+            return timed_out(url, timeout, option)
         except RowError as error:
             return Verdict("reject", error)
         except RequestError as error:
@@ -187,24 +213,22 @@ class OpenAIEngine:
             if isinstance(error, openai.APIStatusError) and (
                 error.status_code in {404, 405} or PINNED in server_words(error)
             ):
-                return Verdict("stop", await self._explain_not_found(client, server_words(error)))
+                words = server_words(error)
+                return Verdict("stop", await explain_not_found(client, url, self.model, words))
             if limit != NEW_LIMIT and NEW_LIMIT in str(error):
                 # Models that think take the limit under another name, and say so.
                 self._limit = NEW_LIMIT
                 return await self._ask(endpoint, request)
-            return judge(error, url, self.api_key_env, self.timeout)
+            return judge(error, url, self.api_key_env, timeout, option)
 
     def _connect(self) -> Endpoints[openai.AsyncOpenAI]:
         if self._endpoints is None:
-            import openai
-
-            limits = openai.Timeout(self.timeout, connect=CONNECT)
-            clients = [
-                openai.AsyncOpenAI(api_key=self._key, base_url=url, timeout=limits, max_retries=0)
-                for url in self.base_urls or (None,)
-            ]
-            named = [(_url(client), client) for client in clients]
-            self._endpoints = Endpoints(named, self.max_retries)
+            clients = open_clients(self.base_urls, self._key, self.timeout)
+            self._endpoints = Endpoints(
+                clients,
+                self.patience,
+                rate=lambda: Rate(self.requests_per_minute, self.tokens_per_minute),
+            )
         return self._endpoints
 
     def _leave_out(
@@ -214,7 +238,7 @@ class OpenAIEngine:
         asked: float,
         verdict: Verdict,
     ) -> None:
-        """Ask a server nothing for a while that can't answer now, or may be gone.
+        """Ask a server nothing that can't answer now, or may be gone; for a while or for good.
 
         Raises:
             EngineError: no server is there any more.
@@ -222,11 +246,11 @@ class OpenAIEngine:
         why = verdict.error
         assert isinstance(why, EngineError)
         waits = verdict.treatment == "wait"
-        if waits or (verdict.away and len(endpoints.all) > 1):
-            endpoints.leave_out(endpoint, asked, why, verdict.seconds)
-        if waits and verdict.away and not endpoints.answers:
-            # Nobody ever answered: a wrong address is likelier than a server that will be back.
-            endpoints.check(why, EARLY_STRIKES)
+        if verdict.treatment == "stop":
+            endpoints.give_up(endpoint, why)
+        elif waits or (verdict.away and len(endpoints.all) > 1):
+            replied = not (waits and verdict.away)
+            endpoints.leave_out(endpoint, asked, why, verdict.seconds, replied)
 
     def _refused(self, verdict: Verdict, endpoints: Endpoints[openai.AsyncOpenAI]) -> SynthError:
         """The error of a request that is not taken; of the run, where none is."""
@@ -257,27 +281,6 @@ class OpenAIEngine:
             body["chat_template_kwargs"] = self.chat_template_kwargs
         body |= self.request_args
         return {name: value for name, value in body.items() if value is not None}
-
-    async def _explain_not_found(self, client: openai.AsyncOpenAI, words: str) -> EngineError:
-        """A 404 is a wrong model or a wrong path; the list of models tells which."""
-        import openai
-
-        url = _url(client)
-        try:
-            offered = [model.id for model in (await client.models.list()).data]
-        except (openai.APIError, ValueError):
-            return EngineError(
-                f"{url} knows no chat completions: {words}",
-                "Correct --base-url; it usually ends in /v1.",
-            )
-        return EngineError(
-            f"{url} has no model {self.model!r}: {words}",
-            "Name one that it has with --model: " + (", ".join(offered[:20]) or "it lists none."),
-        )
-
-
-def _url(client: openai.AsyncOpenAI) -> str:
-    return without_login(str(client.base_url).rstrip("/"))
 
 
 def _to_answer(reply: Any, url: str) -> Answer:

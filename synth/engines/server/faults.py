@@ -5,14 +5,11 @@ docs/faults.md is this file in a table.
 
 from __future__ import annotations
 
-import email.utils
-import math
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from synth.engines.base import OVERLONG
+from synth.engines.server.waits import wanted_wait
 from synth.errors import EngineError, RequestError, RowError, SynthError
 
 if TYPE_CHECKING:
@@ -28,9 +25,11 @@ TOO_LONG = (
     "prompt is too long",
     "inputs must have less than",
 )
-# A server that wants to be left alone for longer than this has no more to give today.
-LONGEST_WAIT = 600.0
-# Nor is one request waited for longer than this: its row may as well be the next run's.
+# A quota of tokens per minute that one request alone exceeds: it will never fit.
+TOO_LARGE = "request too large"
+# The server behind a gateway is not there: 502 and 503, Cloudflare's, and "overloaded".
+NOT_READY = {502, 503, 521, 522, 523, 529, 530}
+# A single request is not waited for longer than this: its row may as well be the next run's.
 LONGEST_REPEAT = 60.0
 AGAIN = "Run the same command again to go on."
 
@@ -47,7 +46,7 @@ class Verdict:
         repeat, repeat once: the request is sent again; in the end `error` leaves its row
             pending. `away` tells that it may lie at the server: another one is asked first.
         reject: the row is rejected.
-        stop: nobody's requests can be answered.
+        stop: this server can't answer anybody's requests, however long one waits.
     `everybody`: the fault is likely to be that of every request, not of this one.
     """
 
@@ -58,7 +57,9 @@ class Verdict:
     everybody: bool = False
 
 
-def judge(error: Exception, url: str, key_name: str, timeout: float) -> Verdict:
+def judge(
+    error: Exception, url: str, key_name: str, timeout: float, option: str = "--timeout"
+) -> Verdict:
     """What the failure of a request means.
 
     Args:
@@ -66,11 +67,12 @@ def judge(error: Exception, url: str, key_name: str, timeout: float) -> Verdict:
         url: the server's address.
         key_name: the environment variable that holds the key.
         timeout: seconds the request was given.
+        option: what set them.
     """
     import openai
 
     if isinstance(error, openai.APIConnectionError):  # APITimeoutError is one
-        return _no_reply(error, url, timeout)
+        return _no_reply(error, url, timeout, option)
     if isinstance(error, openai.APIStatusError):
         return _refused(error, url, key_name)
     return Verdict("repeat", not_a_completion(url, str(error)), away=True)
@@ -85,16 +87,16 @@ def not_a_completion(url: str, what: str) -> RequestError:
     )
 
 
-def timed_out(url: str, timeout: float) -> Verdict:
-    """What it means that a request took longer than `timeout` seconds."""
+def timed_out(url: str, timeout: float, option: str = "--timeout") -> Verdict:
+    """What it means that a request took longer than `timeout` seconds, which `option` set."""
     slow = RequestError(
         f"{url} did not answer within {timeout:g} seconds.",
-        "Raise --timeout, lower --concurrency or max_tokens, or look at the server's log. " + AGAIN,
+        f"Raise {option}, lower --concurrency or max_tokens, or look at the server's log. {AGAIN}",
     )
     return Verdict("repeat once", slow, away=True)
 
 
-def _no_reply(error: openai.APIConnectionError, url: str, timeout: float) -> Verdict:
+def _no_reply(error: openai.APIConnectionError, url: str, timeout: float, option: str) -> Verdict:
     import openai
 
     cause = error.__cause__ or error
@@ -105,7 +107,7 @@ def _no_reply(error: openai.APIConnectionError, url: str, timeout: float) -> Ver
         )
         return Verdict("wait", why, away=True)
     if isinstance(error, openai.APITimeoutError):
-        return timed_out(url, timeout)
+        return timed_out(url, timeout, option)
     lost = RequestError(
         f"{url} broke off the connection ({str(cause) or type(cause).__name__}).",
         f"Look at the server's log. {AGAIN}",
@@ -131,46 +133,28 @@ def _refused(error: openai.APIStatusError, url: str, key_name: str) -> Verdict:
             f"{url} answers no more, the account is used up: {words}", f"Top it up. {AGAIN}"
         )
         return Verdict("stop", why)
+    if status == 429 and TOO_LARGE in words.lower():
+        why_too_large = RowError("larger than the server's quota of tokens per minute", words)
+        return Verdict("reject", why_too_large, everybody=True)
     if status == 429:
-        return _wait(error, EngineError(
+        busy = EngineError(
             f"{url} refuses requests as too many: {words}",
-            f"Lower --concurrency, or look at your quota. {AGAIN}",
-        ))  # fmt: skip
-    if status in {502, 503}:
-        return _wait(error, EngineError(
-            f"{url} is not ready: {words}", f"Look at the server's log. {AGAIN}"
-        ))  # fmt: skip
+            "Lower --concurrency, set --requests-per-minute or --tokens-per-minute, or look at "
+            f"your quota. {AGAIN}",
+        )
+        return Verdict("wait", busy, wanted_wait(error.response.headers, words))
+    if status in NOT_READY:
+        why = EngineError(f"{url} is not ready: {words}", f"Look at the server's log. {AGAIN}")
+        return Verdict("wait", why, wanted_wait(error.response.headers, words))
     if status >= 500 or status in {408, 409}:
-        why = RequestError(
+        broken = RequestError(
             f"{url} answered with an error ({status}): {words}",
             f"Look at the server's log. {AGAIN}",
         )
-        seconds = retry_after(error.response.headers)
+        seconds = wanted_wait(error.response.headers, words)
         wanted = None if seconds is None else min(seconds, LONGEST_REPEAT)
-        return Verdict("repeat", why, wanted, away=True)
+        return Verdict("repeat", broken, wanted, away=True)
     return Verdict("reject", RowError(f"refused by the server ({status})", words), everybody=True)
-
-
-def _wait(error: openai.APIStatusError, why: EngineError) -> Verdict:
-    seconds = retry_after(error.response.headers)
-    if seconds is not None and seconds > LONGEST_WAIT:
-        why = EngineError(f"{why.cause} It wants to be asked again in {seconds:.0f} s.", why.cure)
-        return Verdict("stop", why)
-    return Verdict("wait", why, seconds)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that `Retry-After` (a number or a date) asks for; None if it does not."""
-    text = headers.get("retry-after", "")
-    try:
-        seconds = float(text)
-        return max(seconds, 0.0) if math.isfinite(seconds) else None
-    except ValueError:
-        pass
-    try:
-        return max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):
-        return None
 
 
 def server_words(error: openai.APIError) -> str:

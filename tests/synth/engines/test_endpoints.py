@@ -80,7 +80,7 @@ def test_a_wrong_address_ends_a_run_whose_inputs_are_made(tmp_path):
 def test_when_all_are_gone_each_is_named():
     with serve(answers) as one, serve(answers) as two:
         urls = [one.url, two.url]
-    with pytest.raises(EngineError, match="None of the 2 servers answers") as caught:
+    with pytest.raises(EngineError, match="None of the 2 servers can be used") as caught:
         asyncio.run(ask_all(OpenAIEngine("m", urls), 3))
     for url in urls:
         assert f"There is no server at {url}" in caught.value.cause
@@ -123,12 +123,20 @@ def test_pauses_double_up_to_a_limit():
 
 def test_a_pause_of_places_gone_ends_the_wait():
     async def run():
-        places = Endpoints([("a", 1), ("b", 2)], 1)
-        for _ in range(2):
-            for place in places.all:
-                places.leave_out(place, time.monotonic() + 1, GONE, 0.0)
+        places = Endpoints([("a", 1), ("b", 2)])
+        first, second = places.all
+        async with places.least_loaded(), places.least_loaded():
+            places.leave_out(first, time.monotonic(), GONE, 60.0)
+            places.leave_out(second, time.monotonic(), GONE, 60.0)
+            waits = asyncio.ensure_future(places.least_loaded().__aenter__())
+            await asyncio.sleep(0.01)
+            assert not waits.done()
+            places.give_up(first, GONE)
+            with pytest.raises(EngineError):
+                places.give_up(second, GONE)
+        await asyncio.wait_for(waits, 1)
 
-    with pytest.raises(EngineError, match="None of the 2 servers answers"):
+    with pytest.raises(EngineError, match="None of the 2 servers can be used"):
         asyncio.run(run())
 
 

@@ -158,7 +158,7 @@ def test_passing_failures_are_asked_again(failure):
 
 
 def failed(server: ScriptedServer, model: str = "tiny", **arguments) -> Exception:
-    engine = OpenAIEngine(model, server.url, max_retries=0, **arguments)
+    engine = OpenAIEngine(model, server.url, max_retries=0, patience=0, **arguments)
     with pytest.raises((EngineError, RowError)) as caught:
         answers(engine, [ask("hello")])
     return caught.value

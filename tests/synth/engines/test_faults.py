@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from synth.cli.commands import main
 from synth.engines.endpoints import Endpoints, pause
-from synth.engines.server.faults import retry_after
 from synth.errors import EngineError
 from synth.running.limits import MANY, InOrder
 from synth.store.rows import as_messages
@@ -106,7 +105,7 @@ def test_what_passes_is_waited_for_and_changes_nothing(synth, whole, failure, wo
 
 LASTING = [
     (Failure(429, SLOW_DOWN), "URL refuses requests as too many: Slow down.", "--concurrency"),
-    (Failure(429, SLOW_DOWN, {"Retry-After": "7200"}), "It wants to be asked again in 7200 s.",
+    (Failure(429, SLOW_DOWN, {"Retry-After": "7200"}), "It wants to be asked again in 7200 s",
      "quota"),
     (Failure(429, {"error": {"message": "No credit.", "code": "insufficient_quota"}}),
      "URL answers no more, the account is used up: No credit.", "Top it up"),
@@ -130,7 +129,7 @@ def test_what_lasts_for_everybody_stops_the_run_with_cause_and_cure(
             return failure if len(seen) > 10 else None
 
         server.fault = after_ten
-        code, printed, _ = synth(server)
+        code, printed, _ = synth(server, "--patience", 1)
         assert code == 1
         error, _, what_to_do = printed.partition("Error: ")[2].partition("What to do: ")
         reads(error, words)
@@ -263,7 +262,7 @@ def test_a_password_in_the_address_is_never_told(synth, tmp_path):
 
 
 def test_what_a_server_wants_is_never_less_than_the_pause_between_strikes():
-    endpoints = Endpoints([("one", None)], 6)
+    endpoints = Endpoints([("one", None)])
     [one] = endpoints.all
     for strike in range(1, 6):
         endpoints.leave_out(one, time.monotonic(), EngineError("busy"), 0.0)
@@ -354,19 +353,3 @@ def test_a_try_for_an_input_that_fails_changes_no_other_input(tmp_path):
         server.fault = None
         assert run(server, "out") == (0, whole)
         assert len({json.dumps(body) for body in server.requests}) == server.count
-
-
-@pytest.mark.parametrize(
-    ("text", "low", "high"),
-    [("2.5", 2.5, 2.5), ("-1", 0, 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
-     ("Fri, 31 Dec 2094 23:59:59 GMT", 1e9, 1e10)],
-)  # fmt: skip
-def test_retry_after_is_seconds_or_a_date(text, low, high):
-    seconds = retry_after({"retry-after": text})
-    assert seconds is not None
-    assert low <= seconds <= high
-
-
-@pytest.mark.parametrize("text", ["", "soon", "nan"])
-def test_retry_after_that_says_nothing(text):
-    assert retry_after({"retry-after": text} if text else {}) is None
