@@ -107,8 +107,10 @@ def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
     print_task(loaded, console)
     if models["model"]:
         teacher, floor = prompt_tokens(loaded, _settings(models))
-        console.print(f"The model takes the prompt: a short input is {teacher} tokens with it, "
-                      f"{floor} without.", highlight=False)  # fmt: skip
+        counted = "how many tokens it has, the server does not say"
+        if teacher is not None and floor is not None:
+            counted = f"a short input is {teacher} tokens with it, {floor} without"
+        console.print(f"The model takes the prompt: {counted}.", highlight=False)
     console.print("Valid.", style="green")
 
 

@@ -43,7 +43,8 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
 
     `stages` counts every answer that the dataset is made from, whichever run asked for it, so it
     is the same after one run and after ten. `failed` counts the rows that this run left pending,
-    by the stage in which they were. `seconds` is the time of all runs in the folder; what
+    by the stage in which they were. `uncounted_answers`, where there are any, are those whose
+    tokens no server told: they are in no sum. `seconds` is the time of all runs in the folder; what
     a killed run did after its last note (10 seconds at most) is missing.
 
     Args:
@@ -75,6 +76,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         "models": tally.models,
         "tokens_in": sum(both[0] for both in totals.values()),
         "tokens_out": sum(both[1] for both in totals.values()),
+        **({"uncounted_answers": tally.uncounted} if tally.uncounted else {}),
         "stages": stages,
         "prices_per_million": None if money is None else asdict(tally.prices),
         "money": None if money is None else round(money, 6),

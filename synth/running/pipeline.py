@@ -25,6 +25,9 @@ from synth.task.taskfile import Task
 
 # Rows under way at once: enough to fill any batch, few enough to hold in memory.
 IN_FLIGHT = 256
+# And as many for each request that the models can work on: a row that waits for one answer leaves
+# its place to others.
+ROWS_A_PLACE = 4
 log = logging.getLogger("synth")
 
 
@@ -34,6 +37,12 @@ class Models:
 
     target: Engine
     generator: Engine
+
+    @property
+    def rows_in_flight(self) -> int:
+        """How many rows keep both models busy."""
+        places = max(self.target.capacity, self.generator.capacity)
+        return max(IN_FLIGHT, ROWS_A_PLACE * places)
 
 
 class _Run:
@@ -120,7 +129,7 @@ async def synthesize(
     seed: int = 0,
     given: GivenInputs | None = None,
     max_failure_rate: float = FAILURE_RATE,
-    in_flight: int = IN_FLIGHT,
+    in_flight: int | None = None,
     begin: Callable[[], None] = lambda: None,
 ) -> None:
     """Make the dataset's rows in `store`.
@@ -139,7 +148,7 @@ async def synthesize(
         max_failure_rate: share of a stage's rows that may fail (looked at after 20 rows). A row
             fails when a request of it is not answered; it is neither made nor rejected, and the
             next run asks again.
-        in_flight: rows under way at once.
+        in_flight: rows under way at once; None: as many as keep the models busy.
         begin: called before the first thing that comes of the run, an answer for one; until then
             the store holds what it held.
 
@@ -148,7 +157,7 @@ async def synthesize(
             (almost) no row comes through.
     """
     run = _Run(task, models, store, tally, seed, max_failure_rate, begin)
-    slots = asyncio.Semaphore(in_flight)
+    slots = asyncio.Semaphore(in_flight or models.rows_in_flight)
 
     async def finish(row: Row) -> None:
         try:

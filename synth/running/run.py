@@ -8,7 +8,7 @@ import hashlib
 import logging
 import platform
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
 from synth.dataset.summary import Summary, summarize
-from synth.engines.base import Engine, Message, Request, Sampling
+from synth.engines.base import Engine, Message, Request
+from synth.engines.cut_prompt import check_context
 from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded
@@ -27,7 +28,7 @@ from synth.progress.prices import Prices
 from synth.progress.progress import Tally, duration, live_view
 from synth.report.page import REPORT, report_page
 from synth.running.limits import FAILURE_RATE
-from synth.running.pipeline import IN_FLIGHT, Models, synthesize
+from synth.running.pipeline import Models, synthesize
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
@@ -117,22 +118,25 @@ def preview(
         return summarize(task.config, store, {}, tally.failed)
 
 
-def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
+def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int | None, int | None]:
     """Send a short input with and without the prompt: (tokens with it, tokens without).
 
+    None where the server does not count them.
+
     Raises:
-        SynthError: the model is not there, or its chat template does not take the prompt.
+        SynthError: the model is not there, its chat template does not take the prompt, or the
+            prompt is longer than its context.
     """
 
-    async def ask() -> tuple[int, int]:
+    async def ask() -> tuple[int | None, int | None]:
         async with open_engines(settings) as models:
             question = (Message("user", "Hello."),)
-            one = Sampling(max_tokens=1)
-            teacher = await models.target.generate(
-                Request(teacher_messages(task.prompt, question), one)
-            )
-            floor = await models.target.generate(Request(question, one))
-            return teacher.prompt_tokens, floor.prompt_tokens
+            one = replace(task.config.outputs.sampling, temperature=0.0, max_tokens=1)
+            teacher = Request(teacher_messages(task.prompt, question), one)
+            check_context(teacher, await models.target.context(), settings.target.model)
+            requests = (teacher, Request(question, one))
+            answers = [await models.target.generate(request) for request in requests]
+            return answers[0].usage.prompt_tokens, answers[1].usage.prompt_tokens
 
     return asyncio.run(ask())
 
@@ -190,9 +194,6 @@ async def _make(
         }
         if provenance is not None:
             provenance.check_models(tally.models)
-        # Enough for each server, and for each of Ray's workers.
-        workers = len(getattr(models.target, "workers", ()))
-        places = max(len(settings.target.base_urls), workers, 1)
         await synthesize(
             task,
             models,
@@ -201,8 +202,7 @@ async def _make(
             settings.seed,
             given,
             settings.max_failure_rate,
-            IN_FLIGHT * places,
-            provenance.begin if provenance is not None else lambda: None,
+            begin=provenance.begin if provenance is not None else lambda: None,
         )
 
 

@@ -11,7 +11,15 @@ from dataclasses import replace
 
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
-from synth.quality.filters import PLAYS_AGENT, REFUSES, agent_fault, environment_turns, plays_agent
+from synth.quality.filters import (
+    CUT,
+    PLAYS_AGENT,
+    REFUSES,
+    agent_fault,
+    environment_turns,
+    plays_agent,
+    without_text,
+)
 from synth.quality.refusals import refuses
 from synth.store.rows import Row, as_dicts
 from synth.store.store import Generate
@@ -60,7 +68,7 @@ async def conversations(
         history = (Message("user", row.input), *turns, Message("user", turn))
         request = Request(teacher_messages(row.prompt, history), task.config.outputs.sampling, seed)
         answer, fault = await _ask(target, request)
-        fault = fault or (agent_fault(answer, task.config) if answer else "empty")
+        fault = fault or agent_fault(answer, task.config)
         if fault:
             end = f"agent turn {fault}"
             break
@@ -113,8 +121,10 @@ async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
         answer: Answer = await generate(request)
     except RowError as error:
         return "", error.reason
-    cut = "cut by the token limit" if answer.finish == "length" else ""
-    return answer.text.strip(), cut
+    text = answer.text.strip()
+    if answer.finish == "length":
+        return text, CUT
+    return text, "" if text else without_text(answer)[0]
 
 
 def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
@@ -128,8 +138,6 @@ def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
 def _environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) -> str:
     """Why a turn of the environment's is the end; "" if it is not."""
     settings = task.config.conversations
-    if not turn:
-        return "environment turn empty"
     if settings.end_marker in turn:
         return END_MARKER
     before = [row.input, *(said.content for said in turns if said.role == "user")]

@@ -40,6 +40,9 @@ scores: {{}}
 # an agent that must never refuse.
 reject_refusals: [inputs, reasons, conversations]
 
+# Each stage can also have `request_args` (fields of a server's request) and `chat_template_kwargs`
+# (arguments of the chat template) of its own; they go over those of the command line.
+
 # Stage 1: the generator writes new inputs.
 inputs:
   count: 1000                    # how many distinct inputs to make; -n replaces it

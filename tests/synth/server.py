@@ -30,10 +30,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted answer with more to it than its text."""
+    """A scripted answer with more to it than its text: more fields of its message and its choice,
+    and another count of tokens; {} for a server that does not count."""
 
     text: str | None
     finish: str = "stop"
+    message: dict[str, Any] = field(default_factory=dict)
+    choice: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Any] | None = None
 
 
 @dataclass
@@ -62,9 +66,11 @@ class ScriptedServer:
     """What the server was asked, and what it is to answer.
 
     `requests` are the bodies of the chat requests that were answered, `keys` their Authorization
-    headers, `refused` counts the failures sent, and `most_at_once` is the highest number of
-    requests that were under way together. `failures` are used up first, one a request; `always`
-    (when set) answers every request, and `fault` gives a failure for those it chooses.
+    headers, `headers` all of every chat request, their names in lower case; `listed` are more
+    fields of a model in the list. `refused` counts the failures sent, and `most_at_once` is the
+    highest number of requests that were under way together. `failures` are used up first, one a
+    request; `always` (when set) answers every request, and `fault` gives a failure for those it
+    chooses.
     """
 
     def __init__(
@@ -82,6 +88,8 @@ class ScriptedServer:
         self.fault: Callable[[list[dict[str, str]]], Failure | None] | None = None
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
+        self.listed: dict[str, dict[str, Any]] = {}
         self.refused = 0
         self.most_at_once = 0
         self._at_once = 0
@@ -206,6 +214,11 @@ def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, A
     reply = answer if isinstance(answer, Reply) else Reply(answer)
     words = sum(len(message["content"].split()) for message in body["messages"])
     written = len((reply.text or "").split())
+    counted = {
+        "prompt_tokens": words,
+        "completion_tokens": written,
+        "total_tokens": words + written,
+    }
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -214,15 +227,12 @@ def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, A
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": reply.text},
+                "message": {"role": "assistant", "content": reply.text, **reply.message},
                 "finish_reason": reply.finish,
+                **reply.choice,
             }
         ],
-        "usage": {
-            "prompt_tokens": words,
-            "completion_tokens": written,
-            "total_tokens": words + written,
-        },
+        "usage": counted if reply.usage is None else reply.usage,
     }
 
 
@@ -234,8 +244,8 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if self.path != "/v1/models" or server.models is None:
                 self._send(404, {"detail": "Not Found"})
                 return
-            data = [{"id": name, "object": "model", "created": 0, "owned_by": "test"}
-                    for name in server.models]  # fmt: skip
+            plain = {"object": "model", "created": 0, "owned_by": "test"}
+            data = [{"id": name, **plain, **server.listed.get(name, {})} for name in server.models]
             self._send(200, {"object": "list", "data": data})
 
         def do_POST(self) -> None:
@@ -247,6 +257,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 message = f"The model `{body['model']}` does not exist."
                 self._send(404, {"error": {"message": message, "code": "model_not_found"}})
                 return
+            server.headers.append({k.lower(): v for k, v in self.headers.items()})
             answer = server.handle(body, self.headers.get("Authorization"))
             if isinstance(answer, dict):
                 self._send(200, answer)

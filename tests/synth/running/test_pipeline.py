@@ -1,9 +1,10 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from synth.dataset.summary import summarize
-from synth.engines.base import Answer
+from synth.engines.base import Answer, ToolCall
 from synth.errors import EngineError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.running.limits import MANY
@@ -191,3 +192,58 @@ def test_no_system_turn_is_sent_where_the_template_takes_none(tmp_path):
     for request in engine.asked:
         roles = [message.role for message in request.messages]
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+
+
+def test_rows_in_flight_are_as_many_as_keep_both_models_busy():
+    class Wide(Scripted):
+        capacity = 500
+
+    assert Models(Scripted(), Scripted()).rows_in_flight == IN_FLIGHT
+    assert Models(Scripted(), Wide()).rows_in_flight == 2000
+    assert Models(Wide(), Scripted()).rows_in_flight == 2000
+
+
+THOUGHT = Answer("", "stop", reasoning="They want a lamp.")
+CALLED = Answer("", "stop", tool_calls=(ToolCall("1", "search", '{"words": "lamp"}'),))
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "reason", "detail"),
+    [
+        ("teacher", CALLED, "teacher output came to no text: it called the tool search",
+         'search({"words": "lamp"})'),
+        ("floor", THOUGHT, "floor output came to no text: it thought", "17 characters"),
+        ("reasons", THOUGHT, "reason came to no text: it thought", "a lamp."),
+        ("teacher", replace(THOUGHT, finish="length"), "teacher output cut by the token limit",
+         "It came to no text. It thought (17 characters)"),
+        ("teacher", Answer("", "length"), "teacher output cut by the token limit", "thinks first?"),
+        ("teacher", Answer("", "stop"), "teacher output empty", "answered with nothing"),
+    ],
+)  # fmt: skip
+def test_an_answer_without_text_says_what_it_has_instead(tmp_path, stage, answer, reason, detail):
+    task = make_task(tmp_path)
+    store, _ = make(task, Scripted(with_fault(stage, answer)), given=texts(4))
+    [rejection] = store.rejections()
+    assert rejection.reason == reason
+    assert detail in rejection.detail
+
+
+def test_a_turn_without_text_ends_the_conversation_and_says_why(tmp_path):
+    def script(messages, seed):
+        agent_again = stage_of(messages) == "teacher" and len(messages) > 3
+        return CALLED if agent_again else shop(messages, seed)
+
+    store, tally = make(make_task(tmp_path), Scripted(script), given=texts(4))
+    assert tally.ends == {"agent turn came to no text: it called the tool search": 4}
+    assert {len(row.conversation) for row in store.rows()} == {1}
+
+
+def test_a_generator_that_only_thinks_is_told_from_a_silent_one(tmp_path):
+    def script(messages, seed):
+        return THOUGHT if stage_of(messages) == "inputs" else shop(messages, seed)
+
+    engine = Scripted(script)
+    with pytest.raises(SynthError, match="came to no text: it thought") as caught:
+        make(make_task(tmp_path, inputs={"count": 100}), engine)
+    assert "inputs.max_tokens" in caught.value.cure
+    assert len(engine.asked) <= 300
