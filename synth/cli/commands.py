@@ -99,7 +99,7 @@ def init(folder: Path, prompt: Path) -> None:
 def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
     """Check a task; with --model, also that the model takes the prompt."""
     from synth.cli.show import print_task
-    from synth.running.run import prompt_tokens
+    from synth.running.prompt_check import prompt_tokens
     from synth.task.taskfile import load_task, parse_override
 
     loaded = load_task(task, dict(parse_override(text) for text in sets))

@@ -45,7 +45,7 @@ class Provenance:
             SynthError: says where the configurations differ, and both ways out.
         """
         if self._earlier:
-            self._note(differences(_in_today_s_keys(self._earlier), self.config, NO_CHANGE))
+            self._note(differences(_with_new_keys(self._earlier), self.config, NO_CHANGE))
         if not self._changes:
             self.config["models"] = self._earlier.get("models", {})
             write_config(self.path, self.config)
@@ -86,7 +86,7 @@ class Provenance:
         self._changes += changes
 
 
-def _in_today_s_keys(config: dict[str, Any]) -> dict[str, Any]:
+def _with_new_keys(config: dict[str, Any]) -> dict[str, Any]:
     """An earlier configuration with the keys of task.yml that its version did not have yet: they
     are at their defaults, which do what was done without them."""
     try:
@@ -97,7 +97,8 @@ def _in_today_s_keys(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments_cure(changes: list[str]) -> str:
-    """How a run of version 0.1 goes on, which sent the target's arguments to every generator."""
+    """How a run of an earlier version goes on, which sent the target's arguments to every
+    generator."""
     own = ("request_args", "chat_template_kwargs")
     named = [name for name in own if any(c.startswith(f"generator.{name}") for c in changes)]
     options = " and ".join(f"--generator-{name.replace('_', '-')}" for name in named)

@@ -73,6 +73,28 @@ def check_context(request: Request, context: int | None, model: str) -> None:
         )
 
 
+def check_growth(request: Request, tokens: int, with_more: int, more: int, model: str) -> None:
+    """Check that a request that goes on for longer has more tokens.
+
+    Args:
+        request: the shorter one.
+        tokens: its tokens, as the model counts them.
+        with_more: those of the longer one.
+        more: how many the longer one has more, at least.
+        model: its name, for the message.
+
+    Raises:
+        EngineError: less than half of them came on top.
+    """
+    if with_more - tokens < more / 2:
+        raise EngineError(
+            f"{model} cuts the prompt: it read {tokens:,} tokens of a request of "
+            f"{_characters(request):,} characters, and {with_more:,} of the same with at least "
+            f"{more} tokens more.",
+            CURE,
+        )
+
+
 def _characters(request: Request) -> int:
     return sum(len(message.content) for message in request.messages)
 

@@ -18,6 +18,7 @@ from synth.preflight.measure import measure
 from synth.progress.progress import ROLES, Tally, live_view
 from synth.quality.dedup import NEAR, shingles, similarity
 from synth.running.pipeline import Models, synthesize
+from synth.running.prompt_check import check_prompt
 from synth.running.run import RunSettings, open_engines
 from synth.store.rows import Row
 from synth.store.store import Store
@@ -50,6 +51,7 @@ async def _run(
     scored, talks = None, None
     with contextlib.closing(Store(":memory:")) as store:
         async with open_engines(settings) as models:
+            await check_prompt(models.target, task, settings.target.model)
             async with live_view(tally, console):
                 await synthesize(short, models, store, tally, settings.seed, given)
             rows = list(store.rows())

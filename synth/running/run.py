@@ -8,7 +8,7 @@ import hashlib
 import logging
 import platform
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
 from synth.dataset.summary import Summary, summarize
-from synth.engines.base import Engine, Message, Request
-from synth.engines.cut_prompt import check_context
+from synth.engines.base import Engine
 from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded
@@ -35,7 +34,6 @@ from synth.store.rows import Rejection, Row
 from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
-from synth.task.templates import teacher_messages
 
 log = logging.getLogger("synth")
 
@@ -116,29 +114,6 @@ def preview(
             for rejection in store.rejections():
                 show_rejection(rejection)
         return summarize(task.config, store, {}, tally.failed)
-
-
-def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int | None, int | None]:
-    """Send a short input with and without the prompt: (tokens with it, tokens without).
-
-    None where the server does not count them.
-
-    Raises:
-        SynthError: the model is not there, its chat template does not take the prompt, or the
-            prompt is longer than its context.
-    """
-
-    async def ask() -> tuple[int | None, int | None]:
-        async with open_engines(settings) as models:
-            question = (Message("user", "Hello."),)
-            one = replace(task.config.outputs.sampling, temperature=0.0, max_tokens=1)
-            teacher = Request(teacher_messages(task.prompt, question), one)
-            check_context(teacher, await models.target.context(), settings.target.model)
-            requests = (teacher, Request(question, one))
-            answers = [await models.target.generate(request) for request in requests]
-            return answers[0].usage.prompt_tokens, answers[1].usage.prompt_tokens
-
-    return asyncio.run(ask())
 
 
 def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:

@@ -213,8 +213,9 @@ def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, str | N
     if isinstance(answer, RowError):
         return "", answer.reason, answer.detail
     assert isinstance(answer, Answer)
-    text = answer.text.strip()
-    return text, input_fault(answer, settings), "" if text else without_text(answer)[1]
+    fault = input_fault(answer, settings)
+    detail = without_text(answer)[1] if (fault or "").startswith(NO_TEXT) else ""
+    return answer.text.strip(), fault, detail
 
 
 async def _ask(generate: Generate, request: Request) -> Answer | SynthError:

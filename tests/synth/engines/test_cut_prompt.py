@@ -8,7 +8,7 @@ from synth.errors import EngineError
 from tests import ROOT
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import answers, write_task
-from tests.synth.server import Reply, serve
+from tests.synth.server import Failure, Reply, serve
 from tests.tiny import make_tokenizer
 
 RULES = "".join(
@@ -63,8 +63,13 @@ def test_half_a_prompt_is_noticed_where_little_was_read(text):
     assert cut(text, len(text)) is None
 
 
+def test_a_run_of_one_character_counts_once():
+    assert least_tokens(" " * 20_000 + "-" * 20_000) == 0
+    assert least_tokens("x\n" + " " * 60 + "y") == least_tokens("x\ny")
+
+
 def test_a_short_request_is_not_judged():
-    assert cut("internationalization " * 60, 1) is None
+    assert cut("internationalization " * 50, 1) is None
 
 
 def test_a_context_that_no_tokenizer_fits_into_is_refused_before_it_is_asked():
@@ -74,18 +79,22 @@ def test_a_context_that_no_tokenizer_fits_into_is_refused_before_it_is_asked():
         check_context(request(RULES), 2048, "m")
 
 
-def cutting(messages):
-    """As Ollama does: it answers whatever the length, and reads 2,048 tokens."""
-    words = sum(len(message["content"].split()) for message in messages)
-    return Reply(answers(messages), usage={"prompt_tokens": min(words, 2048),
-                                           "completion_tokens": 3})  # fmt: skip
+def cutting(context):
+    """As Ollama does: it answers whatever the length, and reads so many tokens."""
+
+    def answer(messages):
+        words = sum(len(message["content"].split()) for message in messages)
+        usage = {"prompt_tokens": min(words, context), "completion_tokens": 3}
+        return Reply(answers(messages), usage=usage)
+
+    return answer
 
 
 @pytest.mark.parametrize("command", ["validate", "preview", "preflight", "run"])
 def test_every_command_stops_at_the_first_such_answer(tmp_path, command):
     task = write_task(tmp_path / "t", prompt=RULES, inputs={"show_prompt": False})
     out = ("-o", tmp_path / "out") if command == "run" else ()
-    with serve(cutting, None) as server:
+    with serve(cutting(2048), None) as server:
         code, printed = synth(command, task, *out, "--model", "m", "--base-url", server.url)
     assert code == 1, printed
     assert "cuts the prompt: it read 2,048 tokens of a request of" in " ".join(printed.split())
@@ -113,3 +122,30 @@ def test_validate_says_that_a_server_does_not_count(tmp_path):
         )
     assert code == 0, printed
     assert "how many tokens it has, the server does not say" in printed
+
+
+@pytest.mark.parametrize("command", ["validate", "preflight"])
+def test_a_prompt_of_which_most_is_read_is_found_out_by_a_longer_input(tmp_path, command):
+    """Nine tenths of it could be the whole of another."""
+    words = len(RULES.split())
+    task = write_task(tmp_path / "t", prompt=RULES)
+    with serve(cutting(words * 9 // 10), None) as server:
+        code, printed = synth(command, task, "--model", "m", "--base-url", server.url)
+    assert code == 1, printed
+    told = " ".join(printed.split())
+    assert f"m cuts the prompt: it read {words * 9 // 10:,} tokens of a request of" in told
+    assert "of the same with at least 200 tokens more" in told
+    with serve(cutting(words * 2), None) as server:
+        code, printed = synth("validate", task, "--model", "m", "--base-url", server.url)
+    assert code == 0, printed
+
+
+def test_a_server_that_refuses_what_is_too_long_does_not_cut(tmp_path):
+    refused = Failure(400, {"error": {"message": "x", "code": "context_length_exceeded"}})
+    with serve(answers, None) as server:
+        server.fault = lambda messages: refused if "199" in messages[-1]["content"] else None
+        code, printed = synth(
+            "validate", write_task(tmp_path / "t"), "--model", "m", "--base-url", server.url
+        )
+    assert code == 0, printed
+    assert server.refused == 1

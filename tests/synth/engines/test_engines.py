@@ -527,7 +527,7 @@ def test_answers_end_where_the_template_ends_a_turn(template, tmp_path):
 
 
 def test_end_token_stops_and_limit_cuts(tiny):
-    """The token that ends the answer is not part of it."""
+    """The token that ends the answer is not part of its text, and is among its tokens."""
     from synth.engines.local.model import LocalModel
 
     request = ask("a red shirt", Sampling(max_tokens=12))
@@ -537,6 +537,7 @@ def test_end_token_stops_and_limit_cuts(tiny):
     model._local = local
     [cut] = answers(model, [request])
     assert (cut.finish, cut.usage.completion_tokens) == ("length", 12)
+    assert cut.token_ids == tuple(tokens[:12])
     local = LocalModel(str(tiny), "float32", {})
     at = next(i for i in range(3, 12) if tokens[i] not in tokens[:i])
     local.end_ids = [tokens[at]]
@@ -544,7 +545,30 @@ def test_end_token_stops_and_limit_cuts(tiny):
     model._local = local
     [ended] = answers(model, [request])
     assert (ended.finish, ended.usage.completion_tokens) == ("stop", at)
+    assert ended.token_ids == tuple(tokens[: at + 1])
     assert cut.text.startswith(ended.text)
+
+
+def test_an_engine_says_how_much_it_works_on_at_once_and_what_it_takes(tiny):
+    from synth.engines.local.engine import BATCH_SIZE
+    from synth.engines.local.model import device_type
+
+    assert engine(tiny, batch_size=5).capacity == 5
+    assert engine(tiny).capacity == BATCH_SIZE[device_type()]
+    assert OpenAIEngine("m", ["http://one/v1", "http://two/v1"], concurrency=48).capacity == 48
+
+    async def asked(model):
+        try:
+            scorer = await model.scorer()
+            request = ask("a red shirt")
+            ids = await scorer.tokens(request)
+            assert ids == (await model.generate(request)).usage.prompt_tokens
+            assert await scorer.tokens(request, "search[red shirt]") > ids
+            return scorer.exact, await model.context()
+        finally:
+            await model.close()
+
+    assert asyncio.run(asked(engine(tiny))) == (True, 2048)
 
 
 def test_too_long_a_request_rejects_its_row(tiny):

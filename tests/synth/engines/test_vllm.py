@@ -137,6 +137,13 @@ def test_sampling_and_limits_are_handed_on(fake, tiny):
         ask(VLLMEngine(tiny), request("word " * 3000))
 
 
+def test_it_says_how_much_it_works_on_at_once_and_what_it_takes(fake, tiny):
+    assert VLLMEngine(tiny).capacity == 256
+    assert VLLMEngine(tiny, engine_args={"max_num_seqs": 64}).capacity == 64
+    assert VLLMEngine(tiny, batch_size=5, engine_args={"max_num_seqs": 64}).capacity == 5
+    assert asyncio.run(VLLMEngine(tiny).context()) == 2048
+
+
 def test_arguments_of_the_users_own_are_the_engines(fake, tiny):
     own = {"max_model_len": 8192, "tensor_parallel_size": 2, "dtype": "float16"}
     ask(VLLMEngine(tiny, "bfloat16", engine_args=own), request())

@@ -139,6 +139,18 @@ def test_run_json_counts_every_answer_and_adds_up_the_time():
     assert record["money"] is None
 
 
+def test_answers_whose_tokens_no_server_counted_are_told():
+    tally = Tally(1, Prices(2.0, 10.0))
+    tally.record("outputs", Answer("x", "stop", usage=Usage(10, 5)), True)
+    assert "not counted" not in tally.line()
+    assert "uncounted_answers" not in cost_record(tally, {})
+    for usage in (Usage(), Usage(10), Usage(None, 5)):
+        tally.record("outputs", Answer("x", "stop", usage=usage), True)
+    assert "20 tokens in, 10 out" in tally.line()
+    assert "without 3 answers whose tokens were not counted" in tally.line()
+    assert cost_record(tally, {})["uncounted_answers"] == 3
+
+
 def test_the_table_fits_eighty_columns():
     tally = Tally(5000)
     for stage in STAGES:

@@ -168,11 +168,14 @@ def test_what_was_answered_is_not_asked_again(tmp_path):
     assert len(engine.asked) == before
 
 
-def test_rows_in_flight_are_bounded(tmp_path):
-    task = make_task(tmp_path, inputs={"count": 3 * IN_FLIGHT}, conversations={"max_turns": 1})
+@pytest.mark.parametrize(("places", "rows"), [(32, IN_FLIGHT), (150, 600)])
+def test_rows_in_flight_are_bounded(tmp_path, places, rows):
+    task = make_task(tmp_path, inputs={"count": 3 * rows}, conversations={"max_turns": 1})
     flying = [0, 0]
 
     class Counting(Scripted):
+        capacity = places
+
         async def generate(self, request):
             flying[0] += 1
             flying[1] = max(flying)
@@ -181,8 +184,8 @@ def test_rows_in_flight_are_bounded(tmp_path):
             finally:
                 flying[0] -= 1
 
-    make(task, Counting(), given=texts(3 * IN_FLIGHT))
-    assert IN_FLIGHT <= flying[1] <= 2 * IN_FLIGHT
+    make(task, Counting(), given=texts(3 * rows))
+    assert rows <= flying[1] <= 2 * rows
 
 
 def test_no_system_turn_is_sent_where_the_template_takes_none(tmp_path):
