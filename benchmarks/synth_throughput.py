@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from synth.engines.base import Answer, Engine, Message, Request, Sampling
+from synth.engines.base import Answer, Engine, Message, Request, Sampling, Scorer
 from synth.engines.local.engine import TransformersEngine
 from synth.engines.server.engine import OpenAIEngine
 from synth.errors import SynthError
@@ -69,13 +69,28 @@ class Watched:
         self.answers[request] = answer
         return answer
 
+    @property
+    def capacity(self) -> int:
+        return self.engine.capacity
+
+    async def context(self) -> int | None:
+        return await self.engine.context()
+
+    async def scorer(self) -> Scorer | None:
+        return await self.engine.scorer()
+
     async def close(self) -> None:
         await self.engine.close()
 
     @property
     def tokens(self) -> int:
         """Generated tokens so far."""
-        return sum(answer.completion_tokens for answer in self.answers.values())
+        return _written(self.answers)
+
+
+def _written(answers: dict[Request, Answer]) -> int:
+    """Generated tokens."""
+    return sum(answer.usage.completion_tokens or 0 for answer in answers.values())
 
 
 def main() -> None:
@@ -103,8 +118,8 @@ def against_plain_generate(options: argparse.Namespace, task: Task, inputs: Any)
         plain, taken = _plain_generate(options, requests)
         seconds["plain generate"].append(taken)
     same = sum(ours[request].text == text for request, text in zip(requests, plain, strict=True))
-    tokens = sum(answer.completion_tokens for answer in ours.values())
-    length = statistics.mean(answer.prompt_tokens for answer in ours.values())
+    tokens = _written(ours)
+    length = statistics.mean(answer.usage.prompt_tokens or 0 for answer in ours.values())
     print(f"{len(requests)} first answers of the teacher, {length:.0f} tokens read and "
           f"{tokens / len(requests):.0f} written each, {options.batch_size} rows a batch, float32, "
           f"median of {options.rounds}")  # fmt: skip
@@ -169,7 +184,7 @@ async def against_official_order(options: argparse.Namespace, task: Task, inputs
     by_requests = (len(ours.answers) / taken) / (len(theirs.answers) / official)
     print(f"  {by_tokens:.1f} times the tokens/s, {by_requests:.1f} times the requests/s; the same "
           f"answer for {same} of {len(theirs.answers)} requests of both")  # fmt: skip
-    rate = sum(answer.completion_tokens for answer in load.values()) / at_once
+    rate = _written(load) / at_once
     print(f"  all {len(load)} requests at once: {at_once:.1f} s, {rate:.1f} tokens/s; ours "
           f"{ours.tokens / taken / rate:.0%} of that", flush=True)  # fmt: skip
 

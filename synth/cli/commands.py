@@ -69,7 +69,7 @@ def init(folder: Path, prompt: Path) -> None:
 def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
     """Check a task; with --model, also that the model takes the prompt."""
     from synth.cli.show import print_task
-    from synth.running.run import prompt_tokens
+    from synth.running.prompt_check import prompt_tokens
     from synth.task.taskfile import load_task, parse_override
 
     loaded = load_task(task, dict(parse_override(text) for text in sets))
@@ -77,8 +77,10 @@ def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
     print_task(loaded, console)
     if models["model"]:
         teacher, floor = prompt_tokens(loaded, _settings(models))
-        console.print(f"The model takes the prompt: a short input is {teacher} tokens with it, "
-                      f"{floor} without.", highlight=False)  # fmt: skip
+        counted = "how many tokens it has, the server does not say"
+        if teacher is not None and floor is not None:
+            counted = f"a short input is {teacher} tokens with it, {floor} without"
+        console.print(f"The model takes the prompt: {counted}.", highlight=False)
     console.print("Valid.", style="green")
 
 

@@ -62,11 +62,18 @@ MODEL_OPTIONS = options_of(
                  help="[default: openai with --generator-base-url, else the target's]"),
     click.option("--generator-base-url", multiple=True, help="[default: the target's]"),
     click.option("--generator-api-key-env", help="[default: the target's]"),
+    click.option("--header-env", multiple=True, metavar="NAME=VARIABLE",
+                 help="A header of each request, and the environment variable that holds its value "
+                 "(openai). May be given several times."),
+    click.option("--generator-header-env", multiple=True, metavar="NAME=VARIABLE",
+                 help="[default: the target's, at the target's server]"),
     click.option("--concurrency", default=32, show_default=True, type=click.IntRange(1),
                  help="Requests under way at once (openai)."),
     click.option("--timeout", default=600.0, show_default=True, metavar="SECONDS",
                  type=click.FloatRange(0, min_open=True),
                  help="How long one answer may take (openai)."),
+    click.option("--generator-timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True),
+                 help="[default: the target's]"),
     click.option("--input-timeout", type=Seconds(), metavar="DURATION",
                  help="How long one try for an input may take (openai): until it ends, none after "
                  "it is used. [default: 60 s and 0.5 s for each of `inputs.max_tokens`, --timeout "
@@ -84,15 +91,22 @@ MODEL_OPTIONS = options_of(
                  "[default: 32, on a GPU 128; vLLM's own]"),
     click.option("--dtype", default="auto", show_default=True,
                  help="bfloat16, float16 or float32 (transformers, vllm)."),
+    click.option("--generator-dtype", help="[default: the target's]"),
     click.option("--chat-template-kwargs", metavar="JSON", default="{}",
                  help="Passed to the chat template, for example '{\"enable_thinking\": false}'; "
                  "servers of vLLM, SGLang and llama.cpp take it, too."),
+    click.option("--generator-chat-template-kwargs", metavar="JSON",
+                 help="[default: the target's for the same model, none for another]"),
     click.option("--request-args", metavar="JSON", default="{}",
                  help="More fields of each request, or others (openai), for example "
                  "'{\"reasoning_effort\": \"low\", \"temperature\": null}'; null leaves one out."),
+    click.option("--generator-request-args", metavar="JSON",
+                 help="[default: the target's for the same model, none for another]"),
     click.option("--engine-args", metavar="JSON", default="{}",
                  help="Arguments of vLLM's engine (vllm), for example "
                  "'{\"max_model_len\": 8192, \"tensor_parallel_size\": 2}'."),
+    click.option("--generator-engine-args", metavar="JSON",
+                 help="[default: the target's for the same model, none for another]"),
 )  # fmt: skip
 TASK_OPTIONS = options_of(
     click.option("--inputs", "inputs_file", metavar="FILE",

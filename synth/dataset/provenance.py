@@ -6,10 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from synth.dataset.differences import differences
 from synth.errors import SynthError
 from synth.store.folder import delete_exports, read_config, write_config
 from synth.store.store import Store
+from synth.task.config import TaskConfig
 
 # How it was run, what it is called, and what the evaluation alone reads: no row depends on it.
 # `models` is looked at once they are open.
@@ -42,7 +45,7 @@ class Provenance:
             SynthError: says where the configurations differ, and both ways out.
         """
         if self._earlier:
-            self._note(differences(self._earlier, self.config, NO_CHANGE))
+            self._note(differences(_with_new_keys(self._earlier), self.config, NO_CHANGE))
         if not self._changes:
             self.config["models"] = self._earlier.get("models", {})
             write_config(self.path, self.config)
@@ -78,6 +81,25 @@ class Provenance:
                 f"{self.path} was made with another configuration:\n  " + "\n  ".join(changes),
                 "To keep both, give another folder with -o. To go on in this one, add "
                 "`--resume changed`: every answer that the change does not touch is kept, the "
-                "dataset is made anew.",
+                "dataset is made anew." + _arguments_cure(changes),
             )
         self._changes += changes
+
+
+def _with_new_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """An earlier configuration with the keys of task.yml that its version did not have yet: they
+    are at their defaults, which do what was done without them."""
+    try:
+        task = TaskConfig.model_validate(config["task"]).model_dump(mode="json")
+    except ValidationError:  # it had a key that is gone: a difference to be shown
+        return config
+    return {**config, "task": task}
+
+
+def _arguments_cure(changes: list[str]) -> str:
+    """How a run of an earlier version goes on, which sent the target's arguments to every
+    generator."""
+    own = ("request_args", "chat_template_kwargs")
+    named = [name for name in own if any(c.startswith(f"generator.{name}") for c in changes)]
+    options = " and ".join(f"--generator-{name.replace('_', '-')}" for name in named)
+    return f" A generator of another name gets its own arguments: {options}." if named else ""

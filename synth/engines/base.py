@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 # Why a row is rejected whose request no answer fits behind.
 OVERLONG = "longer than the model's context"
@@ -22,12 +23,17 @@ class Sampling:
     """How an answer is drawn.
 
     `temperature` 0 is greedy decoding, and `top_p` is then without effect.
-    `max_tokens` bounds the answer, in tokens of the answering model.
+    `max_tokens` bounds the answer, in tokens of the answering model. `request_args` are fields of
+    a server's request and `chat_template_kwargs` arguments of the chat template; key by key they
+    go over those that the engine was opened with.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 1024
+    # Equal values hash alike without them, so a `Request` is still a key.
+    request_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,96 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A model's answer. `finish` is "length" when `max_tokens` cut it.
+class Usage:
+    """Tokens read and written, as the answering model counts them; None where it is not told.
 
-    Token counts are the answering model's own; 0 where the engine does not tell.
+    `prompt_tokens` are those of the whole request, also where a cache held some of them.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def total(self) -> int:
+        """Tokens read and written, as far as they are known."""
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool; `arguments` is a JSON string, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer. What the engine does not tell is None.
+
+    Args:
+        text: what is said to the user, without reasoning and tool calls that the engine has set
+            apart.
+        finish: "length" when `max_tokens` cut it.
+        reasoning: the thoughts before the text.
+        tool_calls: the tools that are called, in order.
+        token_ids: the answer's tokens as sampled, the end token included where one was.
+        logprobs: the log-probability of each of these tokens, in nats.
+        usage: tokens read and written.
     """
 
     text: str
     finish: Literal["stop", "length"]
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """What a prompt does to one given answer.
+
+    Args:
+        nats: KL(teacher‖floor) or its estimate (`Scorer.exact`), summed over the answer's tokens.
+        tokens: how many these are.
+        other_tokens: the answer's beginning where the chat template gives it other tokens with
+            the prompt than without; "" where they are the same.
+    """
+
+    nats: float
+    tokens: int
+    other_tokens: str
+
+
+class Scorer(Protocol):
+    """Says how likely a model holds an answer that is given to it."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether divergences are over the whole vocabulary, or an estimate from the answer's own
+        tokens: how much likelier the prompt makes them."""
+
+    async def divergence(self, teacher: Request, floor: Request, answer: str) -> Divergence:
+        """Compare what the model holds likely with a prompt and without.
+
+        Args:
+            teacher: a request with the prompt.
+            floor: the same request without it.
+            answer: what was answered to `teacher`; not empty.
+
+        Raises:
+            synth.errors.SynthError: the model does not score this.
+        """
+
+    async def tokens(self, request: Request, answer: str = "") -> int:
+        """How many tokens a request takes, with a given answer behind it.
+
+        Raises:
+            synth.errors.SynthError: the model does not count them.
+        """
 
 
 class Engine(Protocol):
@@ -63,6 +149,10 @@ class Engine(Protocol):
     @property
     def identity(self) -> dict[str, str]:
         """What tells this model's answers from another's: model, revision, dtype."""
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it can work on at once, all its servers and workers together."""
 
     @property
     def waiting(self) -> str | None:
@@ -76,6 +166,21 @@ class Engine(Protocol):
             synth.errors.RequestError: it was not answered this time (a time-out, a server's
                 error that stayed): its row is left pending.
             synth.errors.SynthError: no request can be answered (no server, no such model).
+        """
+
+    async def context(self) -> int | None:
+        """How many tokens the model takes, request and answer together; None where this is not
+        told.
+
+        Raises:
+            synth.errors.SynthError: there is no such model.
+        """
+
+    async def scorer(self) -> Scorer | None:
+        """What scores given answers; None where the model is not asked for that.
+
+        Raises:
+            synth.errors.SynthError: there is no such model.
         """
 
     async def close(self) -> None:

@@ -26,19 +26,30 @@ def request_ids(
 
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template.
-        template_kwargs: passed to the template.
+        template_kwargs: passed to the template; the request's own go over them.
         request: what is asked.
         model: its name, for messages.
 
     Raises:
-        EngineError: the chat template does not take these messages.
+        EngineError: the chat template does not take these messages, or the request has arguments
+            that a server alone takes.
     """
     from jinja2 import TemplateError
 
+    if request.sampling.request_args:
+        raise EngineError(
+            f"{model} runs in this process, and a stage of task.yml has request_args for it: "
+            f"{', '.join(request.sampling.request_args)}.",
+            "They are fields of a server's request: leave them out, or name a server with "
+            "--base-url. Arguments of the chat template go into chat_template_kwargs.",
+        )
     messages = [{"role": m.role, "content": m.content} for m in request.messages]
     try:
         rendered = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, **template_kwargs
+            messages,
+            add_generation_prompt=True,
+            return_dict=True,
+            **{**template_kwargs, **request.sampling.chat_template_kwargs},
         )
     except TemplateError as error:
         roles = ", ".join(message.role for message in request.messages)

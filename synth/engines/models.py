@@ -8,6 +8,7 @@ from typing import Any
 
 from synth.engines.base import Engine
 from synth.engines.endpoints import PATIENCE
+from synth.engines.server.headers import parse_header_env
 from synth.engines.server.urls import checked, without_login
 from synth.errors import SynthError
 from synth.secrets import check_variable, redactor
@@ -29,6 +30,7 @@ class ModelSpec:
     timeout: float = 600.0
     request_args: dict[str, Any] = field(default_factory=dict)
     engine_args: dict[str, Any] = field(default_factory=dict)
+    header_env: dict[str, str] = field(default_factory=dict)
     patience: float = PATIENCE
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
@@ -64,6 +66,7 @@ class ModelSpec:
             "timeout": self.timeout,
             "patience": self.patience,
             **{name: cap for name in CAPS if (cap := getattr(self, name)) is not None},
+            **({"header_env": self.header_env} if self.header_env else {}),
         }
 
 
@@ -87,6 +90,7 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
             patience=spec.patience,
             requests_per_minute=spec.requests_per_minute,
             tokens_per_minute=spec.tokens_per_minute,
+            header_env=spec.header_env,
         )
     if spec.engine == "vllm":
         from synth.engines.vllm import VLLMEngine
@@ -96,7 +100,13 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
         )
     from synth.engines.local.engine import TransformersEngine
 
-    return TransformersEngine(spec.model, spec.dtype, batch_size, spec.chat_template_kwargs)
+    return TransformersEngine(
+        spec.model,
+        spec.dtype,
+        batch_size,
+        spec.chat_template_kwargs,
+        spec.engine_args.get("continuous_batching"),
+    )
 
 
 def model_specs(
@@ -116,9 +126,19 @@ def model_specs(
     patience: float = PATIENCE,
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
+    header_env: tuple[str, ...] = (),
+    generator_dtype: str | None = None,
+    generator_chat_template_kwargs: str | None = None,
+    generator_timeout: float | None = None,
+    generator_request_args: str | None = None,
+    generator_engine_args: str | None = None,
+    generator_header_env: tuple[str, ...] = (),
     **_: Any,
 ) -> tuple[ModelSpec, ModelSpec]:
     """Target and generator from the command line's options; see `synth run --help`.
+
+    Arguments are a model's own: those of the target are the generator's, too, where it is the same
+    model, and no other model's. Headers are a server's, and so go to the target's servers alone.
 
     Raises:
         SynthError: no model, options that contradict each other, an address that is none,
@@ -129,56 +149,94 @@ def model_specs(
             "There is no --model.",
             "Name the model that learns: a folder, a hub name, or a server's name for it.",
         )
-    kwargs = _json_object("--chat-template-kwargs", chat_template_kwargs)
-    more: dict[str, Any] = {
-        "patience": patience,
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "request_args": _json_object("--request-args", request_args),
-        "engine_args": _json_object("--engine-args", engine_args),
-    }
     check_variable("--api-key-env", api_key_env)
     if generator_api_key_env:
         check_variable("--generator-api-key-env", generator_api_key_env)
     for url in (*base_url, *generator_base_url):
         redactor.register_url(url)
         checked(url)
-    engine = engine or ("openai" if base_url else "transformers")
-    if engine in IN_PROCESS and base_url:
-        raise SynthError(
-            f"--base-url goes with --engine openai, not {engine}.", "Leave one of them out."
-        )
-    target = ModelSpec(model, engine, base_url, api_key_env, dtype, kwargs, timeout, **more)
-    if not (generator_model or generator_engine or generator_base_url):
-        _check_used(request_args, engine_args, target)
-        return target, target
-    theirs = generator_engine or ("openai" if generator_base_url else engine)
-    if theirs in IN_PROCESS and generator_base_url:
-        raise SynthError(
-            f"--generator-base-url goes with --generator-engine openai, not {theirs}.",
-            "Leave one of them out.",
-        )
+    waits: dict[str, Any] = {
+        "patience": patience,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+    }
+    target = ModelSpec(
+        model,
+        engine or ("openai" if base_url else "transformers"),
+        base_url,
+        api_key_env,
+        dtype,
+        _json_object("--chat-template-kwargs", chat_template_kwargs),
+        timeout,
+        _json_object("--request-args", request_args),
+        _json_object("--engine-args", engine_args),
+        parse_header_env("--header-env", header_env),
+        **waits,
+    )
+    _check_options(target, "--")
+    same = generator_model in (None, model)
+    theirs = generator_engine or ("openai" if generator_base_url else target.engine)
+    served = theirs == "openai"
+    at_target = served and not generator_base_url
+    own_headers = parse_header_env("--generator-header-env", generator_header_env)
     generator = ModelSpec(
         generator_model or model,
         theirs,
-        generator_base_url or (base_url if theirs == "openai" else ()),
+        generator_base_url or (base_url if served else ()),
         generator_api_key_env or api_key_env,
-        dtype,
-        kwargs,
-        timeout,
-        **more,
-    )
-    _check_used(request_args, engine_args, target, generator)
+        generator_dtype or dtype,
+        _own("--generator-chat-template-kwargs", generator_chat_template_kwargs,
+             target.chat_template_kwargs if same else {}),
+        generator_timeout or timeout,
+        _own("--generator-request-args", generator_request_args,
+             target.request_args if same and served else {}),
+        _own("--generator-engine-args", generator_engine_args,
+             target.engine_args if same and theirs == target.engine else {}),
+        own_headers or (target.header_env if at_target else {}),
+        **waits,
+    )  # fmt: skip
+    _check_options(generator, "--generator-")
     return target, generator
 
 
-def _check_used(request_args: str, engine_args: str, *specs: ModelSpec) -> None:
-    for option, value, engine in (
-        ("--request-args", request_args, "openai"),
-        ("--engine-args", engine_args, "vllm"),
+def _check_options(spec: ModelSpec, begins: str) -> None:
+    """Check that a model's options are its engine's.
+
+    Raises:
+        SynthError: names the option, which begins with `begins`, and the engine it is for.
+    """
+    if spec.engine in IN_PROCESS and spec.base_urls:
+        raise SynthError(
+            f"{begins}base-url goes with {begins}engine openai, not {spec.engine}.",
+            "Leave one of them out.",
+        )
+    for name, given, engines in (
+        ("request-args", spec.request_args, ("openai",)),
+        ("header-env", spec.header_env, ("openai",)),
+        ("engine-args", spec.engine_args, ("vllm", "transformers")),
     ):
-        if value != "{}" and engine not in {spec.engine for spec in specs}:
-            raise SynthError(f"{option} goes with --engine {engine}.", "Leave it out.")
+        if given and spec.engine not in engines:
+            other = "--" if begins != "--" else "--generator-"
+            raise SynthError(
+                f"{begins}{name} goes with {begins}engine {' or '.join(engines)}, not "
+                f"{spec.engine}.",
+                f"Leave it out. What is meant for the other role goes into {other}{name}.",
+            )
+    _check_engine_args(spec, begins)
+
+
+def _check_engine_args(spec: ModelSpec, begins: str) -> None:
+    if spec.engine != "transformers" or set(spec.engine_args) <= {"continuous_batching"}:
+        return
+    raise SynthError(
+        f"{begins}engine-args: the transformers engine takes `continuous_batching` alone (true, "
+        "false, or fields of transformers' ContinuousBatchingConfig).",
+        f"Leave the others out, or add {begins}engine vllm.",
+    )
+
+
+def _own(option: str, text: str | None, default: dict[str, Any]) -> dict[str, Any]:
+    return default if text is None else _json_object(option, text)
 
 
 def _json_object(option: str, text: str) -> dict[str, Any]:

@@ -51,6 +51,19 @@ class Worker:
         except SynthError as error:
             return error
 
+    def capacity(self) -> int:
+        """The engine's capacity; 0 without an engine."""
+        return 0 if isinstance(self._engine, SynthError) else self._engine.capacity
+
+    async def context(self) -> int | SynthError | None:
+        """The context of the engine's model."""
+        if isinstance(self._engine, SynthError):
+            return self._engine
+        try:
+            return await self._engine.context()
+        except SynthError as error:
+            return error
+
     async def generate(self, request: Request) -> Answer | SynthError:
         """The engine's answer, or what it raised for the user."""
         if isinstance(self._engine, SynthError):
@@ -115,6 +128,9 @@ class RayEngine:
         self.identity = _common_identity(
             _started(lambda: _when_there([worker.identity.remote() for worker in self.workers]))
         )
+        self.capacity = sum(
+            _started(lambda: ray.get([worker.capacity.remote() for worker in self.workers]))
+        )
         self._places = self._new_places()
 
     @property
@@ -144,6 +160,19 @@ class RayEngine:
                     raise outcome
                 self._places.answered(place, asked)
                 return outcome
+
+    async def context(self) -> int | None:
+        """The context of the model, which is the same on all workers."""
+        try:
+            told = await self.workers[0].context.remote()
+        except ray.exceptions.RayError as error:
+            raise _died("Worker 1", error) from None
+        if isinstance(told, SynthError):
+            raise told
+        return int(told) if told is not None else None
+
+    async def scorer(self) -> None:
+        """A cluster's workers are not asked to score."""
 
     async def close(self) -> None:
         """End the workers; the cluster stays."""

@@ -7,7 +7,7 @@ import itertools
 import json
 from typing import Any
 
-from synth.engines.base import Answer, Request
+from synth.engines.base import Answer, Request, Usage
 from synth.engines.chat import answer_limit, answer_text, check_template, end_ids, request_ids
 from synth.engines.weights import cannot_load, check_model_name, describe
 from synth.errors import EngineError, RequestError
@@ -17,6 +17,9 @@ MEMORY = (
     "(--engine-args '{\"max_model_len\": 8192}'), more GPUs (tensor_parallel_size), or, for two "
     "models on one GPU, a share for each (gpu_memory_utilization)."
 )
+
+# Requests that vLLM decodes at once when it is not told; some versions and GPUs take more.
+MAX_NUM_SEQS = 256
 
 
 class VLLMEngine:
@@ -78,6 +81,11 @@ class VLLMEngine:
                 self._identity["chat_template_kwargs"] = encoded
         return self._identity
 
+    @property
+    def capacity(self) -> int:
+        """Requests that vLLM decodes at once, at most."""
+        return self.batch_size or self.engine_args.get("max_num_seqs") or MAX_NUM_SEQS
+
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
         from vllm import SamplingParams
@@ -105,7 +113,8 @@ class VLLMEngine:
                 f"vLLM stopped: {error}",
                 "Its own messages above say why. What was answered is kept.",
             ) from error
-        tokens = list(done.token_ids)
+        sampled = tuple(done.token_ids)
+        tokens = list(sampled)
         if done.finish_reason == "stop" and tokens and tokens[-1] in self._end_ids:
             tokens.pop()
         if done.finish_reason not in {"stop", "length"}:
@@ -113,9 +122,21 @@ class VLLMEngine:
                 f"vLLM broke off an answer ({done.finish_reason}).",
                 "Run the same command again to go on.",
             )
-        text = answer_text(self._tokenizer, tokens)
-        cut = done.finish_reason == "length"
-        return Answer(text, "length" if cut else "stop", len(ids), len(tokens))
+        return Answer(
+            text=answer_text(self._tokenizer, tokens),
+            finish="length" if done.finish_reason == "length" else "stop",
+            token_ids=sampled,
+            usage=Usage(len(ids), len(tokens)),
+        )
+
+    async def context(self) -> int:
+        """Tokens that the model takes; it is loaded for that."""
+        if self._engine is None:
+            self._load()
+        return int(self._engine.model_config.max_model_len)
+
+    async def scorer(self) -> None:
+        """vLLM in this process is not asked to score; a vLLM server is."""
 
     async def close(self) -> None:
         """Stop vLLM's process."""

@@ -48,6 +48,7 @@ class Preflight:
     money: float | None
     whole: bool
     rejected: list[str] = field(default_factory=list)
+    uncounted: int = 0
 
     @property
     def against(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,12 +12,13 @@ from dataclasses import replace
 from rich.console import Console
 
 from synth.engines.base import OVERLONG, Engine
-from synth.engines.server.engine import OpenAIEngine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
+from synth.preflight.measure import measure
 from synth.progress.progress import ROLES, Tally, live_view
 from synth.quality.dedup import NEAR, shingles, similarity
 from synth.running.pipeline import Models, synthesize
+from synth.running.prompt_check import check_prompt
 from synth.running.run import RunSettings, open_engines
 from synth.store.rows import Row
 from synth.store.store import Store
@@ -24,6 +26,7 @@ from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
 
 TALKS = 3  # rows whose conversations go to their end
+log = logging.getLogger("synth")
 
 
 def run_preflight(task: Task, settings: RunSettings, count: int, console: Console) -> Preflight:
@@ -48,6 +51,7 @@ async def _run(
     scored, talks = None, None
     with contextlib.closing(Store(":memory:")) as store:
         async with open_engines(settings) as models:
+            await check_prompt(models.target, task, settings.target.model)
             async with live_view(tally, console):
                 await synthesize(
                     short, models, store, tally, settings.seed, given,
@@ -73,21 +77,16 @@ async def _run(
         *_cost(tally, talks, task.config.inputs.count, count),
         talks is not None or task.config.conversations.max_turns == 1,
         rejected,
+        tally.uncounted,
     )
 
 
 async def _score(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
-    on_model = getattr(engine, "on_model", None)
-    if on_model is not None:
-        from synth.preflight.local import measure
-
-        scored: Scored = await on_model(lambda local: measure(local, rows, task))
-        return scored
-    if isinstance(engine, OpenAIEngine):
-        from synth.preflight.server import measure_served
-
-        return await measure_served(engine, rows, task)
-    return None
+    try:
+        return await measure(engine, rows, task)
+    except SynthError as error:
+        log.warning("The answers were not scored: %s", error.cause)
+        return None
 
 
 async def _talk(

@@ -38,6 +38,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
     (tokens_in, tokens_out) = map(sum, zip(*found.tokens.values(), strict=True))
     money = "" if found.money is None else f", {found.money:.2f} at these prices"
     more = "" if found.whole else " Further turns of conversations come on top."
+    if found.uncounted:
+        more += f" The server did not count the tokens of {found.uncounted} answers: add theirs."
     lines.append(
         f"A run of {found.wanted:,} inputs: about {tokens_in:,.0f} tokens in, "
         f"{tokens_out:,.0f} out{money}.{more}"

@@ -63,8 +63,9 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     `stages` counts every answer that the dataset is made from, whichever run asked for it, so it
     is the same after one run and after ten. `failed` counts the rows that this run left pending,
     by the stage in which they were. `asked` counts what was asked for by all runs in the folder,
-    also what the dataset is not made from: it is what was paid. `seconds` is the time of all runs
-    in the folder. What a killed run did after its last note (10 seconds at most) is missing.
+    also what the dataset is not made from: it is what was paid. `uncounted_answers`, where there
+    are any, are those whose tokens no server told: they are in no sum. `seconds` is the time of all
+    runs in the folder. What a killed run did after its last note (10 seconds at most) is missing.
 
     Args:
         tally: this run's counts.
@@ -104,6 +105,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         "models": tally.models,
         "tokens_in": sum(both[0] for both in totals.values()),
         "tokens_out": sum(both[1] for both in totals.values()),
+        **({"uncounted_answers": tally.uncounted} if tally.uncounted else {}),
         "stages": stages,
         "asked": asked,
         "prices_per_million": None if money is None else asdict(tally.prices),

@@ -32,7 +32,8 @@ class Tokens:
     """Answers of one model in one stage, and their tokens.
 
     `answers`, `tokens_in` and `tokens_out` count every answer that was used, `asked` and
-    `asked_*` those that this run asked for; the others were in the store.
+    `asked_*` those that this run asked for; the others were in the store. Of `uncounted` answers
+    the server did not tell the tokens: they are missing in all sums.
     """
 
     answers: int = 0
@@ -41,15 +42,18 @@ class Tokens:
     asked: int = 0
     asked_in: int = 0
     asked_out: int = 0
+    uncounted: int = 0
 
     def add(self, answer: Answer, asked: bool) -> None:
+        read, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
         self.answers += 1
-        self.tokens_in += answer.prompt_tokens
-        self.tokens_out += answer.completion_tokens
+        self.uncounted += read is None or written is None
+        self.tokens_in += read or 0
+        self.tokens_out += written or 0
         if asked:
             self.asked += 1
-            self.asked_in += answer.prompt_tokens
-            self.asked_out += answer.completion_tokens
+            self.asked_in += read or 0
+            self.asked_out += written or 0
 
 
 @dataclass
@@ -98,7 +102,7 @@ class Tally:
         """Count an answer; one from the store costs nothing."""
         self.stages[stage].by_role[role].add(answer, asked)
         if asked:
-            self._pace.add(self.clock(), answer.completion_tokens)
+            self._pace.add(self.clock(), answer.usage.completion_tokens or 0)
 
     def watched(self, stage: str, generate: Generate) -> Generate:
         """`generate`, with its requests counted as in flight."""
@@ -112,6 +116,11 @@ class Tally:
                 tally.in_flight -= 1
 
         return counted
+
+    @property
+    def uncounted(self) -> int:
+        """Answers whose tokens the server did not tell: sums and money are too low by them."""
+        return sum(tally.total.uncounted for tally in self.stages.values())
 
     @property
     def failed(self) -> dict[str, int]:
@@ -206,6 +215,8 @@ class Tally:
             parts.append(f"{found:,} answers from the store")
         if self.money is not None:
             parts.append(f"{self.money:.2f} spent")
+        if self.uncounted:
+            parts.append(f"without {self.uncounted:,} answers whose tokens were not counted")
         left = f", about {duration(self.eta)} to go" if self.eta else ""
         state = ", ".join([*parts, f"{duration(self.seconds)} so far{left}"])
         return "; ".join([state, *self.waiting()])

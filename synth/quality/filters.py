@@ -12,6 +12,7 @@ from synth.task.config import Inputs, TaskConfig
 from synth.text import control_fault, folded
 
 EMPTY = "empty"
+NO_TEXT = "came to no text"
 CUT = "cut by the token limit"
 REFUSES = "refuses"
 CONTROLS = "holds control characters"
@@ -33,7 +34,7 @@ def input_fault(answer: Answer, settings: Inputs) -> str | None:
     if answer.finish == "length":
         return CUT
     if not text:
-        return EMPTY
+        return without_text(answer)[0]
     if control_fault(text):
         return CONTROLS
     if len(text) < settings.min_chars:
@@ -69,14 +70,34 @@ def some_answer(answer: Answer, what: str) -> str:
         RowError: it is empty, or holds control characters.
     """
     text = answer.text.strip()
-    if not text and answer.finish == "length":
-        raise RowError(f"{what} {CUT}", "It came to no text: a model that thinks first?")
     if not text:
-        raise RowError(f"{what} {EMPTY}", "The model answered with nothing.")
+        fault, detail = without_text(answer)
+        if answer.finish == "length":
+            guess = "" if answer.reasoning else " A model that thinks first?"
+            raise RowError(f"{what} {CUT}", f"It came to no text. {detail}{guess}")
+        raise RowError(f"{what} {fault}", detail)
     control = control_fault(text)
     if control:
         raise RowError(f"{what} {CONTROLS}", f"It holds {control}.")
     return text
+
+
+def without_text(answer: Answer) -> tuple[str, str]:
+    """What an answer without text has instead: (the fault, its detail)."""
+    thoughts = (answer.reasoning or "").strip()
+    thought = f"it thought ({len(thoughts):,} characters)"
+    if answer.tool_calls:
+        names = ", ".join(dict.fromkeys(call.name for call in answer.tool_calls))
+        first = answer.tool_calls[0]
+        also = f" {thought.capitalize()} before." if thoughts else ""
+        return f"{NO_TEXT}: it called the tool {names}", (
+            f"The call: {first.name}({first.arguments[:200]}).{also}"
+        )
+    if thoughts:
+        return f"{NO_TEXT}: it thought", (
+            f"{thought.capitalize()}, to the end: {thoughts[-200:]!r}."
+        )
+    return EMPTY, "The model answered with nothing."
 
 
 def agent_fault(answer: str, config: TaskConfig) -> str:

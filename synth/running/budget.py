@@ -114,8 +114,12 @@ class Budget:
 
     def _add(self, role: str, answer: Answer, engine: Engine) -> None:
         read, written = self._asked[role]
-        self._asked[role] = (read + answer.prompt_tokens, written + answer.completion_tokens)
-        if not answer.prompt_tokens and not answer.completion_tokens:
+        usage = answer.usage
+        self._asked[role] = (
+            read + (usage.prompt_tokens or 0),
+            written + (usage.completion_tokens or 0),
+        )
+        if not usage.total:
             self._uncounted = engine.identity["model"]
 
     def _exceeded(self) -> tuple[str, str]:

@@ -26,6 +26,9 @@ from synth.task.taskfile import Task
 
 # Rows under way at once: enough to fill any batch, few enough to hold in memory.
 IN_FLIGHT = 256
+# And as many for each request that the models can work on: a row that waits for one answer leaves
+# its place to others.
+ROWS_A_PLACE = 4
 log = logging.getLogger("synth")
 
 
@@ -35,6 +38,12 @@ class Models:
 
     target: Engine
     generator: Engine
+
+    @property
+    def rows_in_flight(self) -> int:
+        """How many rows keep both models busy."""
+        places = max(self.target.capacity, self.generator.capacity)
+        return max(IN_FLIGHT, ROWS_A_PLACE * places)
 
     def waiting(self) -> list[str]:
         """What is waited for, for the user; nothing while both answer."""
@@ -133,7 +142,7 @@ async def synthesize(
     seed: int = 0,
     given: GivenInputs | None = None,
     max_failure_rate: float = FAILURE_RATE,
-    in_flight: int = IN_FLIGHT,
+    in_flight: int | None = None,
     begin: Callable[[], None] = lambda: None,
     input_timeout: float | None = None,
     budget: Budget | None = None,
@@ -154,7 +163,8 @@ async def synthesize(
         max_failure_rate: share of a stage's rows that may fail (looked at after 20 rows). A row
             fails when a request of it is not answered; it is neither made nor rejected, and the
             next run asks again.
-        in_flight: rows under way at once, and tries for an input.
+        in_flight: rows under way at once, and tries for an input; None: as many as keep the
+            models busy.
         begin: called before the first thing that comes of the run, an answer for one; until then
             the store holds what it held.
         input_timeout: seconds a server has for a try for an input; None: see `inputs`.
@@ -166,6 +176,7 @@ async def synthesize(
         SynthError: no request can be answered, there are too few inputs, too many rows fail, or
             (almost) no row comes through.
     """
+    in_flight = in_flight or models.rows_in_flight
     run = _Run(
         task, models, store, tally, seed, max_failure_rate, begin, in_flight, input_timeout, budget
     )

@@ -20,7 +20,7 @@ from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
 from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
-from synth.engines.base import Engine, Message, Request, Sampling
+from synth.engines.base import Engine
 from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
@@ -29,7 +29,7 @@ from synth.progress.progress import Tally, live_view
 from synth.report.page import REPORT, report_page
 from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
-from synth.running.pipeline import IN_FLIGHT, Models, synthesize
+from synth.running.pipeline import Models, synthesize
 from synth.secrets import redactor
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
@@ -37,7 +37,6 @@ from synth.store.rows import Rejection, Row
 from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
-from synth.task.templates import teacher_messages
 
 # So many requests a model in process has under way, where spending is limited.
 BATCHED = 128
@@ -129,26 +128,6 @@ def preview(
         return summarize(task.config, store, {}, tally.failed)
 
 
-def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int, int]:
-    """Send a short input with and without the prompt: (tokens with it, tokens without).
-
-    Raises:
-        SynthError: the model is not there, or its chat template does not take the prompt.
-    """
-
-    async def ask() -> tuple[int, int]:
-        async with open_engines(settings) as models:
-            question = (Message("user", "Hello."),)
-            one = Sampling(max_tokens=1)
-            teacher = await models.target.generate(
-                Request(teacher_messages(task.prompt, question), one)
-            )
-            floor = await models.target.generate(Request(question, one))
-            return teacher.prompt_tokens, floor.prompt_tokens
-
-    return asyncio.run(ask())
-
-
 def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
     """The content of synth.yaml: everything that determines the rows, then `run`, which does not.
 
@@ -203,9 +182,6 @@ async def _make(
         }
         if provenance is not None:
             provenance.check_models(tally.models)
-        # Enough for each server, and for each of Ray's workers.
-        workers = len(getattr(models.target, "workers", ()))
-        places = max(len(settings.target.base_urls), workers, 1)
         await synthesize(
             task,
             models,
@@ -214,10 +190,9 @@ async def _make(
             settings.seed,
             given,
             settings.max_failure_rate,
-            IN_FLIGHT * places,
-            provenance.begin if provenance is not None else lambda: None,
-            settings.input_timeout,
-            budget,
+            begin=provenance.begin if provenance is not None else lambda: None,
+            input_timeout=settings.input_timeout,
+            budget=budget,
         )
 
 

@@ -19,6 +19,7 @@ from synth.quality.filters import (
     agent_fault,
     environment_turns,
     plays_agent,
+    without_text,
 )
 from synth.quality.refusals import refuses
 from synth.store.rows import Row, as_dicts
@@ -68,7 +69,7 @@ async def conversations(
         history = (Message("user", row.input), *turns, Message("user", turn))
         request = Request(teacher_messages(row.prompt, history), task.config.outputs.sampling, seed)
         answer, fault = await _ask(target, request)
-        fault = fault or (agent_fault(answer, task.config) if answer else "empty")
+        fault = fault or agent_fault(answer, task.config)
         if fault:
             end = f"agent turn {fault}"
             break
@@ -122,8 +123,11 @@ async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
     except RowError as error:
         return "", error.reason
     text = answer.text.strip()
-    fault = CUT if answer.finish == "length" else CONTROLS if control_fault(text) else ""
-    return text, fault
+    if answer.finish == "length":
+        return text, CUT
+    if control_fault(text):
+        return text, CONTROLS
+    return text, "" if text else without_text(answer)[0]
 
 
 def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
@@ -137,8 +141,6 @@ def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
 def _environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) -> str:
     """Why a turn of the environment's is the end; "" if it is not."""
     settings = task.config.conversations
-    if not turn:
-        return "environment turn empty"
     if settings.end_marker in turn:
         return END_MARKER
     before = [row.input, *(said.content for said in turns if said.role == "user")]

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from synth.engines.base import Answer, Message, Request
 from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.quality.dedup import KnownTexts
-from synth.quality.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, instruction_and_examples
+from synth.quality.filters import (
+    CUT,
+    EMPTY,
+    LEAKS,
+    NO_TEXT,
+    REFUSES,
+    input_fault,
+    instruction_and_examples,
+    without_text,
+)
 from synth.quality.refusals import refuses
 from synth.stages.ahead import Ahead
 from synth.store.fingerprint import derived_seed
@@ -40,6 +49,11 @@ NOTHING_CURE = (
     "model without chat training, a wrong chat template, or an end token right at the start are "
     "the usual causes."
 )
+NO_TEXT_CURE = (
+    "A model that thinks needs more `inputs.max_tokens`, or its thinking switched off, for example "
+    "inputs.chat_template_kwargs: {enable_thinking: false}; one that calls tools should get none "
+    "(--generator-request-args)."
+)
 
 DOCUMENT = """\
 Below, between two lines of dashes, are the instructions that an AI application works under.
@@ -63,6 +77,13 @@ class _Tries:
     tried: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def without_text(self) -> int:
+        """Tries that came to no text, whatever else they had."""
+        return sum(
+            count for fault, count in self.faults.items() if fault.startswith((EMPTY, NO_TEXT))
+        )
 
     def drop(self, reason: str, text: str) -> None:
         self.faults[reason] += 1
@@ -203,7 +224,9 @@ def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, str | N
     if isinstance(answer, RowError):
         return "", answer.reason, answer.detail
     assert isinstance(answer, Answer)
-    return answer.text.strip(), input_fault(answer, settings), ""
+    fault = input_fault(answer, settings)
+    detail = without_text(answer)[1] if (fault or "").startswith(NO_TEXT) else ""
+    return answer.text.strip(), fault, detail
 
 
 async def _ask(generate: Generate, request: Request) -> Answer | SynthError:
@@ -221,7 +244,7 @@ def _check_alive(tries: _Tries, count: int) -> None:
             f"The generator answers with nothing: {tries.tried} tries for an input, all empty.",
             NOTHING_CURE,
         )
-    if tries.tried >= FRUITLESS_TRIES:
+    if tries.without_text == tries.tried or tries.tried >= FRUITLESS_TRIES:
         raise _gave_up(tries, count)
 
 
@@ -240,6 +263,8 @@ def _gave_up(tries: _Tries, count: int) -> SynthError:
         lines.append(f"  {reason}: {text[:160]!r}")
     if faults == {EMPTY: tries.tried}:
         cure = NOTHING_CURE
+    elif (tries.without_text - tries.faults[EMPTY]) * 2 > sum(faults.values()):
+        cure = NO_TEXT_CURE
     elif duplicates > sum(faults.values()):
         cure = (
             "The generator repeats itself: write more and more varied `inputs.seeds`, raise "

@@ -9,8 +9,9 @@ What tells one request from another, and what does not:
 | and the dtype)                            |                                                    |
 | role and content of every message, to the | concurrency, batch size, time-outs, repetitions,   |
 | last space                                | Ray: how, not what, is asked                       |
-| temperature, top_p, max_tokens            | the stage that asks, the row's position: the same  |
-|                                           | question has the same answer                       |
+| temperature, top_p, max_tokens; the       | the stage that asks, the row's position: the same  |
+| stage's own request and template          | question has the same answer                       |
+| arguments                                 | headers: they tell the server who asks             |
 | the seed, unless temperature is 0         | top_p and the seed when temperature is 0: greedy   |
 |                                           | decoding draws nothing                             |
 |                                           | how many rows are wanted, the split, the filters:  |
@@ -64,6 +65,10 @@ def request_key(identity: dict[str, str], request: Request) -> str:
     """The key under which a request's answer is stored; see the table above."""
     sampling = request.sampling
     greedy = sampling.temperature == 0
+    own = {
+        "request_args": sampling.request_args,
+        "chat_template_kwargs": sampling.chat_template_kwargs,
+    }
     return digest(
         {
             "model": identity,
@@ -72,5 +77,7 @@ def request_key(identity: dict[str, str], request: Request) -> str:
             "top_p": 1.0 if greedy else float(sampling.top_p),
             "max_tokens": sampling.max_tokens,
             "seed": 0 if greedy else request.seed,
+            # Absent where empty, as before there were any: the keys of stored answers stay.
+            **{name: dict(arguments) for name, arguments in own.items() if arguments},
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from synth.engines.base import Answer, Engine, Request
+from synth.engines.cut_prompt import cut_prompt
 from synth.errors import SynthError
 from synth.secrets import redactor
+from synth.store.answers import answer_record, to_answer
 from synth.store.fingerprint import request_key
 from synth.store.rows import Rejection, Row, as_messages
 
 Generate = Callable[[Request], Awaitable[Answer]]
 OnAnswer = Callable[[str, Answer, bool], None]
 
+log = logging.getLogger("synth")
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -78,7 +82,7 @@ class Store:
     def get(self, key: str) -> Answer | None:
         """The answer stored under `key`."""
         found = self._run("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        return Answer(**json.loads(found[0])) if found else None
+        return to_answer(json.loads(found[0])) if found else None
 
     async def put(self, key: str, answer: Answer, stage: str) -> None:
         """Store an answer; it is on disk when this returns.
@@ -86,7 +90,7 @@ class Store:
         Answers that come in together are written together: a disk takes some milliseconds for
         each commit, however much is in it.
         """
-        text = json.dumps(asdict(answer), ensure_ascii=False)
+        text = json.dumps(answer_record(answer), ensure_ascii=False)
         self._run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
                   (key, text, stage, time.time()))  # fmt: skip
         if self._committed is None:
@@ -220,6 +224,10 @@ def cached(
         key = request_key(engine.identity, request)
         async with store.lock(key):
             answer = store.get(key)
+            if answer is not None and (cut := cut_prompt(request, answer, "The model")):
+                # From a run that did not see it yet; whatever it is, it is no answer to this.
+                log.warning("%s It is asked again.", cut.cause)
+                answer = None
             asked = answer is None
             if answer is None:
                 answer = await (ask or engine.generate)(request)

@@ -57,11 +57,26 @@ class Sampled(Section):
     temperature: float = Field(default=0.0, ge=0, le=5, description="0 takes the likeliest token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens only")
     max_tokens: int = Field(default=1024, ge=1, description="an answer cut here is not trained on")
+    request_args: dict[str, Any] = Field(
+        default={},
+        description="more fields of this stage's requests to a server, or others, over "
+        "`--request-args`; null leaves one out",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={},
+        description="arguments of the chat template for this stage, over `--chat-template-kwargs`",
+    )
 
     @property
     def sampling(self) -> Sampling:
-        """The three fields as a request takes them."""
-        return Sampling(self.temperature, self.top_p, self.max_tokens)
+        """These fields as a request takes them."""
+        return Sampling(
+            self.temperature,
+            self.top_p,
+            self.max_tokens,
+            self.request_args,
+            self.chat_template_kwargs,
+        )
 
 
 class Inputs(Sampled):
@@ -108,6 +123,16 @@ class Inputs(Sampled):
 class Outputs(Sampled):
     """How the floor and the teacher answer, in the first turn and in all later ones."""
 
+    request_args: dict[str, Any] = Field(
+        default={},
+        description="more fields of every request to the target's server, or others, in all turns; "
+        "over `--request-args`; null leaves one out",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={},
+        description="arguments of the chat template for every request to the target, in all turns; "
+        "over `--chat-template-kwargs`",
+    )
     require_action: bool = Field(
         default=False,
         description="reject a row whose teacher answer holds no well-formed action, and end a "
@@ -128,6 +153,16 @@ class Reasons(Sampled):
 class Conversations(Sampled):
     """How the conversation goes on after the first answer, and when it ends."""
 
+    request_args: dict[str, Any] = Field(
+        default={},
+        description="more fields of the requests for the environment's turns, or others (the "
+        "agent's are those of `outputs`), over the generator's `--request-args`",
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={},
+        description="arguments of the chat template for the environment's turns (the agent's are "
+        "those of `outputs`), over the generator's `--chat-template-kwargs`",
+    )
     max_turns: int = Field(
         default=6, ge=1, description="assistant turns at most; 1 ends it with the first answer"
     )

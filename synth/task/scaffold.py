@@ -57,6 +57,8 @@ inputs:
   temperature: 1.0               # high, for variety
   top_p: 0.95                    # draw from the likeliest tokens only
   max_tokens: 512                # a text cut here is malformed
+  request_args: {{}}               # more fields of a server's request, over --request-args
+  chat_template_kwargs: {{}}       # arguments of the chat template, over --chat-template-kwargs
 
 # Stage 2: the target model answers without the prompt (floor) and with it (teacher).
 outputs:
@@ -64,6 +66,8 @@ outputs:
   top_p: 1.0                     # without effect at temperature 0
   max_tokens: 1024               # a row whose teacher answer is cut here is rejected
   require_action: false          # reject a row whose teacher answer holds no well-formed action
+  request_args: {{}}               # as in `inputs`, for all turns of the target
+  chat_template_kwargs: {{}}
 
 # Stage 3: the generator explains why the prompt changes the answer.
 # `system:` replaces the instruction it gets.
@@ -72,6 +76,8 @@ reasons:
   top_p: 0.9
   max_tokens: 512                # a row whose reason is cut here is rejected
   min_chars: 20                  # a shorter one, too
+  request_args: {{}}               # as in `inputs`
+  chat_template_kwargs: {{}}
 
 # Stage 4: the model goes on with the conversation, as the agent and as its environment.
 conversations:
@@ -86,6 +92,8 @@ conversations:
   temperature: 0.0               # of the environment; the agent answers as in `outputs`
   top_p: 1.0                     # without effect at temperature 0
   max_tokens: 1024               # a turn cut here ends the conversation before it
+  request_args: {{}}               # as in `inputs`, for the environment
+  chat_template_kwargs: {{}}
 
 split:
   test: 0.1                      # share of rows held out for the evaluation; 0 for none

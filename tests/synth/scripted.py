@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from synth.engines.base import Answer, Message, Request
+from synth.engines.base import Answer, Message, Request, Scorer, Usage
 from synth.store.rows import as_messages
 from synth.task.taskfile import Task, load_task
 
@@ -106,7 +106,17 @@ class Scripted:
         answer = self.script(request.messages, request.seed)
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, Answer) else Answer(answer, "stop", 10, 5)
+        return answer if isinstance(answer, Answer) else Answer(answer, "stop", usage=Usage(10, 5))
+
+    @property
+    def capacity(self) -> int:
+        return 32
+
+    async def context(self) -> int | None:
+        return None
+
+    async def scorer(self) -> Scorer | None:
+        return None
 
     async def close(self) -> None:
         self.closed = True

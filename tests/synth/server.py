@@ -30,10 +30,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted answer with more to it than its text."""
+    """A scripted answer with more to it than its text: more fields of its message and its choice,
+    and another count of tokens; {} for a server that does not count."""
 
     text: str | None
     finish: str = "stop"
+    message: dict[str, Any] = field(default_factory=dict)
+    choice: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Any] | None = None
 
 
 @dataclass
@@ -62,7 +66,8 @@ class ScriptedServer:
     """What the server was asked, and what it is to answer.
 
     `requests` are the bodies of the chat requests that were answered, `keys` their Authorization
-    headers; `headers` and `queries` are those of every chat request. `refused` counts the failures
+    headers; `headers` (names in lower case) and `queries` are those of every chat request;
+    `listed` are more fields of a model in the list. `refused` counts the failures
     sent, and `most_at_once` is the highest number of requests that were under way together.
     `failures` are used up first, one a request; `always` (when set) answers every request, and
     `fault` gives a failure for those it chooses. `root` is the path before `/chat/completions`.
@@ -86,6 +91,7 @@ class ScriptedServer:
         self.headers: list[dict[str, str]] = []
         self.queries: list[str] = []
         self.root = "/v1"
+        self.listed: dict[str, dict[str, Any]] = {}
         self.refused = 0
         self.most_at_once = 0
         self._at_once = 0
@@ -210,6 +216,11 @@ def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, A
     reply = answer if isinstance(answer, Reply) else Reply(answer)
     words = sum(len(message["content"].split()) for message in body["messages"])
     written = len((reply.text or "").split())
+    counted = {
+        "prompt_tokens": words,
+        "completion_tokens": written,
+        "total_tokens": words + written,
+    }
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -218,15 +229,12 @@ def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, A
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": reply.text},
+                "message": {"role": "assistant", "content": reply.text, **reply.message},
                 "finish_reason": reply.finish,
+                **reply.choice,
             }
         ],
-        "usage": {
-            "prompt_tokens": words,
-            "completion_tokens": written,
-            "total_tokens": words + written,
-        },
+        "usage": counted if reply.usage is None else reply.usage,
     }
 
 
@@ -238,8 +246,8 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if self.path != f"{server.root}/models" or server.models is None:
                 self._send(404, {"detail": "Not Found"})
                 return
-            data = [{"id": name, "object": "model", "created": 0, "owned_by": "test"}
-                    for name in server.models]  # fmt: skip
+            plain = {"object": "model", "created": 0, "owned_by": "test"}
+            data = [{"id": name, **plain, **server.listed.get(name, {})} for name in server.models]
             self._send(200, {"object": "list", "data": data})
 
         def do_POST(self) -> None:
@@ -254,6 +262,7 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 message = f"The model `{body['model']}` does not exist."
                 self._send(404, {"error": {"message": message, "code": "model_not_found"}})
                 return
+            server.headers.append({k.lower(): v for k, v in self.headers.items()})
             answer = server.handle(body, self.headers.get("Authorization"))
             if isinstance(answer, dict):
                 self._send(200, answer)

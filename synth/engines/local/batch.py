@@ -49,13 +49,15 @@ class Prefix:
 
 @dataclass(eq=False)
 class Row:
-    """A request on its way: `ids` to read, up to `limit` tokens to write, `tokens` so far."""
+    """A request on its way: `ids` to read, up to `limit` tokens to write, `tokens` so far, without
+    the one that `end`s it."""
 
     request: Request
     ids: list[int]
     limit: int
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
+    end: int | None = None
     prefix: Prefix | None = None
     random: random.Random = field(init=False)
 

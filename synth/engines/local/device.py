@@ -9,6 +9,11 @@ import torch
 from synth.errors import EngineError
 
 
+def device_type() -> str:
+    """Where models are loaded: "cuda" or "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def resolve_dtype(name: str) -> torch.dtype:
     """The dtype of a name in torch; "auto" is bfloat16 where the hardware has it.
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth.engines.base import Answer, Request
 from synth.engines.chat import answer_limit
-from synth.engines.local.scheduler import Scheduler
+from synth.engines.local.scheduler import BATCH_SIZE, Scheduler
 from synth.engines.weights import check_model_name, describe
 
 if TYPE_CHECKING:
     from synth.engines.local.batch import Row
     from synth.engines.local.continuous import ContinuousBatching
     from synth.engines.local.model import LocalModel
+    from synth.engines.local.scorer import LocalScorer
 
 Result = TypeVar("Result")
 
@@ -89,6 +90,13 @@ class TransformersEngine:
                 self._identity["chat_template_kwargs"] = encoded
         return self._identity
 
+    @property
+    def capacity(self) -> int:
+        """Rows decoded at once, at most."""
+        from synth.engines.local.device import device_type
+
+        return self.batch_size or BATCH_SIZE[device_type()]
+
     async def generate(self, request: Request) -> Answer:
         """Answer one request; see `Engine.generate` for what is raised."""
         loop = asyncio.get_running_loop()
@@ -99,6 +107,18 @@ class TransformersEngine:
         batching = self._start()
         row = await batching.answer(self._to_row(request))
         return self._model().answer_of(row)
+
+    async def context(self) -> int:
+        """Tokens that the model takes; it is loaded for that."""
+        if self._local is None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        return self._model().context
+
+    async def scorer(self) -> LocalScorer:
+        """The model itself, asked for its probabilities."""
+        from synth.engines.local.scorer import LocalScorer
+
+        return LocalScorer(self.on_model)
 
     async def on_model(self, work: Callable[[LocalModel], Result]) -> Result:
         """Do something with the model itself, in its thread, between answers."""

@@ -22,10 +22,10 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from synth.engines.base import Answer, Request
+from synth.engines.base import Answer, Request, Usage
 from synth.engines.chat import answer_text, check_template, end_ids, request_ids
 from synth.engines.local.batch import Batch, Prefix, Row
-from synth.engines.local.device import free_bytes, resolve_dtype, total_bytes
+from synth.engines.local.device import device_type, free_bytes, resolve_dtype, total_bytes
 from synth.engines.local.grouping import shared_prefix as shared_beginning
 from synth.engines.local.probes import bytes_per_token, enable_sharing, rope_switch, takes_padding
 from synth.engines.local.sampling import next_tokens
@@ -58,7 +58,7 @@ class LocalModel:
     def __init__(self, name: str, dtype: str, template_kwargs: dict[str, Any]) -> None:
         self.name = name
         self.template_kwargs = template_kwargs
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device_type())
         self.dtype = resolve_dtype(dtype)
         folder = Path(name).expanduser()
         path = str(folder) if folder.is_dir() else name
@@ -168,9 +168,13 @@ class LocalModel:
 
     def answer_of(self, row: Row) -> Answer:
         """The answer that a row holds."""
-        text = answer_text(self.tokenizer, row.tokens)
-        finish = "stop" if row.ended else "length"
-        return Answer(text, finish, len(row.ids), len(row.tokens))  # type: ignore[arg-type]
+        end = () if row.end is None else (row.end,)
+        return Answer(
+            text=answer_text(self.tokenizer, row.tokens),
+            finish="stop" if row.ended else "length",
+            token_ids=(*row.tokens, *end),
+            usage=Usage(len(row.ids), len(row.tokens)),
+        )
 
     def _read(self, rows: Sequence[Row], prefix: int) -> tuple[Batch, torch.Tensor]:
         """A new batch, padded on the left, and the scores (rows, vocabulary) of what comes next."""
@@ -211,7 +215,9 @@ class LocalModel:
         """Note a row's next token; a row that is over takes none."""
         if not row.over:
             row.ended = token in self.end_ids
-            if not row.ended:
+            if row.ended:
+                row.end = token
+            else:
                 row.tokens.append(token)
 
     def _prefix(self, ids: list[int]) -> Prefix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from synth.engines.server.urls import is_azure, split_query, without_login
@@ -16,7 +16,7 @@ CONNECT = 10.0
 
 
 def open_clients(
-    base_urls: Sequence[str], key: str, timeout: float
+    base_urls: Sequence[str], key: str, timeout: float, headers: Mapping[str, str]
 ) -> list[tuple[str, openai.AsyncOpenAI]]:
     """Each server's address, as it may be shown, and its client.
 
@@ -25,18 +25,21 @@ def open_clients(
             with each request.
         key: for all of them.
         timeout: seconds a request may take.
+        headers: more headers of each request.
     """
     if not base_urls:
-        client = _client(None, key, timeout)
+        client = _client(None, key, timeout, headers)
         return [(_shown(str(client.base_url)), client)]
-    return [(_shown(url), _client(url, key, timeout)) for url in base_urls]
+    return [(_shown(url), _client(url, key, timeout, headers)) for url in base_urls]
 
 
 def _shown(url: str) -> str:
     return without_login(url).rstrip("/")
 
 
-def _client(url: str | None, key: str, timeout: float) -> openai.AsyncOpenAI:
+def _client(
+    url: str | None, key: str, timeout: float, headers: Mapping[str, str]
+) -> openai.AsyncOpenAI:
     import openai
 
     base_url, query = split_query(url) if url else (None, {})
@@ -46,7 +49,7 @@ def _client(url: str | None, key: str, timeout: float) -> openai.AsyncOpenAI:
         timeout=openai.Timeout(timeout, connect=CONNECT),
         max_retries=0,
         default_query=query,
-        default_headers={"api-key": key} if is_azure(query) else {},
+        default_headers={**({"api-key": key} if is_azure(query) else {}), **headers},
     )
 
 

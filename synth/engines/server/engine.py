@@ -7,21 +7,20 @@ import json
 import os
 import random
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from synth.engines.base import Answer, Request
+from synth.engines.cut_prompt import cut_prompt
 from synth.engines.endpoints import PATIENCE, Endpoint, Endpoints, pause, sentence
 from synth.engines.rate import Rate, estimated_tokens
+from synth.engines.server.body import BodyFormat
 from synth.engines.server.clients import CONNECT, explain_not_found, open_clients
-from synth.engines.server.faults import (
-    AGAIN,
-    Verdict,
-    judge,
-    not_a_completion,
-    server_words,
-    timed_out,
-)
+from synth.engines.server.context import model_context
+from synth.engines.server.faults import Verdict, judge, server_words, timed_out
+from synth.engines.server.headers import header_values
+from synth.engines.server.reply import to_answer
+from synth.engines.server.scorer import ServerScorer
 from synth.errors import EngineError, RequestError, RowError, SynthError
 from synth.secrets import redactor
 
@@ -33,8 +32,6 @@ GRACE = 0.2
 # So many requests are refused, and none answered, before the fault is taken to be everybody's.
 REFUSED = 20
 NEW_LIMIT = "max_completion_tokens"
-# How servers say that an answer is whole; None where they don't.
-WHOLE = {"stop", "eos", "eos_token", "stop_sequence", "end_turn", None}
 # What `transformers serve MODEL` says, as a 400, to any other model's name.
 PINNED = "Server is pinned to"
 
@@ -61,9 +58,10 @@ class OpenAIEngine:
         requests_per_minute: how many requests each server is sent in a minute at most.
         tokens_per_minute: how many tokens each server reads and writes in a minute at most: as
             estimated before a request is sent, and as used when it is answered.
+        header_env: more headers of each request: name -> environment variable with the value.
 
     Raises:
-        EngineError: no key where one is needed, or one that can't be a key.
+        EngineError: no key or header where one is needed, or one that can't be one.
     """
 
     def __init__(
@@ -79,10 +77,11 @@ class OpenAIEngine:
         patience: float = PATIENCE,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
+        header_env: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
-        self.chat_template_kwargs = chat_template_kwargs or {}
-        self.request_args = request_args or {}
+        self._form = BodyFormat(model, chat_template_kwargs or {}, request_args or {})
+        self._headers = header_values(header_env or {})
         self._limit = "max_tokens"
         self.base_urls = (base_url,) if isinstance(base_url, str) else tuple(base_url or ())
         self.api_key_env = api_key_env
@@ -114,11 +113,16 @@ class OpenAIEngine:
         """The model's name and what else goes with each request. Not the URL: the same model may
         move to another port or host."""
         more = {
-            "chat_template_kwargs": self.chat_template_kwargs,
-            "request_args": self.request_args,
+            "chat_template_kwargs": self._form.chat_template_kwargs,
+            "request_args": self._form.request_args,
         }
         encoded = {name: json.dumps(value, sort_keys=True) for name, value in more.items() if value}
         return {"model": self.model, **encoded}
+
+    @property
+    def capacity(self) -> int:
+        """Requests under way at once, at all servers together."""
+        return self._concurrency
 
     @property
     def waiting(self) -> str | None:
@@ -139,8 +143,7 @@ class OpenAIEngine:
                     outcome = await self._ask(endpoint, request)
                     if isinstance(outcome, Answer):
                         endpoints.answered(endpoint, asked)
-                        used = outcome.prompt_tokens + outcome.completion_tokens
-                        endpoint.rate.correct(asked, tokens, used or tokens)
+                        endpoint.rate.correct(asked, tokens, outcome.usage.total or tokens)
                         return outcome
                     if outcome.treatment == "reject":
                         raise self._refused(outcome, endpoints)
@@ -168,9 +171,18 @@ class OpenAIEngine:
                 # Requests that failed together should not come back together.
                 await asyncio.sleep(wait * random.uniform(1.0, 1.25))
 
-    def client(self) -> openai.AsyncOpenAI:
-        """The first usable server's client, to ask it other things than `generate` does."""
-        return next(one.place for one in self._connect().all if not one.unusable)
+    async def context(self) -> int | None:
+        """What a usable server lists as the model's context."""
+        return await model_context(self._usable().place, self.model)
+
+    async def scorer(self) -> ServerScorer | None:
+        """A usable server's scores, where it is one that scores given answers."""
+        first = self._usable()
+        scorer = ServerScorer(first.place, first.name, self._form)
+        return scorer if await scorer.scores() else None
+
+    def _usable(self) -> Endpoint[openai.AsyncOpenAI]:
+        return next(one for one in self._connect().all if not one.unusable)
 
     async def close(self) -> None:
         """Close the connections. The engine may be used again; it then connects anew."""
@@ -199,10 +211,12 @@ class OpenAIEngine:
                 reply = await client.post(
                     "/chat/completions",
                     cast_to=ChatCompletion,
-                    body=self._body(request),
+                    body=self._form.body(request, limit),
                     options={"timeout": openai.Timeout(timeout, connect=CONNECT)},
                 )
-            return _to_answer(reply, url)
+            answer = to_answer(reply, url)
+            cut = cut_prompt(request, answer, url)
+            return answer if cut is None else Verdict("stop", cut)
         except TimeoutError:
             return timed_out(url, timeout, option)
         except RowError as error:
@@ -223,7 +237,7 @@ class OpenAIEngine:
 
     def _connect(self) -> Endpoints[openai.AsyncOpenAI]:
         if self._endpoints is None:
-            clients = open_clients(self.base_urls, self._key, self.timeout)
+            clients = open_clients(self.base_urls, self._key, self.timeout, self._headers)
             self._endpoints = Endpoints(
                 clients,
                 self.patience,
@@ -265,54 +279,3 @@ class OpenAIEngine:
                     "the request with --request-args, for example '{\"temperature\": null}'.",
                 )
         return verdict.error
-
-    def _body(self, request: Request) -> dict[str, Any]:
-        """The request as servers take it; `top_p` and `seed` only when sampling."""
-        sampling = request.sampling
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
-            "temperature": sampling.temperature,
-            self._limit: sampling.max_tokens,
-        }
-        if sampling.temperature > 0:
-            body |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
-        if self.chat_template_kwargs:
-            body["chat_template_kwargs"] = self.chat_template_kwargs
-        body |= self.request_args
-        return {name: value for name, value in body.items() if value is not None}
-
-
-def _to_answer(reply: Any, url: str) -> Answer:
-    """A chat completion as an `Answer`; an answer without text is an empty one.
-
-    Raises:
-        RowError: the content filter took the answer.
-        RequestError: it is no chat completion, or the server broke the answer off.
-    """
-    try:
-        choice = reply.choices[0]
-        finish, text = choice.finish_reason, choice.message.content
-    except (AttributeError, TypeError, IndexError):
-        raise not_a_completion(url, str(reply)) from None
-    if finish == "content_filter":
-        raise RowError("refused by the server's content filter")
-    if text is not None and not isinstance(text, str):
-        raise not_a_completion(url, str(reply))
-    if finish not in WHOLE | {"length"}:
-        raise RequestError(
-            f"{url} broke off an answer ({finish}).", f"Look at the server's log. {AGAIN}"
-        )
-    ended: Literal["stop", "length"] = "length" if finish == "length" else "stop"
-    return Answer(
-        # Half of a character that takes two is no text, and no file can hold it.
-        text=(text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
-        finish=ended,
-        prompt_tokens=_count(reply, "prompt_tokens"),
-        completion_tokens=_count(reply, "completion_tokens"),
-    )
-
-
-def _count(reply: Any, name: str) -> int:
-    found = getattr(getattr(reply, "usage", None), name, 0)
-    return found if isinstance(found, int) else 0

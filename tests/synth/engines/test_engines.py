@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from synth.engines.base import Answer, Message, Request, Sampling
+from synth.engines.base import Answer, Message, Request, Sampling, Usage
 from synth.engines.local.engine import TransformersEngine
 from synth.engines.local.grouping import Group, choose_group, shared_prefix
 from synth.engines.server.engine import OpenAIEngine
@@ -62,7 +62,7 @@ def test_server_gets_the_request_and_its_reply_comes_back():
         request = ask("a red shirt", Sampling(0.7, 0.9, 64), seed=5, prompt=PROMPT)
         [answer] = answers(on(server), [request])
     assert (answer.text, answer.finish) == ("You said: a red shirt", "stop")
-    assert answer.completion_tokens == 5
+    assert answer.usage.completion_tokens == 5
     [body] = server.requests
     assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
     assert body["messages"][0]["content"] == PROMPT[0].content
@@ -81,7 +81,7 @@ def test_cut_and_empty_answers_are_told():
     with serve(lambda _: Reply("half an ans", "length")) as server:
         assert answers(on(server), [ask("hello")])[0].finish == "length"
     with serve(lambda _: None) as server:
-        assert answers(on(server), [ask("hello")])[0] == Answer("", "stop", 1, 0)
+        assert answers(on(server), [ask("hello")])[0] == Answer("", "stop", usage=Usage(1, 0))
 
 
 @pytest.mark.parametrize("finish", ["abort", "error", "insufficient_system_resource"])
@@ -527,7 +527,7 @@ def test_answers_end_where_the_template_ends_a_turn(template, tmp_path):
 
 
 def test_end_token_stops_and_limit_cuts(tiny):
-    """The token that ends the answer is not part of it."""
+    """The token that ends the answer is not part of its text, and is among its tokens."""
     from synth.engines.local.model import LocalModel
 
     request = ask("a red shirt", Sampling(max_tokens=12))
@@ -536,15 +536,39 @@ def test_end_token_stops_and_limit_cuts(tiny):
     model = engine(tiny)
     model._local = local
     [cut] = answers(model, [request])
-    assert (cut.finish, cut.completion_tokens) == ("length", 12)
+    assert (cut.finish, cut.usage.completion_tokens) == ("length", 12)
+    assert cut.token_ids == tuple(tokens[:12])
     local = LocalModel(str(tiny), "float32", {})
     at = next(i for i in range(3, 12) if tokens[i] not in tokens[:i])
     local.end_ids = [tokens[at]]
     model = engine(tiny)
     model._local = local
     [ended] = answers(model, [request])
-    assert (ended.finish, ended.completion_tokens) == ("stop", at)
+    assert (ended.finish, ended.usage.completion_tokens) == ("stop", at)
+    assert ended.token_ids == tuple(tokens[: at + 1])
     assert cut.text.startswith(ended.text)
+
+
+def test_an_engine_says_how_much_it_works_on_at_once_and_what_it_takes(tiny):
+    from synth.engines.local.engine import BATCH_SIZE
+    from synth.engines.local.model import device_type
+
+    assert engine(tiny, batch_size=5).capacity == 5
+    assert engine(tiny).capacity == BATCH_SIZE[device_type()]
+    assert OpenAIEngine("m", ["http://one/v1", "http://two/v1"], concurrency=48).capacity == 48
+
+    async def asked(model):
+        try:
+            scorer = await model.scorer()
+            request = ask("a red shirt")
+            ids = await scorer.tokens(request)
+            assert ids == (await model.generate(request)).usage.prompt_tokens
+            assert await scorer.tokens(request, "search[red shirt]") > ids
+            return scorer.exact, await model.context()
+        finally:
+            await model.close()
+
+    assert asyncio.run(asked(engine(tiny))) == (True, 2048)
 
 
 def test_too_long_a_request_rejects_its_row(tiny):
@@ -645,7 +669,7 @@ def test_a_caller_that_gives_up_does_not_hold_up_the_others(tiny):
         await model.close()
         return answer
 
-    assert asyncio.run(run()).completion_tokens == 24
+    assert asyncio.run(run()).usage.completion_tokens == 24
 
 
 def test_lack_of_memory_halves_the_batch(tiny, monkeypatch):
@@ -775,7 +799,7 @@ def test_a_real_server_and_this_process_give_the_same_greedy_answers(tiny):
 def test_an_answer_ends_at_the_models_context(tiny):
     [answer] = answers(engine(tiny), [ask("word " * 660, Sampling(max_tokens=1000))])
     assert answer.finish == "length"
-    assert answer.prompt_tokens + answer.completion_tokens == 2048
+    assert answer.usage.prompt_tokens + answer.usage.completion_tokens == 2048
 
 
 SIZES = {

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from synth.engines.base import Answer, Message, Request, Sampling
+from synth.engines.base import Answer, Message, Request, Sampling, Usage
 from synth.engines.models import ModelSpec, model_specs, open_engine
 from synth.engines.vllm import VLLMEngine
 from synth.errors import EngineError, RequestError, RowError
@@ -122,7 +122,8 @@ def test_the_request_is_the_templates_and_the_end_token_is_no_part_of_the_answer
         "<|im_start|>assistant\n"
     )
     tokens = len(TOKENIZER.encode(TEXT))
-    assert answer == Answer(TEXT, "stop", len(ids), tokens)
+    sampled = (*TOKENIZER.encode(TEXT), TOKENIZER.eos_token_id)
+    assert answer == Answer(TEXT, "stop", token_ids=sampled, usage=Usage(len(ids), tokens))
     assert (params.temperature, params.top_p, params.seed) == (0.0, 1.0, None)
     assert params.stop_token_ids == [TOKENIZER.eos_token_id]
 
@@ -131,9 +132,16 @@ def test_sampling_and_limits_are_handed_on(fake, tiny):
     [answer] = ask(VLLMEngine(tiny), request(sampling=Sampling(0.7, 0.9, 3), seed=8))
     params = fake.made[0].asked[0][1]
     assert (params.temperature, params.top_p, params.seed, params.max_tokens) == (0.7, 0.9, 8, 3)
-    assert (answer.finish, answer.completion_tokens) == ("length", 3)
+    assert (answer.finish, answer.usage.completion_tokens) == ("length", 3)
     with pytest.raises(RowError, match="2048"):
         ask(VLLMEngine(tiny), request("word " * 3000))
+
+
+def test_it_says_how_much_it_works_on_at_once_and_what_it_takes(fake, tiny):
+    assert VLLMEngine(tiny).capacity == 256
+    assert VLLMEngine(tiny, engine_args={"max_num_seqs": 64}).capacity == 64
+    assert VLLMEngine(tiny, batch_size=5, engine_args={"max_num_seqs": 64}).capacity == 5
+    assert asyncio.run(VLLMEngine(tiny).context()) == 2048
 
 
 def test_arguments_of_the_users_own_are_the_engines(fake, tiny):
@@ -169,7 +177,7 @@ def test_the_command_lines_engine(fake, tiny):
         tiny, "vllm", (), "KEY", None, None, (), None, "float16", '{"enable_thinking": false}', 60
     )
     assert target == generator
-    assert target.described()["dtype"] == "float16"
+    assert target.identity_settings()["dtype"] == "float16"
     engine = open_engine(target, 32, 7)
     assert isinstance(engine, VLLMEngine)
     assert (engine.batch_size, engine.chat_template_kwargs) == (7, {"enable_thinking": False})

@@ -3,7 +3,7 @@ import pytest
 from synth.store.rows import as_messages
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import shop, stage_of, write_task
-from tests.synth.server import Failure, serve
+from tests.synth.server import Failure, Reply, serve
 from tests.tiny import save_tiny
 
 
@@ -63,7 +63,9 @@ def test_a_server_that_scores_tells_what_the_prompt_changes(tmp_path, per_token)
         logprob = -2.0 if teacher else -2.0 - per_token
         told = [None, *({str(len(word)): {"logprob": logprob, "decoded_token": word}}
                         for word in words[1:])]  # fmt: skip
-        return Failure(200, {"choices": [], "usage": {}, "prompt_logprobs": told})
+        return Failure(
+            200, {"choices": [], "usage": {"prompt_tokens": len(words)}, "prompt_logprobs": told}
+        )
 
     with serve(as_answers(shop), models=None) as server:
         server.fault = scored
@@ -126,7 +128,7 @@ def test_in_process_the_divergence_is_the_exact_one(tiny):
     from transformers import AutoModelForCausalLM
 
     from synth.engines.local.model import LocalModel
-    from synth.preflight.local import kl
+    from synth.engines.local.scorer import kl
 
     local = LocalModel(str(tiny), "float32", {})
     teacher, floor, answer = [5, 6, 7, 8, 9], [8, 9], [10, 11, 12]
@@ -148,13 +150,15 @@ def test_in_process_the_divergence_is_the_exact_one(tiny):
 @pytest.mark.parametrize("template", ["chatml", "llama3", "mistral", "thinking"])
 def test_an_answer_s_tokens_are_the_same_in_both_views(tmp_path, template):
     pytest.importorskip("torch")
-    from synth.engines.base import Message
+    from synth.engines.base import Message, Request, Sampling
     from synth.engines.local.model import LocalModel
-    from synth.preflight.local import _answer_ids
+    from synth.engines.local.scorer import answer_ids
 
     local = LocalModel(str(save_tiny(tmp_path, template)), "float32", {})
     turns = (Message("system", "rules"), Message("user", "find a lamp"))
-    one, other = (_answer_ids(local, view, "search[lamp]") for view in (turns, turns[1:]))
+    one, other = (
+        answer_ids(local, Request(view, Sampling()), "search[lamp]") for view in (turns, turns[1:])
+    )
     assert one == other
     assert local.tokenizer.decode(one[:-1]).strip() == "search[lamp]"
     assert one[-1] in local.end_ids
@@ -162,9 +166,9 @@ def test_an_answer_s_tokens_are_the_same_in_both_views(tmp_path, template):
 
 def test_a_template_that_answers_differently_under_a_prompt_is_found(tmp_path):
     pytest.importorskip("torch")
-    from synth.engines.base import Message
+    from synth.engines.base import Message, Request, Sampling
     from synth.engines.local.model import LocalModel
-    from synth.preflight.local import _answer_ids
+    from synth.engines.local.scorer import answer_ids
 
     local = LocalModel(str(save_tiny(tmp_path)), "float32", {})
     local.tokenizer.chat_template = (
@@ -173,5 +177,43 @@ def test_a_template_that_answers_differently_under_a_prompt_is_found(tmp_path):
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     turns = (Message("system", "rules"), Message("user", "find a lamp"))
-    one, other = (_answer_ids(local, view, "search[lamp]") for view in (turns, turns[1:]))
+    one, other = (
+        answer_ids(local, Request(view, Sampling()), "search[lamp]") for view in (turns, turns[1:])
+    )
     assert one != other
+
+
+def test_the_context_is_that_of_the_model_that_is_asked(tmp_path):
+    """Not of the first one in the server's list; an adapter's is its model's."""
+    asked = {"small": 300, "adapter": 300, "large": 90_000, "unlisted": None}
+
+    def scored(messages):
+        if messages[-1]["role"] != "assistant" or messages[0]["content"].startswith("Play"):
+            return None
+        words = " ".join(m["content"] for m in messages).split()
+        logprob = -1.0 if stage_of(as_messages(messages)) == "teacher" else -3.0
+        told = [None, *({str(len(word)): {"logprob": logprob, "decoded_token": word}}
+                        for word in words[1:])]  # fmt: skip
+        usage = {"prompt_tokens": len(words)}
+        return Failure(200, {"choices": [], "usage": usage, "prompt_logprobs": told})
+
+    task = write_task(tmp_path / "t", conversations={"max_turns": 1})
+    with serve(as_answers(shop), ["large", "small", "adapter", "unlisted"]) as server:
+        server.listed = {"large": {"max_model_len": 90_000}, "small": {"max_model_len": 300},
+                         "adapter": {"max_model_len": None, "parent": "small"}}  # fmt: skip
+        server.fault = scored
+        for model, context in asked.items():
+            code, printed = synth("preflight", task, "--model", model, "--base-url", server.url,
+                                  "-n", 3)  # fmt: skip
+            if context is None:
+                assert "the server does not tell what the model takes" in printed
+            else:
+                assert f"the model takes {context:,}" in printed
+            assert code == (3 if context == 300 else 0), printed
+
+
+def test_answers_whose_tokens_nobody_counted_are_told(tmp_path):
+    with serve(lambda messages: Reply(shop(as_messages(messages)), usage={}), None) as server:
+        task = write_task(tmp_path / "t", conversations={"max_turns": 1})
+        _, printed = synth("preflight", task, "--model", "m", "--base-url", server.url, "-n", 3)
+    assert "The server did not count the tokens of 12 answers" in printed

@@ -3,7 +3,7 @@ import random
 import pytest
 from rich.console import Console
 
-from synth.engines.base import Answer
+from synth.engines.base import Answer, Usage
 from synth.progress.cost import cost_record, read_cost
 from synth.progress.estimate import StageWork, tokens_to_go
 from synth.progress.prices import Prices
@@ -23,7 +23,7 @@ class Run:
     def answer(self, stage, low, high):
         tokens = self.draw.randint(low, high)
         self.now += tokens / 100  # 100 tokens a second, whoever asks
-        self.tally.record(stage, Answer("x", "stop", 50, tokens), True)
+        self.tally.record(stage, Answer("x", "stop", usage=Usage(50, tokens)), True)
 
     def go(self):
         waiting = []
@@ -94,11 +94,11 @@ def test_a_resumed_run_s_stored_answers_count_for_size_but_not_for_pace():
     tally = Tally(10, clock=lambda: now[0])
     for stage in STAGES:
         for _ in range(5):
-            tally.record(stage, Answer("x", "stop", 10, 100), False)
+            tally.record(stage, Answer("x", "stop", usage=Usage(10, 100)), False)
             tally.stages[stage].done += 1
     assert tally.eta is None  # no pace yet
     now[0] = 10.0
-    tally.record("inputs", Answer("x", "stop", 10, 100), True)
+    tally.record("inputs", Answer("x", "stop", usage=Usage(10, 100)), True)
     tally.stages["inputs"].done += 1
     # 10 tokens/s; 4 inputs and 5 of each other stage are missing.
     assert tally.eta == pytest.approx((400 + 3 * 500) / 10)
@@ -107,9 +107,15 @@ def test_a_resumed_run_s_stored_answers_count_for_size_but_not_for_pace():
 
 def test_money_is_each_model_s_tokens_at_its_price():
     tally = Tally(1, Prices(2.0, 10.0, generator_out=20.0))
-    tally.record("outputs", Answer("x", "stop", 1_000_000, 100_000), True, role="target")
-    tally.record("reasons", Answer("x", "stop", 500_000, 50_000), True, role="generator")
-    tally.record("reasons", Answer("x", "stop", 9_000_000, 90_000), False, role="generator")
+    tally.record(
+        "outputs", Answer("x", "stop", usage=Usage(1_000_000, 100_000)), True, role="target"
+    )
+    tally.record(
+        "reasons", Answer("x", "stop", usage=Usage(500_000, 50_000)), True, role="generator"
+    )
+    tally.record(
+        "reasons", Answer("x", "stop", usage=Usage(9_000_000, 90_000)), False, role="generator"
+    )
     assert tally.money == pytest.approx(2 + 1 + 1 + 1)
     assert "5.00 spent" in tally.line()
     assert Tally(1).money is None
@@ -118,8 +124,8 @@ def test_money_is_each_model_s_tokens_at_its_price():
 def test_run_json_counts_every_answer_and_adds_up_the_time():
     now = [0.0]
     tally = Tally(1, clock=lambda: now[0])
-    tally.record("outputs", Answer("x", "stop", 10, 5), True, role="target")
-    tally.record("reasons", Answer("x", "stop", 20, 7), False, role="generator")
+    tally.record("outputs", Answer("x", "stop", usage=Usage(10, 5)), True, role="target")
+    tally.record("reasons", Answer("x", "stop", usage=Usage(20, 7)), False, role="generator")
     now[0] = 3.0
     record = cost_record(tally, {"runs": 2, "seconds": 40.0})
     assert record["stages"]["outputs"] == {
@@ -133,12 +139,24 @@ def test_run_json_counts_every_answer_and_adds_up_the_time():
     assert record["money"] is None
 
 
+def test_answers_whose_tokens_no_server_counted_are_told():
+    tally = Tally(1, Prices(2.0, 10.0))
+    tally.record("outputs", Answer("x", "stop", usage=Usage(10, 5)), True)
+    assert "not counted" not in tally.line()
+    assert "uncounted_answers" not in cost_record(tally, {})
+    for usage in (Usage(), Usage(10), Usage(None, 5)):
+        tally.record("outputs", Answer("x", "stop", usage=usage), True)
+    assert "20 tokens in, 10 out" in tally.line()
+    assert "without 3 answers whose tokens were not counted" in tally.line()
+    assert cost_record(tally, {})["uncounted_answers"] == 3
+
+
 def test_the_table_fits_eighty_columns():
     tally = Tally(5000)
     for stage in STAGES:
         tally.stages[stage].done = 5000
         tally.stages[stage].in_flight = 256
-        tally.record(stage, Answer("x", "stop", 9_876_543, 1_234_567), True)
+        tally.record(stage, Answer("x", "stop", usage=Usage(9_876_543, 1_234_567)), True)
     console = Console(width=80, record=True)
     console.print(tally.table())
     printed = console.export_text()

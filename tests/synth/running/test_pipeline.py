@@ -1,9 +1,10 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from synth.dataset.summary import summarize
-from synth.engines.base import Answer
+from synth.engines.base import Answer, ToolCall
 from synth.errors import EngineError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.running.limits import MANY
@@ -167,11 +168,14 @@ def test_what_was_answered_is_not_asked_again(tmp_path):
     assert len(engine.asked) == before
 
 
-def test_rows_in_flight_are_bounded(tmp_path):
-    task = make_task(tmp_path, inputs={"count": 3 * IN_FLIGHT}, conversations={"max_turns": 1})
+@pytest.mark.parametrize(("places", "rows"), [(32, IN_FLIGHT), (150, 600)])
+def test_rows_in_flight_are_bounded(tmp_path, places, rows):
+    task = make_task(tmp_path, inputs={"count": 3 * rows}, conversations={"max_turns": 1})
     flying = [0, 0]
 
     class Counting(Scripted):
+        capacity = places
+
         async def generate(self, request):
             flying[0] += 1
             flying[1] = max(flying)
@@ -180,8 +184,8 @@ def test_rows_in_flight_are_bounded(tmp_path):
             finally:
                 flying[0] -= 1
 
-    make(task, Counting(), given=texts(3 * IN_FLIGHT))
-    assert IN_FLIGHT <= flying[1] <= 2 * IN_FLIGHT
+    make(task, Counting(), given=texts(3 * rows))
+    assert rows <= flying[1] <= 2 * rows
 
 
 def test_no_system_turn_is_sent_where_the_template_takes_none(tmp_path):
@@ -191,3 +195,58 @@ def test_no_system_turn_is_sent_where_the_template_takes_none(tmp_path):
     for request in engine.asked:
         roles = [message.role for message in request.messages]
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+
+
+def test_rows_in_flight_are_as_many_as_keep_both_models_busy():
+    class Wide(Scripted):
+        capacity = 500
+
+    assert Models(Scripted(), Scripted()).rows_in_flight == IN_FLIGHT
+    assert Models(Scripted(), Wide()).rows_in_flight == 2000
+    assert Models(Wide(), Scripted()).rows_in_flight == 2000
+
+
+THOUGHT = Answer("", "stop", reasoning="They want a lamp.")
+CALLED = Answer("", "stop", tool_calls=(ToolCall("1", "search", '{"words": "lamp"}'),))
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "reason", "detail"),
+    [
+        ("teacher", CALLED, "teacher output came to no text: it called the tool search",
+         'search({"words": "lamp"})'),
+        ("floor", THOUGHT, "floor output came to no text: it thought", "17 characters"),
+        ("reasons", THOUGHT, "reason came to no text: it thought", "a lamp."),
+        ("teacher", replace(THOUGHT, finish="length"), "teacher output cut by the token limit",
+         "It came to no text. It thought (17 characters)"),
+        ("teacher", Answer("", "length"), "teacher output cut by the token limit", "thinks first?"),
+        ("teacher", Answer("", "stop"), "teacher output empty", "answered with nothing"),
+    ],
+)  # fmt: skip
+def test_an_answer_without_text_says_what_it_has_instead(tmp_path, stage, answer, reason, detail):
+    task = make_task(tmp_path)
+    store, _ = make(task, Scripted(with_fault(stage, answer)), given=texts(4))
+    [rejection] = store.rejections()
+    assert rejection.reason == reason
+    assert detail in rejection.detail
+
+
+def test_a_turn_without_text_ends_the_conversation_and_says_why(tmp_path):
+    def script(messages, seed):
+        agent_again = stage_of(messages) == "teacher" and len(messages) > 3
+        return CALLED if agent_again else shop(messages, seed)
+
+    store, tally = make(make_task(tmp_path), Scripted(script), given=texts(4))
+    assert tally.ends == {"agent turn came to no text: it called the tool search": 4}
+    assert {len(row.conversation) for row in store.rows()} == {1}
+
+
+def test_a_generator_that_only_thinks_is_told_from_a_silent_one(tmp_path):
+    def script(messages, seed):
+        return THOUGHT if stage_of(messages) == "inputs" else shop(messages, seed)
+
+    engine = Scripted(script)
+    with pytest.raises(SynthError, match="came to no text: it thought") as caught:
+        make(make_task(tmp_path, inputs={"count": 100}), engine)
+    assert "inputs.max_tokens" in caught.value.cure
+    assert len(engine.asked) <= 300

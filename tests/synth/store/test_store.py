@@ -3,7 +3,7 @@ import sqlite3
 
 import pytest
 
-from synth.engines.base import Answer, Message, Request, Sampling
+from synth.engines.base import Answer, Message, Request, Sampling, Usage
 from synth.errors import EngineError, RowError, SynthError
 from synth.store.fingerprint import request_key, row_id
 from synth.store.rows import Rejection, Row
@@ -65,7 +65,7 @@ def test_an_answer_is_asked_once_and_found_again(tmp_path):
     second = asyncio.run(ask(store))
     assert store.answers() == {"outputs": 1}
     store.close()
-    assert first == second == [Answer("yes 😀", "stop", 10, 5)] * 5
+    assert first == second == [Answer("yes 😀", "stop", usage=Usage(10, 5))] * 5
     assert len(engine.asked) == 1
     assert heard == [True] + [False] * 9
 

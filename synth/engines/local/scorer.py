@@ -1,0 +1,102 @@
+"""How likely the model in this process holds a given answer, with a prompt and without."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from synth.engines.base import Divergence, Request
+from synth.engines.local.model import LocalModel
+
+Result = TypeVar("Result")
+
+
+class OnModel(Protocol):
+    """Does something with the model, in its thread."""
+
+    def __call__(self, work: Callable[[LocalModel], Result]) -> Awaitable[Result]: ...
+
+
+class LocalScorer:
+    """A `Scorer` whose divergences are exact.
+
+    Args:
+        on_model: does something with the model, in its thread, between answers.
+    """
+
+    exact = True
+
+    def __init__(self, on_model: OnModel) -> None:
+        self._on_model = on_model
+
+    async def divergence(self, teacher: Request, floor: Request, answer: str) -> Divergence:
+        """KL(teacher‖floor), and whether both views have the same tokens."""
+        return await self._on_model(lambda local: _divergence(local, teacher, floor, answer))
+
+    async def tokens(self, request: Request, answer: str = "") -> int:
+        """How many tokens a request takes, with a given answer behind it."""
+
+        def count(local: LocalModel) -> int:
+            behind = answer_ids(local, request, answer) if answer else []
+            return len(local.render(request)) + len(behind)
+
+        return await self._on_model(count)
+
+
+def _divergence(local: LocalModel, teacher: Request, floor: Request, answer: str) -> Divergence:
+    with_prompt, without = (answer_ids(local, view, answer) for view in (teacher, floor))
+    other = "" if with_prompt == without else repr(local.tokenizer.decode(with_prompt)[:80])
+    found = kl(local, local.render(teacher), local.render(floor), with_prompt)
+    return Divergence(float(found.sum()), len(with_prompt), other)
+
+
+@torch.inference_mode()
+def kl(local: LocalModel, teacher: list[int], floor: list[int], answer: list[int]) -> torch.Tensor:
+    """KL(teacher‖floor) at each token of an answer, in nats, over the whole vocabulary.
+
+    Args:
+        local: the model.
+        teacher: the request's token ids with the prompt.
+        floor: the request's token ids without it.
+        answer: the answer's token ids; not empty.
+    """
+    ahead = [_log_probs(local, request, answer) for request in (teacher, floor)]
+    return (ahead[0].exp() * (ahead[0] - ahead[1])).sum(-1)
+
+
+def _log_probs(local: LocalModel, request: list[int], answer: list[int]) -> torch.Tensor:
+    ids = torch.tensor([[*request, *answer]], device=local.device)
+    logits = local.model(input_ids=ids, use_cache=False, logits_to_keep=len(answer) + 1).logits
+    return logits[0, :-1].float().log_softmax(-1)
+
+
+def answer_ids(local: LocalModel, request: Request, answer: str) -> list[int]:
+    """The tokens of an answer after a request, with what ends its turn.
+
+    At inference the request's tokens are fixed before the answer begins, so what the template
+    writes after them is tokenized by itself.
+    """
+    turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
+    arguments = {**local.template_kwargs, **request.sampling.chat_template_kwargs}
+    before = _text(local, turns, True, arguments)
+    answered = [*turns, {"role": "assistant", "content": answer}]
+    whole = _text(local, answered, False, arguments)
+    after = whole[len(before) :]
+    if not whole.startswith(before):
+        # Mistral's moves the system turn once there is an answer: go by the last user turn.
+        tail = before[before.rfind(turns[-1]["content"].strip()) :]
+        after = whole[whole.rfind(tail) + len(tail) :]
+    ids = list(local.tokenizer(after, add_special_tokens=False)["input_ids"])
+    ends = [place for place, token in enumerate(ids) if token in local.end_ids]
+    return ids[: ends[0] + 1] if ends else ids
+
+
+def _text(
+    local: LocalModel, messages: list[dict[str, str]], prompted: bool, arguments: dict[str, Any]
+) -> str:
+    text: str = local.tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=prompted, **arguments
+    )
+    return text

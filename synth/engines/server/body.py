@@ -1,0 +1,49 @@
+"""A request as OpenAI-compatible servers take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synth.engines.base import Request
+
+
+@dataclass(frozen=True)
+class BodyFormat:
+    """What goes with every request to a model behind a server.
+
+    Args:
+        model: the name the servers know the model by.
+        chat_template_kwargs: arguments of the server's chat template.
+        request_args: more fields of a request, or other values for those it has; None leaves a
+            field out.
+    """
+
+    model: str
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    request_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def body(self, request: Request, limit: str) -> dict[str, Any]:
+        """The JSON body of a chat completion; `top_p` and `seed` only when sampling.
+
+        The request's own arguments go over those of every request, key by key.
+
+        Args:
+            request: what is asked.
+            limit: the field that bounds the answer (`max_tokens`, `max_completion_tokens`).
+        """
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "temperature": sampling.temperature,
+            limit: sampling.max_tokens,
+        }
+        if sampling.temperature > 0:
+            body |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
+        template = {**self.chat_template_kwargs, **sampling.chat_template_kwargs}
+        if template:
+            body["chat_template_kwargs"] = template
+        body |= {**self.request_args, **sampling.request_args}
+        return {name: value for name, value in body.items() if value is not None}

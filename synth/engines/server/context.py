@@ -1,0 +1,44 @@
+"""How many tokens a model behind a server takes: what the server lists, by the model's name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import openai
+
+# vLLM and SGLang; LM Studio (as loaded); Groq; OpenRouter and Together; Mistral. What a model was
+# trained for (llama.cpp's `n_ctx_train`) is no promise of the server's.
+NAMES = (
+    "max_model_len",
+    "loaded_context_length",
+    "context_window",
+    "context_length",
+    "max_context_length",
+)
+
+
+async def model_context(client: openai.AsyncOpenAI, model: str) -> int | None:
+    """The context of `model`, in tokens; None where the server does not list it.
+
+    Args:
+        client: of the server.
+        model: the name the server knows the model by. An adapter has the context of the model
+            that it belongs to (vLLM's `parent`).
+    """
+    import openai
+
+    try:
+        reply: Any = await client.get("/models", cast_to=object)
+    except (openai.APIError, ValueError):
+        return None
+    offered = reply.get("data") if isinstance(reply, dict) else None
+    entries = [entry for entry in offered or [] if isinstance(entry, dict)]
+    listed = {entry.get("id"): entry for entry in entries}
+    entry = listed.get(model, {})
+    return _context(entry) or _context(listed.get(entry.get("parent"), {}))
+
+
+def _context(entry: dict[str, Any]) -> int | None:
+    found = (entry.get(name) for name in NAMES)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)

@@ -1,0 +1,48 @@
+"""What a model that scores given answers says of a few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synth.engines.base import Engine, Message, Request, Scorer
+from synth.preflight.found import Scored
+from synth.stages.reasons import reason_messages
+from synth.store.rows import Row
+from synth.task.taskfile import Task
+from synth.task.templates import prompt_text, teacher_messages
+
+
+async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
+    """What the prompt does to each teacher answer, and the longest that the model must take.
+
+    Returns:
+        None where the model is not asked to score.
+
+    Raises:
+        SynthError: it scores, and did not score this.
+    """
+    scorer = await engine.scorer()
+    if scorer is None:
+        return None
+    nats, tokens, other, longest = 0.0, 0, "", 0
+    how = task.config.outputs.sampling
+    for row in rows:
+        question = (Message("user", row.input),)
+        teacher = Request(teacher_messages(row.prompt, question), how)
+        found = await scorer.divergence(teacher, Request(question, how), row.teacher_output)
+        nats += found.nats
+        tokens += found.tokens
+        other = other or found.other_tokens
+        longest = max(longest, await _longest(scorer, row, task))
+    return Scored(nats / max(tokens, 1), scorer.exact, other, longest, await engine.context())
+
+
+async def _longest(scorer: Scorer, row: Row, task: Task) -> int:
+    """Tokens of a request for a reason with room for the reason, or of a prompt-generation half,
+    which shows input and answers, and holds prompt and reason."""
+    reasons = task.config.reasons
+    asked = await scorer.tokens(Request(reason_messages(row, task), reasons.sampling))
+    shown = "\n\n".join((row.input, row.floor_output, row.teacher_output))
+    half = Request((Message("user", shown),), task.config.outputs.sampling)
+    recited = await scorer.tokens(half, f"{prompt_text(row.prompt)}\n\n{row.reason}")
+    return max(asked + reasons.max_tokens, recited)

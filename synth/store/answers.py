@@ -1,0 +1,41 @@
+"""An answer as the store holds it: JSON that old stores and new ones have in common."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from synth.engines.base import Answer, ToolCall, Usage
+
+# What is stored where the engine told it. The first versions knew of none of these.
+SINCE = ("reasoning", "tool_calls", "token_ids", "logprobs")
+
+
+def answer_record(answer: Answer) -> dict[str, Any]:
+    """`text`, `finish`, `prompt_tokens`, `completion_tokens`, and what else is known."""
+    known = {name: value for name, value in asdict(answer).items() if name in SINCE}
+    return {
+        "text": answer.text,
+        "finish": answer.finish,
+        **asdict(answer.usage),
+        **{name: value for name, value in known.items() if value is not None},
+    }
+
+
+def to_answer(record: dict[str, Any]) -> Answer:
+    """The inverse of `answer_record`, for records of every version."""
+    calls, ids, logprobs = (record.get(name) for name in SINCE[1:])
+    # At first a 0 stood for what was not told; no request has so few tokens.
+    told = bool(record["prompt_tokens"])
+    return Answer(
+        text=record["text"],
+        finish=record["finish"],
+        reasoning=record.get("reasoning"),
+        tool_calls=None if calls is None else tuple(ToolCall(**call) for call in calls),
+        token_ids=None if ids is None else tuple(ids),
+        logprobs=None if logprobs is None else tuple(logprobs),
+        usage=Usage(
+            record["prompt_tokens"] or None,
+            record["completion_tokens"] if told else record["completion_tokens"] or None,
+        ),
+    )
