@@ -262,7 +262,6 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 message = f"The model `{body['model']}` does not exist."
                 self._send(404, {"error": {"message": message, "code": "model_not_found"}})
                 return
-            server.headers.append({k.lower(): v for k, v in self.headers.items()})
             answer = server.handle(body, self.headers.get("Authorization"))
             if isinstance(answer, dict):
                 self._send(200, answer)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from synth.errors import EngineError, SynthError
-from synth.secrets import check_variable
+from synth.secrets import check_variable, redactor
 
 # A header's name (RFC 9110).
 NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
