@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from synth.engines.base import Answer, Message, Request
-from synth.errors import LimitReached, RequestError, RowError, SynthError
+from synth.errors import RequestError, RowError, SynthError
 from synth.quality.dedup import KnownTexts
 from synth.quality.filters import CUT, EMPTY, LEAKS, REFUSES, input_fault, instruction_and_examples
 from synth.quality.refusals import refuses
@@ -138,7 +138,8 @@ async def inputs(
 
     Raises:
         SynthError: `count * max_tries` tries gave fewer, or the model answers with nothing.
-        LimitReached: the run may ask no more; tries that were sent are stored.
+        LimitReached: the run may ask no more. Tries are asked in their order, so all that were
+            sent before the first that was not have ended.
     """
     settings = task.config.inputs
     wrap = compile_wrap(settings.wrap) if settings.wrap else str.strip
@@ -181,9 +182,6 @@ async def inputs(
             yield wrap(text)
         # All tries are awaited, so that a second run finds every answer stored.
         await asyncio.gather(*under_way)
-    except LimitReached:
-        await asyncio.gather(*under_way, return_exceptions=True)  # what was sent is stored
-        raise
     finally:
         for answered in under_way:
             answered.cancel()
