@@ -1,10 +1,12 @@
 """Control characters reach neither the terminal nor the dataset."""
 
+import io
 import json
 
 import pyarrow.parquet as pq
 import pytest
 
+from synth.cli.group import Terminal
 from synth.text import control_fault
 from tests.synth.cli.test_cli import TEST, TRAIN, run_command, synth
 from tests.synth.scripted import answers, stage_of, write_task
@@ -93,6 +95,13 @@ def test_own_inputs_with_nul_are_refused_and_with_others_named(tmp_path):
         code, printed = synth(*command)
     assert "kept the control characters in line 2 (U+001B (\\x1b))" in printed
     assert "\x1b" not in printed
+
+
+def test_no_console_of_ours_sends_them():
+    shown = io.StringIO()
+    Terminal(file=shown, force_terminal=True).print(f"a {CLEAR}", style="bold", highlight=False)
+    assert CLEAR not in shown.getvalue()
+    assert "\x1b[1ma \\x1b[2J" in shown.getvalue()  # rich's own go out
 
 
 def test_a_prompt_with_them_is_noted(tmp_path):

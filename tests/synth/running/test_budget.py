@@ -93,6 +93,15 @@ def test_given_inputs_stop_at_the_limit_too(tmp_path, server):
     assert len(stored(tmp_path / "out")) == server.count
 
 
+def test_tries_for_inputs_that_were_sent_are_stored(tmp_path, server):
+    server.delay = 0.1
+    code, printed = synth(*command(tmp_path, server, "out", "--max-tokens-total", 400))
+    assert code == 4, printed
+    assert "0 of 20 rows are finished" in printed
+    server.settle()
+    assert len(stored(tmp_path / "out")) == server.count
+
+
 def test_a_limit_of_cost_needs_prices(tmp_path, server):
     code, printed = synth(*command(tmp_path, server, "out", "--max-cost", 5))
     assert code == 1

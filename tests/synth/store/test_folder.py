@@ -1,6 +1,7 @@
 """The output folder on any platform: its lock, its encoding, and folders of earlier versions."""
 
 import ast
+import logging
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import time
 import pytest
 
 from synth.errors import SynthError
+from synth.secrets import REDACTED, redactor
 from synth.store import folder as store_folder
-from synth.store.folder import is_locked, locked, replace_text, sync_folder
+from synth.store.folder import is_locked, locked, logged, replace_text, sync_folder
 from tests import ROOT
 from tests.synth.cli.test_cli import bytes_of, run_command, synth
 from tests.synth.scripted import answers, write_task
@@ -100,6 +102,16 @@ def test_a_folder_that_can_t_be_opened_is_not_synced(tmp_path, monkeypatch):
 def test_lines_end_as_they_are_written_on_any_platform(tmp_path):
     replace_text(tmp_path / "a", "ä\nb\r\n")
     assert (tmp_path / "a").read_bytes() == "ä\nb\r\n".encode()
+
+
+def test_what_is_written_and_logged_holds_no_known_secret(tmp_path):
+    redactor.register("a-secret-of-files")
+    replace_text(tmp_path / "a", "x a-secret-of-files y")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == f"x {REDACTED} y"
+    with logged(tmp_path):
+        logging.getLogger("synth").warning("said %s", "a-secret-of-files \x1b[2J")
+    log = (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert log.endswith(f"said {REDACTED} \\x1b[2J\n")
 
 
 def calls(tree):
