@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -84,14 +85,18 @@ def dataset_card(
         name=task["name"],
         description=f"{task['description']}\n\n" if task["description"] else "",
         counts=", ".join(f"{count} {split}" for split, count in summary.splits.items()) + ".",
-        provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config, models)),
+        provenance="\n".join(
+            f"| {key} | {value} |" for key, value in _provenance(config, models, summary.stages)
+        ),
         stages=stages,
         remarks="\n".join(f"- {line}" for line in remarks(summary)),
         command=config["run"]["command"],
     )
 
 
-def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
+def _provenance(
+    config: dict[str, Any], models: dict[str, dict[str, str]], stages: Sequence[str]
+) -> list[tuple[str, str]]:
     task = config["task"]
     lines = [
         ("prompt", f"`{config['prompt']['id']}`, SHA-256 `{config['prompt']['sha256']}`"),
@@ -101,8 +106,10 @@ def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> li
             _model(config["generator"], models["generator"]),
         ),
     ]
-    for stage in ("inputs", "outputs", "reasons", "conversations"):
-        settings = task[stage]
+    for stage in stages:
+        settings = task.get(stage)
+        if settings is None:  # a stage of the user's own
+            continue
         lines.append(
             (
                 f"sampling: {stage}",
@@ -110,6 +117,10 @@ def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> li
                 f"max_tokens {settings['max_tokens']}",
             )
         )
+    lines += [
+        (f"code: `{name}`", f"SHA-256 `{sha256}`")
+        for name, sha256 in config.get("code", {}).items()
+    ]
     if config["inputs_file"]:
         given = config["inputs_file"]
         lines.append(("inputs from", f"`{given['name']}`, SHA-256 `{given['sha256']}`"))

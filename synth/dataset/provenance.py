@@ -6,10 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from synth.dataset.differences import differences
 from synth.errors import SynthError
 from synth.store.folder import delete_exports, read_config, write_config
 from synth.store.store import Store
+from synth.task.config import TaskConfig
 
 # How it was run, what it is called, and what the evaluation alone reads: no row depends on it.
 # `models` is looked at once they are open.
@@ -31,7 +34,7 @@ class Provenance:
         self.path = path
         self.config = config
         # A run that came to no answer binds nobody.
-        self._earlier = (read_config(path) if store.answers() else None) or {}
+        self._earlier = (_as_of_now(read_config(path)) if store.answers() else None) or {}
         self._may_change = resume_changed
         self._changes: list[str] = []
 
@@ -81,3 +84,14 @@ class Provenance:
                 "dataset is made anew.",
             )
         self._changes += changes
+
+
+def _as_of_now(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A synth.yaml with the defaults of the keys that came to a task after it was written."""
+    if config is None:
+        return None
+    try:
+        task = TaskConfig.model_validate(config["task"]).model_dump(mode="json")
+    except ValidationError:  # a key that is gone: the difference is shown as it is
+        return config
+    return config | {"task": task}

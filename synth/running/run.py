@@ -8,7 +8,7 @@ import hashlib
 import logging
 import platform
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,17 @@ from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
 from synth.dataset.summary import Summary, summarize
 from synth.engines.base import Engine, Message, Request, Sampling
-from synth.engines.models import ModelSpec, open_engine
+from synth.engines.models import IN_PROCESS, ModelSpec, open_engine
+from synth.engines.weights import special_tokens
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, duration, live_view
+from synth.quality.role_markers import marker_notes
 from synth.report.page import REPORT, report_page
 from synth.running.limits import FAILURE_RATE
 from synth.running.pipeline import IN_FLIGHT, Models, synthesize
+from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
@@ -65,6 +68,7 @@ def run(
         SynthError: see `synth.folder`, `synth.pipeline` and the engines.
     """
     given = _given(task, settings)
+    task = for_target(task, settings)
     config = resolved(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
@@ -84,7 +88,7 @@ def run(
             log.error("interrupted")
             raise
         splits = export_rows(store, folder, task.config.split.test, settings.seed)
-        export_rejections(store, folder / "rejected.jsonl")
+        export_rejections(store, folder / "rejected.jsonl", task.config.stage_names)
         summary = summarize(task.config, store, splits, tally.failed)
         replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
         replace_text(folder / REPORT, report_page(config, store, summary, read_cost(folder)))
@@ -105,6 +109,7 @@ def preview(
         SynthError: as `run` does; what was made until then has been shown.
     """
     given = _given(task, settings)
+    task = for_target(task, settings)
     with contextlib.closing(Store(":memory:")) as store:
         tally = Tally(task.config.inputs.count, settings.prices)
         try:
@@ -112,7 +117,7 @@ def preview(
         finally:
             for row in store.rows():
                 show_row(row)
-            for rejection in store.rejections():
+            for rejection in store.rejections(task.config.stage_names):
                 show_rejection(rejection)
         return summarize(task.config, store, {}, tally.failed)
 
@@ -143,6 +148,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
     The plugin's evaluation reads `task.action_pattern` from it.
     """
     given = settings.inputs_file
+    code = plan_of(task).sources
     return {
         "task": task.config.model_dump(mode="json"),
         "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt)},
@@ -152,6 +158,8 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
         "inputs_file": None
         if given is None
         else {"name": given.name, "sha256": hashlib.sha256(given.read_bytes()).hexdigest()},
+        # What a filter or stage of the user's own was when the rows were made.
+        **({"code": dict(code)} if code else {}),
         "run": {
             "command": settings.command,
             "target": settings.target.connection_settings(),
@@ -162,6 +170,13 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
             "versions": _versions(settings),
         },
     }
+
+
+def for_target(task: Task, settings: RunSettings) -> Task:
+    """The task with what the target's tokenizer reads as control tokens, where that is known."""
+    if settings.target.engine not in IN_PROCESS:
+        return task
+    return replace(task, special_tokens=special_tokens(settings.target.model))
 
 
 def _given(task: Task, settings: RunSettings) -> GivenInputs | None:
@@ -180,7 +195,7 @@ async def _make(
     recording: contextlib.AbstractAsyncContextManager[None] | None = None,
     provenance: Provenance | None = None,
 ) -> None:
-    for note in given.notes if given else ():
+    for note in (*(given.notes if given else ()), *marker_notes(task)):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):
