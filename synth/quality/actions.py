@@ -15,6 +15,7 @@ PLACEHOLDERS = frozenset(
         "something string term terms text title type value values variable word words x xxx y your"
     )
 )
+QUOTES = r"[\"'`\u2018\u2019\u201c\u201d]"
 
 
 def actions(text: str, pattern: str | None) -> list[str]:
@@ -30,8 +31,8 @@ def command(text: str, pattern: str | None) -> str:
     A text without an action is taken whole: an agent that says the same does the same.
     """
     found = actions(text, pattern)
-    return " ".join(re.sub(r"[\"'`\u2018\u2019\u201c\u201d]", " ", found[0] if found else text)
-                    .casefold().split())  # fmt: skip
+    plain = re.sub(QUOTES, "", found[0] if found else text).casefold()
+    return " ".join(re.sub(r"([\[({,])\s+|\s+([\])},])", r"\1\2", plain).split())
 
 
 def bare_pattern(pattern: str) -> str | None:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import logging
 import platform
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -60,9 +60,22 @@ class RunSettings:
 
 
 def run(
-    task: Task, settings: RunSettings, folder: Path, console: Console, resume_changed: bool = False
+    task: Task,
+    settings: RunSettings,
+    folder: Path,
+    console: Console,
+    resume_changed: bool = False,
+    run_async: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
 ) -> Summary:
     """Make the dataset in `folder`, or go on making it.
+
+    Args:
+        task: what to make.
+        settings: with what.
+        folder: where.
+        console: where progress is shown.
+        resume_changed: an earlier run in the folder may have had other settings.
+        run_async: runs the coroutine that asks the models; it may raise KeyboardInterrupt.
 
     Raises:
         SynthError: see `synth.folder`, `synth.pipeline` and the engines.
@@ -78,7 +91,7 @@ def run(
         tally = Tally(task.config.inputs.count, settings.prices)
         recording = recorded(tally, folder)
         try:
-            asyncio.run(_make(task, settings, store, tally, given, console, recording, provenance))
+            run_async(_make(task, settings, store, tally, given, console, recording, provenance))
         except SynthError as error:
             tally.log_state()
             log.error("stopped: %s", error)

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from synth.dataset.summary import summarize
+from synth.dataset.summary import remarks, summarize
 from synth.engines.base import Answer
 from synth.errors import EngineError, RowError, SynthError
 from synth.progress.progress import Tally
@@ -191,3 +191,23 @@ def test_no_system_turn_is_sent_where_the_template_takes_none(tmp_path):
     for request in engine.asked:
         roles = [message.role for message in request.messages]
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+
+
+def test_well_formed_actions_are_counted_over_all_turns_of_the_agent(tmp_path):
+    """Each row's first answer is an action; the second row goes on with a word."""
+
+    def script(messages, seed):
+        later = stage_of(messages) == "teacher" and len(messages) > 3
+        own = any("find item 1" in turn.content for turn in messages)
+        return "Hm, let me see." if later and own else shop(messages, seed)
+
+    task = make_task(tmp_path, conversations={"max_turns": 2})
+    store, _ = make(task, Scripted(script), given=texts(2))
+    summary = summarize(task.config, store, {}, {})
+    assert summary.well_formed == {"teacher": 1.0, "floor": 0.0}
+    assert (summary.agent_turns, summary.agent_turns_formed) == (4, 3)
+    assert "over all 4 turns of the agent 75%" in " ".join(remarks(summary))
+    strict = make_task(tmp_path / "s", outputs={"require_action": True})
+    store, _ = make(strict, Scripted(script), given=texts(2))
+    ends = [(row.conversation_end, len(row.conversation)) for row in store.rows()]
+    assert ends[1] == ("agent turn without a well-formed action", 1)
