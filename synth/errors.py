@@ -49,7 +49,10 @@ class RowError(SynthError):
         reason: what is counted.
         detail: what was the matter with this row.
         made: what its stage had made of it, by field of the row.
+        filter: the filter that rejected it; "" where it was no filter.
     """
+
+    filter: str = ""
 
     def __init__(
         self, reason: str, detail: str = "", made: Mapping[str, object] | None = None

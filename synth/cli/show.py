@@ -14,9 +14,12 @@ from synth.durations import duration
 from synth.engines.base import Answer
 from synth.progress.cost import read_cost
 from synth.quality.filters import input_fault
+from synth.quality.role_markers import marker_notes
+from synth.stages.plan import plan_of
 from synth.store.folder import STORE, is_locked, read_run
-from synth.store.rows import Rejection, Row
+from synth.store.rows import STAGES, Rejection, Row
 from synth.store.store import Store
+from synth.task.config import FILTERS
 from synth.task.taskfile import Task
 from synth.task.templates import MARKER
 from synth.task.yaml_traps import cut_by_comment, quote_it
@@ -53,7 +56,8 @@ def print_rejection(rejection: Rejection, console: Console) -> None:
             parts += [Rule(name, align="left", style="dim"), Text(visible(str(value)))]
     if rejection.detail:
         parts += [Rule("why", align="left", style="dim"), Text(visible(rejection.detail))]
-    title = Text(f"rejected in {rejection.stage}: {rejection.reason}")
+    by = f" (filter {rejection.filter})" if rejection.filter else ""
+    title = Text(f"rejected in {rejection.stage}: {rejection.reason}{by}")
     console.print(Panel(Group(*parts), title=title, border_style="red"))
 
 
@@ -108,18 +112,25 @@ def print_status(folder: Path, console: Console) -> None:
     exported = sorted(path.name for path in (folder / "data").glob("*.parquet"))
     line(f"Exported: {', '.join(exported) or 'nothing yet'}")
     lost = sum(counts.total() for stage, counts in rejected.items() if stage != "inputs")
+    # With inputs of the user's own a filter may have left some out.
+    whole = cost.get("finished") and not any(cost.get("failed", {}).values())
     if is_locked(folder):
         line("A run is at work here.")
     elif "stopped_by" in cost:
         line(f"The last run stopped: {cost['stopped_by']} To go on, with a higher limit:")
         line(f"  {config['run']['command']}")
-    elif not exported or rows + lost < wanted:
+    elif not exported or (rows + lost < wanted and not whole):
         line("No run is at work here. To go on:")
         line(f"  {config['run']['command']}")
 
 
 def print_task(task: Task, console: Console) -> None:
-    """Print how a task was read, and what is unusual in it."""
+    """Print how a task was read, and what is unusual in it.
+
+    Raises:
+        TaskError: its filters and stages are not as they must be.
+    """
+    plan_of(task)
     config = task.config
     roles = ", ".join(turn.role for turn in task.prompt)
     characters = sum(len(turn.content) for turn in task.prompt)
@@ -131,6 +142,12 @@ def print_task(task: Task, console: Console) -> None:
         f"Conversations: at most {config.conversations.max_turns} assistant turns",
         f"Actions: {config.action_pattern or 'no action_pattern'}",
     ]
+    for key, names, usual in (
+        ("Filters", config.filters, FILTERS),
+        ("Stages", config.stages, STAGES),
+    ):
+        if names != usual:
+            lines.append(f"{key}: {', '.join(names) or 'none'}")
     if not seeds:
         lines.append("Note: no `inputs.seeds`; a handful of real examples makes better inputs.")
     if len(task.prompt) == 1 and MARKER.search(task.prompt[0].content):
@@ -151,5 +168,6 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
+    lines += [f"Note: {note}" for note in marker_notes(task)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

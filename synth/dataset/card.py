@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -87,7 +88,9 @@ def dataset_card(
         name=_line(task["name"]),
         description=f"{_text(task['description'])}\n\n" if task["description"] else "",
         counts=", ".join(f"{count} {split}" for split, count in summary.splits.items()) + ".",
-        provenance="\n".join(f"| {key} | {value} |" for key, value in _provenance(config, models)),
+        provenance="\n".join(
+            f"| {key} | {value} |" for key, value in _provenance(config, models, summary.stages)
+        ),
         stages=stages,
         remarks="\n".join(f"- {_line(line)}" for line in remarks(summary)),
         command=_block(config["run"]["command"]),
@@ -126,7 +129,9 @@ def _most_backticks(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
+def _provenance(
+    config: dict[str, Any], models: dict[str, dict[str, str]], stages: Sequence[str]
+) -> list[tuple[str, str]]:
     task = config["task"]
     lines = [
         ("prompt", f"{_code(config['prompt']['id'])}, SHA-256 `{config['prompt']['sha256']}`"),
@@ -136,8 +141,10 @@ def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> li
             _model(config["generator"], models["generator"]),
         ),
     ]
-    for stage in ("inputs", "outputs", "reasons", "conversations"):
-        settings = task[stage]
+    for stage in stages:
+        settings = task.get(stage)
+        if settings is None:  # a stage of the user's own
+            continue
         lines.append(
             (
                 f"sampling: {stage}",
@@ -145,6 +152,10 @@ def _provenance(config: dict[str, Any], models: dict[str, dict[str, str]]) -> li
                 f"max_tokens {settings['max_tokens']}",
             )
         )
+    lines += [
+        (f"code: `{name}`", f"SHA-256 `{sha256}`")
+        for name, sha256 in config.get("code", {}).items()
+    ]
     if config["inputs_file"]:
         given = config["inputs_file"]
         lines.append(("inputs from", f"{_code(given['name'])}, SHA-256 `{given['sha256']}`"))

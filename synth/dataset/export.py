@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from synth.quality.dedup import NEAR, groups
 from synth.store.folder import replace_file, replace_text
-from synth.store.rows import Row, to_record
+from synth.store.rows import STAGES, Row, to_record
 from synth.store.store import Store
 from synth.text import json_line
 
@@ -105,12 +105,18 @@ def export_rows(store: Store, folder: Path, share: float, seed: int) -> dict[str
     return {split: count for split, count in counts.items() if count}
 
 
-def export_rejections(store: Store, path: Path) -> int:
+def export_rejections(store: Store, path: Path, stages: Sequence[str] = STAGES) -> int:
     """Write what was rejected, one JSON object a line; the number.
 
-    Each has its `stage`, `position`, `reason`, `detail`, and under `made` what there was of it.
+    Each has its `stage`, `position`, `reason`, `detail`, under `made` what there was of it, and the
+    `filter` that rejected it, where one did. They go by stage, in the order of `stages`.
     """
-    lines = [json_line(asdict(rejection)) for rejection in store.rejections()]
+    lines = []
+    for rejection in store.rejections(stages):
+        record = asdict(rejection)
+        if not rejection.filter:
+            del record["filter"]
+        lines.append(json_line(record))
     replace_text(path, "".join(lines))
     return len(lines)
 

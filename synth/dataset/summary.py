@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from synth.errors import SynthError
-from synth.progress.progress import STAGES
 from synth.quality.diversity import Diversity, diversity
 from synth.quality.refusals import refuses
+from synth.store.rows import STAGES
 from synth.store.store import Store
 from synth.task.config import TaskConfig
 from synth.task.taskfile import Task, shipped_tasks
@@ -32,10 +32,13 @@ class Summary:
     turns: Counter[int] = field(default_factory=Counter)
     splits: dict[str, int] = field(default_factory=dict)
     well_formed: dict[str, float] = field(default_factory=dict)
+    agent_turns: int = 0
+    agent_turns_formed: int = 0
     floors_cut: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     refusals: int = 0
     diversity: Diversity | None = None
+    stages: tuple[str, ...] = STAGES
 
     @property
     def done(self) -> dict[str, int]:
@@ -45,7 +48,7 @@ class Summary:
         )
         left += sum(count for stage, count in self.failed.items() if stage != "inputs")
         passed = {"inputs": left}
-        for stage in STAGES[1:]:
+        for stage in self.stages[1:]:
             left -= self.rejected.get(stage, Counter()).total() + self.failed.get(stage, 0)
             passed[stage] = left
         return passed
@@ -73,18 +76,22 @@ def summarize(
         failed: rows that were left pending, by stage.
     """
     summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
+    summary.stages = config.stage_names
     summary.diversity = diversity(store.rows())
     pattern = config.action_pattern
     formed: Counter[str] = Counter()
     for row in store.rows():
         summary.rows += 1
-        summary.ends[row.conversation_end] += 1
+        summary.ends[row.conversation_end or "a stage of the task's own"] += 1
         summary.floors_cut += row.floor_cut
         summary.refusals += refuses(row.teacher_output)
         summary.turns[sum(turn.role == "assistant" for turn in row.conversation)] += 1
         if pattern is not None:
             for name, text in (("teacher", row.teacher_output), ("floor", row.floor_output)):
                 formed[name] += re.search(pattern, text) is not None
+            turns = [turn.content for turn in row.conversation if turn.role == "assistant"]
+            summary.agent_turns += len(turns)
+            summary.agent_turns_formed += sum(bool(re.search(pattern, turn)) for turn in turns)
     if pattern is not None and summary.rows:
         summary.well_formed = {name: formed[name] / summary.rows for name in ("teacher", "floor")}
     return summary
@@ -122,7 +129,11 @@ def remarks(summary: Summary) -> list[str]:
         lines.append(f"Teacher outputs that refuse, and kept: {summary.refusals}.")
     if summary.well_formed:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.well_formed.items())
-        lines.append(f"Answers with a well-formed action: {shares}.")
+        over_all = ""
+        if summary.agent_turns:
+            share = summary.agent_turns_formed / summary.agent_turns
+            over_all = f"; over all {summary.agent_turns:,} turns of the agent {share:.0%}"
+        lines.append(f"Answers with a well-formed action: {shares}{over_all}.")
     found = summary.diversity
     if found is not None:
         varied = {

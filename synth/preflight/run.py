@@ -19,12 +19,13 @@ from synth.progress.progress import ROLES, Tally, live_view
 from synth.quality.dedup import NEAR, shingles, similarity
 from synth.running.pipeline import Models, synthesize
 from synth.running.prompt_check import check_prompt
-from synth.running.run import RunSettings, open_engines
+from synth.running.run import RunSettings, for_target, open_engines
 from synth.store.rows import Row
 from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
 
+TALKING = "conversations"
 TALKS = 3  # rows whose conversations go to their end
 log = logging.getLogger("synth")
 
@@ -40,6 +41,7 @@ def run_preflight(task: Task, settings: RunSettings, count: int, console: Consol
         given = read_inputs(settings.inputs_file)
         given = replace(given, texts=given.texts[:count])
         count = len(given.texts)
+    task = for_target(task, settings)
     return asyncio.run(_run(_short(task, count), task, settings, count, given, console))
 
 
@@ -75,7 +77,7 @@ async def _run(
         sum(map(_alike, rows)) / max(len(rows), 1),
         too_long,
         *_cost(tally, talks, task.config.inputs.count, count),
-        talks is not None or task.config.conversations.max_turns == 1,
+        talks is not None or not _talks(task),
         rejected,
         tally.uncounted,
     )
@@ -97,7 +99,7 @@ async def _talk(
     Returns:
         Their counts; None where there are none, or where nothing can be told from so few.
     """
-    if task.config.conversations.max_turns == 1:
+    if not _talks(task):
         return None
     few = _short(task, len(rows), max_turns=task.config.conversations.max_turns)
     tally = Tally(len(rows), settings.prices)
@@ -107,6 +109,11 @@ async def _talk(
     except SynthError:
         return None
     return tally
+
+
+def _talks(task: Task) -> bool:
+    """Whether conversations go on after the first answer, by the package's own stage."""
+    return task.config.conversations.max_turns > 1 and TALKING in task.config.stages
 
 
 def _alike(row: Row) -> bool:
@@ -148,7 +155,7 @@ def _cost(
         used = [counts.by_role[role] for counts in tally.stages.values()]
         parts = [(used, wanted / count)]
         if talks is not None:
-            parts.append(([talks.stages["conversations"].by_role[role]], wanted / talks.total))
+            parts.append(([talks.stages[TALKING].by_role[role]], wanted / talks.total))
         tokens[role] = (
             sum(times * one.tokens_in for part, times in parts for one in part),
             sum(times * one.tokens_out for part, times in parts for one in part),

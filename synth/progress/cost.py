@@ -100,7 +100,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         "finished": False,
         "runs": earlier.get("runs", 0) + 1,
         "seconds": round(earlier.get("seconds", 0.0) + tally.seconds, 1),
-        "rows": tally.stages["conversations"].done,
+        "rows": tally.rows,
         "failed": tally.failed,
         "models": tally.models,
         "tokens_in": sum(both[0] for both in totals.values()),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 # Rows that a stage must have finished before its tokens per row are believed.
@@ -24,34 +25,46 @@ class StageWork:
     tokens: int
 
 
-def tokens_to_go(total: int, stages: Sequence[StageWork]) -> int | None:
+# Which stages a row is through before each of the shipped ones, by place.
+SHIPPED_WAITS = ((), (0,), (0, 1), (0, 1))
+
+
+def tokens_to_go(
+    total: int,
+    stages: Sequence[StageWork],
+    waits: Sequence[Collection[int]] = SHIPPED_WAITS,
+) -> int | None:
     """Tokens that are yet to be written, before `total` rows have gone through all stages.
 
     The first stage goes on until `total` texts have passed; each later one sees the rows that
-    passed the second (the last two run side by side). A row under way counts as a part of a row in
-    the last stage, where it may have had some of its answers, and as none in the others.
+    passed those it waits for. A row under way counts as a part of a row in the last stage, where it
+    may have had some of its answers, and as none in the others.
+
+    Args:
+        total: rows wanted.
+        stages: in order; a row is finished when it is through the last.
+        waits: for each stage, the places of those that a row is through before it; the others run
+            beside it.
 
     Returns:
         None as long as some stage has seen too few rows.
     """
-    left = 0.0
-    reach, reached = float(total), total
-    for place, stage in enumerate(stages):
-        # A row that is lost for its reason has had its conversation by then.
-        seen = stage.passed + stage.lost + (stages[2].lost if place == 3 else 0)
-        if stage.passed < min(ENOUGH, total):
-            return None
-        if place == 0:
-            left += stage.tokens / stage.passed * max(total - stage.passed, 0)
-            reached = stage.passed
-            continue
+    if any(stage.passed < min(ENOUGH, total) for stage in stages):
+        return None
+    last = len(stages) - 1
+    left = stages[0].tokens / stages[0].passed * max(total - stages[0].passed, 0)
+    for place, stage in enumerate(stages[1:], start=1):
+        before = [stages[other] for other in waits[place] if other]
+        reach = total * math.prod(one.passed / (one.passed + one.lost) for one in before)
+        reached = min(one.passed for one in (stages[0], *before))
+        seen = stage.passed + stage.lost
+        if place == last:
+            # A row that is lost in a stage beside the last (for its reason) has had its
+            # conversation by then.
+            seen += sum(stages[other].lost for other in range(1, last) if other not in waits[place])
         under_way = max(reached - seen, 0)
-        part = UNDER_WAY if place == len(stages) - 1 else 0.0
-        per_row = stage.tokens / (seen + part * under_way)
-        left += max(per_row * reach - stage.tokens, 0)
-        if place == 1:
-            reach *= stage.passed / seen
-            reached = stage.passed
+        part = UNDER_WAY if place == last else 0.0
+        left += max(stage.tokens / (seen + part * under_way) * reach - stage.tokens, 0)
     return round(left)
 
 

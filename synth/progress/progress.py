@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
@@ -19,9 +19,9 @@ from synth.durations import duration
 from synth.engines.base import Answer, Request
 from synth.progress.estimate import Pace, StageWork, tokens_to_go
 from synth.progress.prices import Prices
+from synth.store.rows import STAGES
 from synth.store.store import Generate
 
-STAGES = ("inputs", "outputs", "reasons", "conversations")
 ROLES = ("target", "generator")
 LINE_EVERY = 10.0
 log = logging.getLogger("synth")
@@ -92,11 +92,32 @@ class Tally:
     models: dict[str, dict[str, str]] = field(default_factory=dict)  # role -> engine's identity
     waiting: Callable[[], list[str]] = list
     clock: Callable[[], float] = time.monotonic
+    # For each stage, those that a row is through before it; of the shipped stages unless told.
+    waits: Mapping[str, Collection[str]] = field(
+        default_factory=lambda: {
+            stage: STAGES[: min(place, 2)] for place, stage in enumerate(STAGES)
+        }
+    )
     started: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.started = self.clock()
         self._pace = Pace(self.started)
+
+    def follow(self, names: Sequence[str], waits: Mapping[str, Collection[str]]) -> None:
+        """Count for these stages, in this order.
+
+        Args:
+            names: the task's stages, that of the inputs first.
+            waits: for each, those that a row is through before it.
+        """
+        self.stages = {name: self.stages.get(name) or StageTally() for name in names}
+        self.waits = waits
+
+    @property
+    def rows(self) -> int:
+        """Rows that are finished: through the last stage, and all others."""
+        return list(self.stages.values())[-1].done
 
     def record(self, stage: str, answer: Answer, asked: bool, role: str = "target") -> None:
         """Count an answer; one from the store costs nothing."""
@@ -158,7 +179,9 @@ class Tally:
             StageWork(tally.done, tally.rejected.total() + tally.failed, tally.total.tokens_out)
             for tally in self.stages.values()
         ]
-        left, pace = tokens_to_go(self.total, work), self._pace.rate(self.clock())
+        names = list(self.stages)
+        waits = [[names.index(other) for other in self.waits[name]] for name in names]
+        left, pace = tokens_to_go(self.total, work, waits), self._pace.rate(self.clock())
         return None if left is None or not pace else left / pace
 
     def log_state(self) -> None:

@@ -28,7 +28,12 @@ AGENT_MARKER = re.compile(
 
 
 def input_fault(answer: Answer, settings: Inputs) -> str | None:
-    """Why a generated text is not a well-formed input; None if it is."""
+    """Why a generated text is not a well-formed input; None if it is.
+
+    Args:
+        answer: the text, without what the generator wrote around it, and how it ended.
+        settings: the task's.
+    """
     text = answer.text.strip()
     # A model that thinks first may come to no text before its limit.
     if answer.finish == "length":
@@ -101,12 +106,14 @@ def without_text(answer: Answer) -> tuple[str, str]:
 
 
 def agent_fault(answer: str, config: TaskConfig) -> str:
-    """Why the task takes no such answer of the teacher's; "" if it does."""
+    """Why the task takes no such turn of the agent's in a conversation; "" if it does.
+
+    The filters `require_action` and `output_refusals` say the same of the first answer.
+    """
     if config.outputs.require_action and not re.search(config.action_pattern or "", answer):
         return "without a well-formed action"
-    if "outputs" in config.reject_refusals and refuses(answer):
-        return REFUSES
-    return ""
+    refusals = "outputs" in config.reject_refusals and "output_refusals" in config.filters
+    return REFUSES if refusals and refuses(answer) else ""
 
 
 def plays_agent(

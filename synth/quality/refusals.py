@@ -7,8 +7,32 @@ import re
 WITHIN = 300  # characters: a refusal comes at the start
 
 AN_AI = r"(?: ai | artificial \s intelligence | (?:large \s)? language \s model )"
-CANNOT = r"""(?: \b i \s? (?: can(?:'t|not|\s not) | won't | will \s not
+CANNOT = r"""(?: \b i \s? (?: can(?:'t|not|\s not)
+               | (?:won't|will \s not) (?: \s be \s able \s to )?
                | (?:am|'m) \s (?:not \s able|unable) \s to ) \s )"""
+GERMAN = r"""(?: \b als \s (?: ki | künstliche \s intelligenz | (?:großes \s)? sprachmodell
+      | ki-(?:sprachmodell|assistent(?:in)?|modell|system) ) \b .{0,20} \b ich \b
+  | \b (?:dabei|damit) \s kann \s ich \s (?: (?:ihnen|dir) \s )? (?: leider \s )? nicht \s
+        (?: weiter )? (?: helfen | dienen )
+  | \b ich \s (?: bin \s (?:nur|lediglich) \s ein (?:e)? \s (?: ki \b | ki- | sprachmodell )
+      | kann \s (?: (?:ihnen|dir) \s )? (?: dabei | hierbei | damit ) \s (?: leider \s )? nicht
+        \s (?: weiter )? (?: helfen | dienen )
+      | (?: kann | darf ) \s
+        (?: diese[rn]? \s (?:anfrage|bitte|aufforderung) | diese[mn] \s wunsch )
+        \s (?: leider \s )? nicht \s (?: erfüllen | beantworten | bearbeiten | nachkommen ) ) )"""
+FRENCH = r"""(?: \b en \s tant \s qu(?: e \s | ' )(?: modèle \s de \s langage | ia \b
+      | intelligence \s artificielle | assistant \s (?:ia|virtuel) )
+  | \b je \s (?: ne \s (?: peux \s pas | suis \s pas \s en \s mesure \s de ) )
+      \s (?: vous \s aider (?: \s (?: avec \s (?:cela|ça) | à \s ce \s sujet ) )?
+          \s* (?: [,.!] | $ )
+        | répondre \s à \s (?:cette|votre) \s (?:demande|question)
+        | (?:satisfaire|accéder \s à) \s (?:cette|votre) \s demande ) )"""
+SPANISH = r"""(?: \b como \s (?: (?:un \s)? modelo \s de \s lenguaje | (?:una \s)? ia \b
+      | (?:una \s)? inteligencia \s artificial | asistente \s (?:de \s ia|virtual) )
+  | \b no \s (?: puedo | me \s es \s posible ) \s (?: ayudar(?:te|le|lo|la)?
+        (?: \s con \s (?:eso|esto|esa \s solicitud|esta \s solicitud) )? \s* (?: [,.!] | $ )
+      | (?: cumplir \s con | responder \s a | atender ) \s (?:a \s)? (?:esa|esta|su|tu)
+        \s (?:solicitud|petición|pregunta) ) )"""
 # Only what no user and no web page says: a customer may well be sorry or unable to do something.
 REFUSAL = rf"""(?:
     \b as \s an? \s {AN_AI} (?: \s (?:language \s)? (?:model|assistant|system) )? ,? \s+ (?:i|my)\b
@@ -18,11 +42,18 @@ REFUSAL = rf"""(?:
   | {CANNOT} (?:
         (?: assist (?:\s you)? \s with | comply | fulfill? | satisfy | (?:engage|participate) \s in
           | help (?:\s you)? \s with \s (?:that|this|your \s request|\w+ing)
-          | answer \s (?:that|this|your) | share \s (?:that|this|any)
+          | answer \s (?:that|this|your)
+          | share \s (?:that|this|any|such) \s (?: (?:kind|type|sort) \s of \s )?
+            (?:information|content|details|data|instructions)
           | (?:create|generate|write|provide) \s (?:\w+ \s){{0,4}}
             (?: content | examples? | requests? | material | problems? | questions?
               | information | guidance | instructions | advice ) ) \b
-      | (?: help \s you | do \s that ) \s* (?: [,.!] | $ ) )
+      | (?: help \s you | assist (?:\s you)? | do \s that ) \s* (?: [,.!] | $ ) )
+  | \b i \s (?: must | have \s to | need \s to ) \s (?: respectfully \s | politely \s )? decline
+    \s* (?: [,.!] | $ | to \s (?: answer|assist|comply|engage|fulfil+|generate|help|participate
+                                 |provide|respond|write) \b
+            | (?:this|that|your|to \s do \s so) \b )
+  | {GERMAN} | {FRENCH} | {SPANISH}
   | 作为 (?:一个|一名|一款)? (?:人工智能|ai|大?语言模型) .{{0,12}} 我 (?:无法|不能|没有)
   | 我 (?:无法|不能) (?:提供|协助|满足|回答|生成|帮助?您|帮助?你)
 )"""

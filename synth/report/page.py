@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from synth.dataset.summary import Summary, remarks, summarize
 from synth.durations import duration
 from synth.errors import SynthError
 from synth.progress.cost import read_cost
-from synth.progress.progress import STAGES
 from synth.quality.diversity import without_form
 from synth.report.charts import histogram
 from synth.store.folder import CONFIG, STORE, read_run, replace_text
@@ -131,7 +131,7 @@ def report_page(
         },
         remarks=remarks(summary),
         rows=[(row, _continuation(row)) for row in shown],
-        examples=_examples(store),
+        examples=_examples(store, summary.stages),
         prompt=prompt_text(shown[0].prompt),
     )
 
@@ -144,7 +144,7 @@ def _shown(value: Any) -> Any:
 def _steps(summary: Summary) -> list[Step]:
     steps = []
     came = None
-    for stage in STAGES:
+    for stage in summary.stages:
         passed, rejected = summary.done[stage], summary.rejected.get(stage, Counter())
         failed = summary.failed.get(stage, 0)
         steps.append(
@@ -161,14 +161,16 @@ def _continuation(row: Row) -> list[tuple[str, str]]:
     return [(speaker[turn.role], turn.content) for turn in row.conversation[1:]]
 
 
-def _examples(store: Store) -> list[Example]:
+def _examples(store: Store, stages: Sequence[str]) -> list[Example]:
     seen: Counter[tuple[str, str]] = Counter()
     examples = []
-    for rejection in store.rejections():
+    for rejection in store.rejections(stages):
         key = (rejection.stage, rejection.reason)
         seen[key] += 1
         if seen[key] <= EXAMPLES:
             text = str(rejection.made.get("text") or rejection.made.get("input") or "")
             text = text if len(text) <= SHORT else text[:SHORT] + " ..."
-            examples.append(Example(*key, rejection.detail, text))
+            by = f"by the filter {rejection.filter}" if rejection.filter else ""
+            detail = "; ".join(part for part in (by, rejection.detail) if part)
+            examples.append(Example(*key, detail, text))
     return examples

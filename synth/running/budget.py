@@ -42,22 +42,20 @@ class SpendingLimits:
 class Budget:
     """What a folder has taken so far, and whether another request may be sent.
 
-    Requests wait here for one of `at_once` places and are judged when they have it, so that no
+    Requests wait here for one of the engine's places and are judged when they have it, so that no
     more than these are under way when the limit is reached. They end, and are stored.
 
     Args:
         limits: what may be taken.
         prices: of the tokens.
         before: what earlier runs in the folder took.
-        at_once: how many requests an engine has under way at once.
     """
 
-    def __init__(self, limits: SpendingLimits, prices: Prices, before: Spent, at_once: int) -> None:
+    def __init__(self, limits: SpendingLimits, prices: Prices, before: Spent) -> None:
         self._limits = limits
         self._prices = prices
         self._before = before
         self._asked: Spent = dict.fromkeys(ROLES, (0, 0))
-        self._at_once = at_once
         self._places: dict[int, asyncio.Semaphore] = {}
         self._uncounted = ""
         self.refused = 0
@@ -71,7 +69,7 @@ class Budget:
         """
         if self._limits == SpendingLimits():
             return engine.generate
-        places = self._places.setdefault(id(engine), asyncio.Semaphore(self._at_once))
+        places = self._places.setdefault(id(engine), asyncio.Semaphore(engine.capacity))
 
         async def generate(request: Request) -> Answer:
             async with places:

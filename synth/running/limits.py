@@ -91,7 +91,7 @@ def no_rows(tally: Tally, store: Store, last: RequestError | None) -> SynthError
             lines.append(f"{stage}: {count} x {reason}" + (f" ({detail})" if detail else ""))
         if counts.failed and last is not None:
             lines.append(f"{stage}: {counts.failed} x failed (the last one: {last.cause})")
-    done = tally.stages["conversations"].done
+    done = tally.rows
     reasons = sum((counts.rejected for counts in tally.stages.values()), Counter[str]())
     if last is not None and not reasons:
         cure = last.cure

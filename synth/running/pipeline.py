@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from synth.engines.base import Answer, Engine
 from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.progress.progress import Tally
+from synth.quality.chosen import INPUTS
+from synth.quality.role_markers import check_given
 from synth.running.budget import Budget
 from synth.running.limits import FAILURE_RATE, InOrder, check_failures, no_rows
-from synth.stages.concurrency import gather_two
-from synth.stages.conversations import conversations
-from synth.stages.inputs import inputs
-from synth.stages.outputs import outputs
-from synth.stages.reasons import reasons
-from synth.store.fingerprint import row_id
+from synth.stages.concurrency import gather_all
+from synth.stages.inputs import inputs, new_row
+from synth.stages.plan import Plan, plan_of
+from synth.stages.stage import Ask, Stage
 from synth.store.rows import Rejection, Row
 from synth.store.store import Generate, Store, cached
 from synth.task.inputs.lines import GivenInputs
@@ -29,6 +29,8 @@ IN_FLIGHT = 256
 # And as many for each request that the models can work on: a row that waits for one answer leaves
 # its place to others.
 ROWS_A_PLACE = 4
+# What is shown of a rejected row.
+TEXTS = ("floor_output", "teacher_output", "reason")
 log = logging.getLogger("synth")
 
 
@@ -68,6 +70,7 @@ class _Run:
         budget: Budget | None,
     ) -> None:
         self.task = task
+        self.plan: Plan = plan_of(task)
         self.store = store
         self.tally = tally
         self.seed = seed
@@ -87,8 +90,8 @@ class _Run:
             begin()
             self.store.start_run()
 
-    def target(self, stage: str) -> Generate:
-        return self._asking("target", stage)
+    def ask(self, stage: str) -> Ask:
+        return Ask(self._asking("target", stage), self.generator(stage), self.task, self.seed)
 
     def generator(self, stage: str) -> Generate:
         return self._asking("generator", stage)
@@ -173,19 +176,22 @@ async def synthesize(
 
     Raises:
         LimitReached: the budget is used up.
-        SynthError: no request can be answered, there are too few inputs, too many rows fail, or
-            (almost) no row comes through.
+        SynthError: no request can be answered, there are too few inputs, too many rows fail,
+            (almost) no row comes through, or a filter or stage of the user's own is at fault.
     """
     in_flight = in_flight or models.rows_in_flight
     run = _Run(
         task, models, store, tally, seed, max_failure_rate, begin, in_flight, input_timeout, budget
     )
     tally.waiting = models.waiting
+    tally.follow(run.plan.names, run.plan.waits)
+    if given is not None:
+        check_given(given, task)
     slots = asyncio.Semaphore(in_flight)
 
-    async def finish(row: Row) -> None:
+    async def finish(row: Row, line: int | None) -> None:
         try:
-            await _make_row(run, row)
+            await _make_row(run, row, line)
         finally:
             slots.release()
 
@@ -195,18 +201,19 @@ async def synthesize(
             with contextlib.suppress(LimitReached):  # rows under way go on until they ask again
                 async for text in texts:
                     await slots.acquire()
-                    group.create_task(finish(_new_row(task, position, text)))
+                    line = None if given is None else given.line_numbers[position]
+                    group.create_task(finish(new_row(task, position, text), line))
                     position += 1
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
     if budget is not None and budget.refused:
         raise budget.reached(tally)
-    if not tally.stages["conversations"].done:
+    if not tally.rows:
         raise run.no_rows()
 
 
 async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, None]:
-    stage = run.tally.stages["inputs"]
+    stage = run.tally.stages[INPUTS]
     if given is not None:
         for text in given.texts:
             stage.done += 1
@@ -216,10 +223,10 @@ async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, No
         return
 
     def fail(number: int, error: RequestError) -> None:
-        run.fail(f"Try {number} for an input", "inputs", error)
+        run.fail(f"Try {number} for an input", INPUTS, error)
 
     made = inputs(
-        run.task, run.generator("inputs"), run.seed, run.reject, fail,
+        run.task, run.generator(INPUTS), run.seed, run.reject, fail, run.plan.filters,
         window=run.in_flight, timeout=run.input_timeout,
     )  # fmt: skip
     async with contextlib.aclosing(made):
@@ -228,19 +235,27 @@ async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, No
             yield text
 
 
-def _new_row(task: Task, position: int, text: str) -> Row:
-    name = task.prompt_id
-    return Row(position, row_id(name, text), name, task.prompt, text)
+async def _make_row(run: _Run, row: Row, line: int | None) -> None:
+    """Bring one row to the store: finished, rejected with its reason, or pending.
 
-
-async def _make_row(run: _Run, row: Row) -> None:
-    """Bring one row to the store: finished, rejected with its reason, or pending."""
-    stages = run.tally.stages
+    Args:
+        run: the run.
+        row: holds its input.
+        line: the input's line among the user's own; None for a generated one, which the filters
+            have seen.
+    """
+    last = run.plan.names[-1]
     try:
-        with _at("outputs"):
-            row = await outputs(row, run.target("outputs"), run.task, run.seed)
-        stages["outputs"].done += 1
-        explained, talked = await gather_two(_explain(run, row), _talk(run, row))
+        if line is not None:
+            with _at(INPUTS):
+                run.plan.filters.check_given(row)
+        for wave in run.plan.waves:
+            made = await gather_all(*(_through(run, stage, row) for stage in wave))
+            # Each has filled in its own fields.
+            for stage, one in zip(wave, made, strict=True):
+                row = replace(row, **{name: getattr(one, name) for name in stage.makes})
+        with _at(last):
+            run.plan.filters.check(row, "")
     except LimitReached:
         run.ended(row, None)
         return
@@ -249,27 +264,34 @@ async def _make_row(run: _Run, row: Row) -> None:
         run.ended(row, None)
         return
     except RowError as error:
-        made = _made(row) | error.made
-        run.reject(Rejection(error.stage, row.position, error.reason, error.detail, made))
+        place = line if error.stage == INPUTS and line is not None else row.position
+        made_of_it = _made(row) | error.made
+        run.reject(
+            Rejection(error.stage, place, error.reason, error.detail, made_of_it, error.filter)
+        )
         run.ended(row, False)
         return
-    run.store.add_row(replace(talked, reason=explained.reason))
-    run.tally.ends[talked.conversation_end] += 1
-    stages["conversations"].done += 1
+    run.store.add_row(row)
+    run.tally.ends[row.conversation_end] += 1
+    run.tally.stages[last].done += 1
     run.ended(row, True)
 
 
-async def _explain(run: _Run, row: Row) -> Row:
-    with _at("reasons"):
-        row = await reasons(row, run.generator("reasons"), run.task, run.seed)
-    run.tally.stages["reasons"].done += 1
+async def _through(run: _Run, stage: Stage, row: Row) -> Row:
+    """The row behind one stage and the filters that judge there."""
+    with _at(stage.name):
+        row = await stage(row, run.ask(stage.name))
+        try:
+            run.plan.filters.check(row, stage.name)
+        except RowError as error:
+            shown = [str(getattr(row, name)) for name in stage.makes if name in TEXTS]
+            if not error.detail and shown:
+                error.detail = f"It is: {shown[-1][:200]!r}"
+            error.made = {name: getattr(row, name) for name in stage.makes if name in TEXTS}
+            raise
+    if stage.name != run.plan.names[-1]:  # the last is done when the row is
+        run.tally.stages[stage.name].done += 1
     return row
-
-
-async def _talk(run: _Run, row: Row) -> Row:
-    stage = "conversations"
-    with _at(stage):
-        return await conversations(row, run.target(stage), run.generator(stage), run.task, run.seed)
 
 
 @contextlib.contextmanager
@@ -285,7 +307,7 @@ def _at(stage: str) -> Iterator[None]:
 def _made(row: Row) -> dict[str, object]:
     """What there is of a rejected row, without the prompt."""
     made: dict[str, object] = {"id": row.id, "input": row.input}
-    for name in ("floor_output", "teacher_output", "reason"):
+    for name in TEXTS:
         if getattr(row, name):
             made[name] = getattr(row, name)
     return made

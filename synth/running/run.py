@@ -7,8 +7,8 @@ import contextlib
 import hashlib
 import logging
 import platform
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,19 @@ from synth.dataset.provenance import Provenance
 from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
 from synth.engines.base import Engine
-from synth.engines.models import ModelSpec, open_engine
+from synth.engines.models import IN_PROCESS, ModelSpec, open_engine
+from synth.engines.weights import special_tokens
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, live_view
+from synth.quality.role_markers import marker_notes
 from synth.report.page import REPORT, report_page
 from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
 from synth.running.pipeline import Models, synthesize
 from synth.secrets import redactor
+from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
@@ -38,8 +41,6 @@ from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
 
-# So many requests a model in process has under way, where spending is limited.
-BATCHED = 128
 log = logging.getLogger("synth")
 
 
@@ -63,9 +64,22 @@ class RunSettings:
 
 
 def run(
-    task: Task, settings: RunSettings, folder: Path, console: Console, resume_changed: bool = False
+    task: Task,
+    settings: RunSettings,
+    folder: Path,
+    console: Console,
+    resume_changed: bool = False,
+    run_async: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
 ) -> Summary:
     """Make the dataset in `folder`, or go on making it.
+
+    Args:
+        task: what to make.
+        settings: with what.
+        folder: where.
+        console: where progress is shown.
+        resume_changed: an earlier run in the folder may have had other settings.
+        run_async: runs the coroutine that asks the models; it may raise KeyboardInterrupt.
 
     Raises:
         SynthError: see `synth.folder`, `synth.pipeline` and the engines.
@@ -73,6 +87,7 @@ def run(
     """
     settings.limits.check(settings.prices)
     given = _given(task, settings)
+    task = for_target(task, settings)
     config = resolved(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
@@ -83,7 +98,7 @@ def run(
         recording = recorded(tally, folder)
         budget = _budget(settings, folder)
         try:
-            asyncio.run(
+            run_async(
                 _make(task, settings, store, tally, given, console, recording, provenance, budget)
             )
         except SynthError as error:
@@ -95,7 +110,7 @@ def run(
             log.error("interrupted")
             raise
         splits = export_rows(store, folder, task.config.split.test, settings.seed)
-        export_rejections(store, folder / "rejected.jsonl")
+        export_rejections(store, folder / "rejected.jsonl", task.config.stage_names)
         summary = summarize(task.config, store, splits, tally.failed)
         replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
         replace_text(folder / REPORT, report_page(config, store, summary, read_cost(folder)))
@@ -116,6 +131,7 @@ def preview(
         SynthError: as `run` does; what was made until then has been shown.
     """
     given = _given(task, settings)
+    task = for_target(task, settings)
     with contextlib.closing(Store(":memory:")) as store:
         tally = Tally(task.config.inputs.count, settings.prices)
         try:
@@ -123,7 +139,7 @@ def preview(
         finally:
             for row in store.rows():
                 show_row(row)
-            for rejection in store.rejections():
+            for rejection in store.rejections(task.config.stage_names):
                 show_rejection(rejection)
         return summarize(task.config, store, {}, tally.failed)
 
@@ -134,6 +150,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
     The plugin's evaluation reads `task.action_pattern` from it.
     """
     given = settings.inputs_file
+    code = plan_of(task).sources
     return {
         "task": task.config.model_dump(mode="json"),
         "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt)},
@@ -143,6 +160,8 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
         "inputs_file": None
         if given is None
         else {"name": given.name, "sha256": hashlib.sha256(given.read_bytes()).hexdigest()},
+        # What a filter or stage of the user's own was when the rows were made.
+        **({"code": dict(code)} if code else {}),
         "run": {
             "command": settings.command,
             "target": settings.target.connection_settings(),
@@ -153,6 +172,13 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
             "versions": _versions(settings),
         },
     }
+
+
+def for_target(task: Task, settings: RunSettings) -> Task:
+    """The task with what the target's tokenizer reads as control tokens, where that is known."""
+    if settings.target.engine not in IN_PROCESS:
+        return task
+    return replace(task, special_tokens=special_tokens(settings.target.model))
 
 
 def _given(task: Task, settings: RunSettings) -> GivenInputs | None:
@@ -172,7 +198,7 @@ async def _make(
     provenance: Provenance | None = None,
     budget: Budget | None = None,
 ) -> None:
-    for note in given.notes if given else ():
+    for note in (*(given.notes if given else ()), *marker_notes(task)):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):
@@ -198,9 +224,7 @@ async def _make(
 
 def _budget(settings: RunSettings, folder: Path) -> Budget:
     """What this run may take of what the folder may take."""
-    in_process = settings.target.engine != "openai"
-    at_once = settings.batch_size or BATCHED if in_process else settings.concurrency
-    return Budget(settings.limits, settings.prices, spent(read_cost(folder)), at_once)
+    return Budget(settings.limits, settings.prices, spent(read_cost(folder)))
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
+from synth.quality.actions import command
+from synth.quality.end_marker import ends_conversation
 from synth.quality.filters import (
     CONTROLS,
     CUT,
@@ -22,6 +24,8 @@ from synth.quality.filters import (
     without_text,
 )
 from synth.quality.refusals import refuses
+from synth.quality.role_markers import holds_marker, role_marker
+from synth.stages.stage import Ask, stage
 from synth.store.rows import Row, as_dicts
 from synth.store.store import Generate
 from synth.task.config import Conversations
@@ -39,12 +43,12 @@ OPENING = "Begin."
 END_PATTERN = "end pattern"
 END_MARKER = "end marker"
 PATIENCE = 2  # turns in a row that an environment may say alike
+AGAIN = "agent and environment repeat themselves"
 OWN_ENDS = (END_PATTERN, END_MARKER)
 
 
-async def conversations(
-    row: Row, target: Generate, generator: Generate, task: Task, seed: int
-) -> Row:
+@stage(needs=["prompt", "input", "teacher_output"], makes=["conversation", "conversation_end"])
+async def conversations(row: Row, ask: Ask) -> Row:
     """Fill in `conversation`: assistant, user, assistant ... and why it ended.
 
     The first assistant turn is the teacher output. Then the environment (played by the
@@ -54,33 +58,36 @@ async def conversations(
     Raises:
         RowError: it came to no end of its own, and `conversations.require_end` asks for one.
     """
-    settings = task.config.conversations
+    task, settings = ask.task, ask.task.config.conversations
     turns = [Message("assistant", row.teacher_output)]
-    exchanges: set[tuple[str, str]] = set()
+    commands = _Commands(row, task.config.action_pattern)
     while True:
         end = _agent_end(turns, settings)
         if end:
             break
-        request = Request(environment_messages(row, turns, task), settings.sampling, seed)
-        turn, fault = await _ask(generator, request)
+        request = Request(environment_messages(row, turns, task), settings.sampling, ask.seed)
+        turn, fault = await _ask(ask.generator, request)
         end = f"environment turn {fault}" if fault else _environment_end(row, turns, turn, task)
         if end:
             break
+        if commands.answered_alike(turn):
+            # The agent's last turn did again what it had done: it goes, too.
+            turns, end = turns[:-2], AGAIN
+            break
         history = (Message("user", row.input), *turns, Message("user", turn))
-        request = Request(teacher_messages(row.prompt, history), task.config.outputs.sampling, seed)
-        answer, fault = await _ask(target, request)
-        fault = fault or agent_fault(answer, task.config)
+        messages = teacher_messages(row.prompt, history)
+        request = Request(messages, task.config.outputs.sampling, ask.seed)
+        answer, fault = await _ask(ask.target, request)
+        fault = fault or _agent_fault(answer, task)
         if fault:
             end = f"agent turn {fault}"
             break
         if folded(answer) == folded(turns[-1].content):
             end = "agent repeats itself"
             break
-        exchange = (folded(turn), folded(answer))
-        if exchange in exchanges:
-            end = "agent and environment repeat themselves"
+        if commands.given_again(turn, answer):
+            end = AGAIN
             break
-        exchanges.add(exchange)
         turns += [Message("user", turn), Message("assistant", answer)]
     if settings.require_end and end not in OWN_ENDS:
         made = {"conversation": as_dicts(turns)}
@@ -116,6 +123,35 @@ def environment_messages(row: Row, turns: Sequence[Message], task: Task) -> tupl
     return instructed(task.config.prompt_role, system, swapped)
 
 
+class _Commands:
+    """What the agent did and what came of it, to see when both go round in a circle.
+
+    Two turns of the agent do the same when they give the same command, in whatever words
+    (`quality.actions.command`).
+    """
+
+    def __init__(self, row: Row, action_pattern: str | None) -> None:
+        self._pattern = action_pattern
+        self._last = command(row.teacher_output, action_pattern)
+        self._given = {(folded(row.input), self._last)}
+        self._answers: set[tuple[str, str]] = set()
+
+    def answered_alike(self, turn: str) -> bool:
+        """Note the environment's answer to the last command; whether it gave it before."""
+        pair = (self._last, folded(turn))
+        known = pair in self._answers
+        self._answers.add(pair)
+        return known
+
+    def given_again(self, turn: str, answer: str) -> bool:
+        """Note the command that the agent gives in answer to `turn`; whether it did before."""
+        self._last = command(answer, self._pattern)
+        pair = (folded(turn), self._last)
+        known = pair in self._given
+        self._given.add(pair)
+        return known
+
+
 async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
     """The text, and why it can't be used ("" if it can)."""
     try:
@@ -130,6 +166,17 @@ async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
     return text, "" if text else without_text(answer)[0]
 
 
+def _agent_fault(answer: str, task: Task) -> str:
+    if not answer:
+        return "empty"
+    return agent_fault(answer, task.config) or _role_marker(answer, task)
+
+
+def _role_marker(turn: str, task: Task) -> str:
+    marker = role_marker(turn, task) if "role_markers" in task.config.filters else ""
+    return holds_marker(marker) if marker else ""
+
+
 def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
     if settings.end_pattern and re.search(settings.end_pattern, turns[-1].content):
         return END_PATTERN
@@ -141,7 +188,7 @@ def _agent_end(turns: Sequence[Message], settings: Conversations) -> str:
 def _environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) -> str:
     """Why a turn of the environment's is the end; "" if it is not."""
     settings = task.config.conversations
-    if settings.end_marker in turn:
+    if ends_conversation(turn, settings.end_marker):
         return END_MARKER
     before = [row.input, *(said.content for said in turns if said.role == "user")]
     last = [folded(said) for said in before[-PATIENCE:]]
@@ -151,6 +198,9 @@ def _environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) 
     real = environment_turns(row.prompt, row.input)
     if plays_agent(turn, turns[-1].content, task.config.action_pattern, real):
         return f"environment {PLAYS_AGENT}"
+    marker = _role_marker(turn, task)
+    if marker:
+        return f"environment turn {marker}"
     if "conversations" in task.config.reject_refusals and refuses(turn):
         return f"environment {REFUSES}"
     if settings.pattern and not re.search(settings.pattern, turn):

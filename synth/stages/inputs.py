@@ -9,25 +9,25 @@ import math
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from synth.engines.base import Answer, Message, Request
 from synth.errors import LimitReached, RequestError, RowError, SynthError
+from synth.quality.chatter import CHATTER, example_in
+from synth.quality.chosen import Filters, chosen_filters
 from synth.quality.dedup import KnownTexts
 from synth.quality.filters import (
     CUT,
     EMPTY,
     LEAKS,
     NO_TEXT,
-    REFUSES,
     input_fault,
     instruction_and_examples,
     without_text,
 )
-from synth.quality.refusals import refuses
 from synth.stages.ahead import Ahead
-from synth.store.fingerprint import derived_seed
-from synth.store.rows import Rejection
+from synth.store.fingerprint import derived_seed, row_id
+from synth.store.rows import Rejection, Row
 from synth.store.store import Generate
 from synth.task.config import Inputs
 from synth.task.taskfile import Task
@@ -91,12 +91,14 @@ class _Tries:
 
 
 class _Known:
-    """What a text may not be, beyond its form: a refusal, the prompt's words, one we have."""
+    """What a text may not be, beyond its form: what a filter rejects, the prompt's words, one we
+    have."""
 
-    def __init__(self, task: Task, wrap: Callable[[str], str]) -> None:
+    def __init__(self, task: Task, wrap: Callable[[str], str], filters: Filters) -> None:
+        self._task = task
         self._wrap = wrap
+        self._filters = filters
         self._settings = task.config.inputs
-        self._refusals = "inputs" in task.config.reject_refusals
         instruction, examples = instruction_and_examples(task.prompt)
         # What a seed shares with the prompt is the application's form.
         self._prompt = self._runs(instruction) - self._runs(self._settings.seeds)
@@ -110,15 +112,26 @@ class _Known:
         count = self._settings.copied_words
         return frozenset(run for text in texts for run in word_runs(text, count) if count)
 
-    def fault(self, text: str, number: int) -> tuple[str | None, str]:
-        """Take a try's text in, or say why not: (reason, detail)."""
-        if self._refusals and refuses(text):
-            return REFUSES, ""
+    def check(self, text: str, number: int) -> None:
+        """Take a try's text in.
+
+        Raises:
+            RowError: says why not.
+        """
+        self._filters.check_input(new_row(self._task, number, self._wrap(text)), text)
         runs = word_runs(text, self._settings.copied_words)
         copied = next((run for run in runs if run in self._prompt), "")
         if copied:
-            return LEAKS, f"the prompt has these words, too: {copied!r}"
-        return self._texts.add(text, f"try {number}", self._wrap(text)) or (None, "")
+            raise RowError(LEAKS, f"the prompt has these words, too: {copied!r}")
+        twin = self._texts.add(text, f"try {number}", self._wrap(text))
+        if twin is not None:
+            raise RowError(*twin)
+
+
+def new_row(task: Task, position: int, text: str) -> Row:
+    """The row of an input, with nothing made of it yet."""
+    name = task.prompt_id
+    return Row(position, row_id(name, text), name, task.prompt, text)
 
 
 def input_request(task: Task, seed: int, number: int, timeout: float | None = None) -> Request:
@@ -150,6 +163,7 @@ async def inputs(
     seed: int,
     reject: Callable[[Rejection], None],
     fail: Callable[[int, RequestError], None] = _stop,
+    filters: Filters | None = None,
     window: int = WINDOW,
     timeout: float | None = None,
 ) -> AsyncGenerator[str, None]:
@@ -167,6 +181,7 @@ async def inputs(
         reject: called with every try that gave no new input.
         fail: called with every try that was not answered. It takes the place of an input, so that
             the others are what they would be if it had been answered. By default it stops.
+        filters: judge each new input; the task's where none are given.
         window: tries that wait for their answers at once.
         timeout: seconds a server has for a try; see `input_request`.
 
@@ -176,7 +191,7 @@ async def inputs(
     """
     settings = task.config.inputs
     wrap = compile_wrap(settings.wrap) if settings.wrap else str.strip
-    known = _Known(task, wrap)
+    known = _Known(task, wrap, filters or Filters(chosen_filters(task)))
     tries = _Tries()
     most = settings.count * settings.max_tries
     ahead = Ahead(lambda number: _ask(generate, input_request(task, seed, number, timeout)), window)
@@ -192,12 +207,15 @@ async def inputs(
                 tries.made += 1
                 fail(number, answer)
                 continue
-            text, fault, detail = _judged(answer, settings)
-            if fault is None:
-                fault, detail = known.fault(text, number)
-            if fault is not None:
-                tries.drop(fault, text or detail)
-                reject(Rejection("inputs", number, fault, detail, {"text": text}))
+            text, fault = _judged(answer, settings)
+            try:
+                if fault is not None:
+                    raise fault
+                known.check(text, number)
+            except RowError as error:
+                tries.drop(error.reason, text or error.detail)
+                made = {"text": text}
+                reject(Rejection("inputs", number, error.reason, error.detail, made, error.filter))
                 _check_alive(tries, settings.count)
                 continue
             tries.made += 1
@@ -219,14 +237,19 @@ def _wanted(tries: _Tries, settings: Inputs) -> int:
     return min(math.ceil(missing / rate), max(missing, AT_LEAST))
 
 
-def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, str | None, str]:
-    """The text of a try, its fault (None if there is none) and the fault's detail."""
+def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, RowError | None]:
+    """The example in the text of a try, and why it is not well-formed (None if it is)."""
     if isinstance(answer, RowError):
-        return "", answer.reason, answer.detail
+        return "", answer
     assert isinstance(answer, Answer)
-    fault = input_fault(answer, settings)
+    text = answer.text.strip()
+    example = example_in(text, settings.seeds)
+    if example is None and answer.finish != "length":
+        return text, RowError(CHATTER)
+    text = text if example is None else example
+    fault = input_fault(replace(answer, text=text), settings)
     detail = without_text(answer)[1] if (fault or "").startswith(NO_TEXT) else ""
-    return answer.text.strip(), fault, detail
+    return text, None if fault is None else RowError(fault, detail)
 
 
 async def _ask(generate: Generate, request: Request) -> Answer | SynthError:

@@ -9,10 +9,9 @@ from dataclasses import replace
 
 from synth.engines.base import Message, Request
 from synth.errors import RowError
-from synth.quality.filters import REFUSES, whole_answer
-from synth.quality.refusals import refuses
+from synth.quality.filters import whole_answer
+from synth.stages.stage import Ask, stage
 from synth.store.rows import Row
-from synth.store.store import Generate
 from synth.task.taskfile import Task
 from synth.task.templates import instructed, prompt_text
 
@@ -33,23 +32,17 @@ QUESTION = """\
 Why does the prompt change the answer?"""
 
 
-async def reasons(row: Row, generator: Generate, task: Task, seed: int) -> Row:
+@stage(needs=["prompt", "input", "floor_output", "teacher_output"], makes=["reason"])
+async def reasons(row: Row, ask: Ask) -> Row:
     """Fill in `reason`.
 
     Raises:
-        RowError: it is empty, cut by the token limit, shorter than `reasons.min_chars`, or a
-            refusal.
+        RowError: it is empty, or cut by the token limit.
     """
-    settings = task.config.reasons
-    answer = await generator(Request(reason_messages(row, task), settings.sampling, seed))
+    sampling = ask.task.config.reasons.sampling
+    answer = await ask.generator(Request(reason_messages(row, ask.task), sampling, ask.seed))
     try:
         reason = whole_answer(answer, "reason", "reasons.max_tokens")
-        if len(reason) < settings.min_chars:
-            raise RowError(
-                f"reason shorter than {settings.min_chars} characters", f"It is: {reason!r}"
-            )
-        if "reasons" in task.config.reject_refusals and refuses(reason, quotes=True):
-            raise RowError(f"reason {REFUSES}", f"It is: {reason[:200]!r}")
     except RowError as error:
         error.made = {"reason": answer.text.strip()}
         raise

@@ -20,6 +20,10 @@ COLUMNS = (
 )
 
 
+# The stages that the package brings, in order.
+STAGES = ("inputs", "outputs", "reasons", "conversations")
+
+
 @dataclass(frozen=True)
 class Row:
     """One input and what was made of it; empty fields are not made yet.
@@ -47,7 +51,8 @@ class Rejection:
     """Something that was made and is not in the dataset, with the reason.
 
     `position` is the row's, or for the stage `inputs` the number of the try (or the line of
-    the inputs file). `made` holds what there was of the row.
+    the inputs file). `made` holds what there was of the row. `filter` is the filter that rejected
+    it, "" where a stage did.
     """
 
     stage: str
@@ -55,6 +60,7 @@ class Rejection:
     reason: str
     detail: str
     made: dict[str, Any]
+    filter: str = ""
 
 
 def as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:

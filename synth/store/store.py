@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from synth.errors import SynthError
 from synth.secrets import redactor
 from synth.store.answers import answer_record, to_answer
 from synth.store.fingerprint import request_key
-from synth.store.rows import Rejection, Row, as_messages
+from synth.store.rows import STAGES, Rejection, Row, as_messages
 
 Generate = Callable[[Request], Awaitable[Answer]]
 OnAnswer = Callable[[str, Answer, bool], None]
 
 log = logging.getLogger("synth")
+FILTER = "filter"  # the key under which a rejection's filter is kept
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -113,6 +114,8 @@ class Store:
 
     def add_rejection(self, rejection: Rejection) -> None:
         """Store what was rejected, and why, without secrets; on disk like a row."""
+        # The table has no column for the filter.
+        made = rejection.made | ({FILTER: rejection.filter} if rejection.filter else {})
         self._run(
             "INSERT OR REPLACE INTO rejections VALUES (?, ?, ?, ?, ?)",
             (
@@ -120,7 +123,7 @@ class Store:
                 rejection.position,
                 rejection.reason,
                 redactor.redact(rejection.detail),
-                redactor.hide(json.dumps(rejection.made, ensure_ascii=False)),
+                redactor.hide(json.dumps(made, ensure_ascii=False)),
             ),
         )
 
@@ -137,15 +140,18 @@ class Store:
         found = self._run("SELECT json_extract(row, '$.id') FROM rows ORDER BY position")
         return [name for (name,) in found]
 
-    def rejections(self) -> Iterator[Rejection]:
-        """What was rejected, by stage and position."""
+    def rejections(self, stages: Sequence[str] = STAGES) -> Iterator[Rejection]:
+        """What was rejected, by stage (in the order of `stages`) and position."""
+        order = " ".join(f"WHEN ? THEN {place}" for place in range(len(stages)))
         found = self._run(
             "SELECT stage, position, reason, detail, made FROM rejections ORDER BY "
-            "CASE stage WHEN 'inputs' THEN 0 WHEN 'outputs' THEN 1 WHEN 'reasons' THEN 2 "
-            "ELSE 3 END, position"
+            f"CASE stage {order} ELSE {len(stages)} END, stage, position",
+            tuple(stages),
         )
-        for stage, position, reason, detail, made in found:
-            yield Rejection(stage, position, reason, detail, json.loads(made))
+        for stage, position, reason, detail, text in found:
+            made = json.loads(text)
+            by = made.pop(FILTER, "")
+            yield Rejection(stage, position, reason, detail, made, by)
 
     def rejected(self) -> dict[str, Counter[str]]:
         """How often each reason rejected something, by stage."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from synth.engines.base import Sampling
 from synth.errors import TaskError
+from synth.store.rows import STAGES
 from synth.task.templates import compile_wrap
 
 REASON_SYSTEM = """\
@@ -43,6 +45,32 @@ def _without_nul(text: str) -> str:
 Regex = Annotated[str, AfterValidator(_regex)]
 Text = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
 Refusing = Literal["inputs", "outputs", "reasons", "conversations"]
+
+# The filters that the package brings (`synth/quality/shipped.py`), in order.
+FILTERS = (
+    "role_markers",
+    "input_refusals",
+    "require_action",
+    "output_refusals",
+    "reason_length",
+    "reason_refusals",
+    "reason_actions",
+)
+REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*:[A-Za-z_]\w*")
+
+
+def _known(names: tuple[str, ...], what: str) -> AfterValidator:
+    """Take the names of what is shipped, and `module:name` for what is the user's own."""
+
+    def check(name: str) -> str:
+        if name not in names and not REFERENCE.fullmatch(name):
+            raise ValueError(
+                f"there is no such {what}; known are {', '.join(names)}, and one of your own is "
+                "written module:name"
+            )
+        return name
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -243,11 +271,25 @@ class TaskConfig(Section):
         description='where a text that refuses ("As an AI language model, I can\'t ...") is '
         "dropped; add `outputs` for a teacher that must never refuse",
     )
+    filters: tuple[Annotated[str, _known(FILTERS, "filter")], ...] = Field(
+        default=FILTERS,
+        description="what judges rows: shipped filters by name, your own as `module:function`, "
+        "which takes a row and returns None, or the reason to reject it",
+    )
+    stages: tuple[Annotated[str, _known(STAGES, "stage")], ...] = Field(
+        default=STAGES,
+        description="what a row goes through: shipped stages by name, your own as `module:name`",
+    )
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
     reasons: Reasons = Reasons()
     conversations: Conversations = Conversations()
     split: Split = Split()
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages as they are counted and shown: of `module:name`, the name."""
+        return tuple(name.rpartition(":")[2] for name in self.stages)
 
     @model_validator(mode="after")
     def _agrees(self) -> TaskConfig:
@@ -255,4 +297,12 @@ class TaskConfig(Section):
             raise ValueError("outputs.require_action needs an action_pattern")
         if self.conversations.require_end and self.conversations.max_turns == 1:
             raise ValueError("conversations.require_end goes with a max_turns above 1")
+        if self.outputs.require_action and "require_action" not in self.filters:
+            raise ValueError("outputs.require_action needs `require_action` among the filters")
+        if self.stages[:1] != STAGES[:1]:
+            raise ValueError("stages begins with `inputs`, which makes the rows")
+        for key, names in (("filters", self.filters), ("stages", self.stage_names)):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"{key} names {', '.join(twice)} twice")
         return self

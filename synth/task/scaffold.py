@@ -40,6 +40,18 @@ scores: {{}}
 # an agent that must never refuse.
 reject_refusals: [inputs, reasons, conversations]
 
+# What judges rows, and what a row goes through. Take one out to do without it; one of your own is
+# written module:function (a file beside this one). docs/extend.md shows both.
+filters:
+  - role_markers                 # no text holds <|im_start|>, [INST] ... or a special token
+  - input_refusals               # as reject_refusals says
+  - require_action               # as outputs.require_action says
+  - output_refusals
+  - reason_length                # as reasons.min_chars says
+  - reason_refusals
+  - reason_actions               # a reason names no action but its row's
+stages: [inputs, outputs, reasons, conversations]
+
 # Stage 1: the generator writes new inputs.
 inputs:
   count: 1000                    # how many distinct inputs to make; -n replaces it

@@ -22,11 +22,15 @@ from synth.task.yaml_traps import misread_text, syntax_error
 
 @dataclass(frozen=True)
 class Task:
-    """A checked task: its settings and its prompt's messages."""
+    """A checked task: its settings and its prompt's messages.
+
+    `special_tokens` is what the target's tokenizer reads as control tokens, where that is known.
+    """
 
     config: TaskConfig
     prompt: tuple[Message, ...]
     source: Path
+    special_tokens: frozenset[str] = frozenset()
 
     @property
     def prompt_id(self) -> str:

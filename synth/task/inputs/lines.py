@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,21 @@ NAMED = 10  # so many line numbers are named; the rest is counted
 @dataclass(frozen=True)
 class GivenInputs:
     """Distinct inputs in the file's order, the lines that repeat an earlier one, and in words
-    what of the file was not used."""
+    what of the file was not used.
+
+    `lines` holds each text's line in the file `source`; without one, texts are counted from 1.
+    """
 
     texts: tuple[str, ...]
     duplicates: tuple[Rejection, ...] = ()
     notes: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
+    source: str = ""
+
+    @property
+    def line_numbers(self) -> Sequence[int]:
+        """The line of each text."""
+        return self.lines[: len(self.texts)] or range(1, len(self.texts) + 1)
 
 
 def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
@@ -46,6 +57,7 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
     json_lines = path.suffix.lower() in {".jsonl", ".json"}
     first_line: dict[str, int] = {}
     texts: list[str] = []
+    numbers: list[int] = []
     duplicates: list[Rejection] = []
     faults: list[str] = []
     extra: set[str] = set()
@@ -71,6 +83,7 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
             )
         elif count is None or len(texts) < count:
             texts.append(text)
+            numbers.append(number)
     if faults:
         more = f"\n  and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
         raise SynthError(
@@ -86,7 +99,13 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
             f"{path} holds {len(texts)} distinct inputs{repeated}; {count or 1} are wanted.",
             "Add inputs, or ask for fewer with -n.",
         )
-    return GivenInputs(tuple(texts), tuple(duplicates), _notes(path, duplicates, extra, controls))
+    return GivenInputs(
+        tuple(texts),
+        tuple(duplicates),
+        _notes(path, duplicates, extra, controls),
+        tuple(numbers),
+        str(path),
+    )
 
 
 def _parse(line: str) -> tuple[str, str, set[str]]:

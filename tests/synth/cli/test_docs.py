@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from synth.cli.commands import main
-from synth.task.config import TaskConfig
+from synth.task.config import FILTERS, TaskConfig
 from synth.task.taskfile import load_task
 from tests import ROOT
 from tests.synth.cli.test_cli import synth
@@ -87,6 +87,25 @@ def test_the_scores_on_the_page_are_taken():
 
 def test_the_page_describes_every_field_as_it_is():
     assert PAGE.read_text().partition(START)[2].partition(END)[0] == table()
+
+
+def test_the_filters_and_the_stage_on_the_page_work(tmp_path):
+    page = (ROOT / "docs" / "extend.md").read_text()
+    written = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
+    task = write_task(tmp_path / "t", conversations={"max_turns": 3})
+    for kind, block in written:
+        if kind == "python":
+            (task / block.split()[1].rstrip(",")).write_text(block)
+        else:
+            with (task / "task.yml").open("a") as file:
+                file.write(block)
+    with serve(answers, models=None) as server:
+        code, printed = synth("run", task, "-o", tmp_path / "out", "--model", "m",
+                              "--base-url", server.url)  # fmt: skip
+    assert code == 0, printed
+    assert "shorter" in printed
+    table = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert tuple(table) == FILTERS
 
 
 if __name__ == "__main__":

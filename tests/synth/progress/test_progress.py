@@ -89,6 +89,15 @@ def test_tokens_to_go_by_hand():
     assert tokens_to_go(9, ended) == 0
 
 
+def test_tokens_to_go_with_a_stage_of_one_s_own():
+    """A stage behind the reasons waits for these; a row that it loses has had its conversation."""
+    stages = [StageWork(4, 0, 40), StageWork(4, 0, 80), StageWork(4, 0, 40), StageWork(3, 1, 20),
+              StageWork(3, 0, 60)]  # fmt: skip
+    waits = [(), (0,), (0, 1), (0, 1, 2), (0, 1)]
+    # Of four more rows: 10 + 20 + 10 + 5 and a conversation of 15.
+    assert tokens_to_go(8, stages, waits) == 4 * (10 + 20 + 10 + 5 + 15)
+
+
 def test_a_resumed_run_s_stored_answers_count_for_size_but_not_for_pace():
     now = [0.0]
     tally = Tally(10, clock=lambda: now[0])

@@ -3,6 +3,8 @@ import asyncio
 import pytest
 
 from synth.engines.base import Answer, Message
+from synth.errors import RowError
+from synth.quality.chosen import Filters, chosen_filters
 from synth.quality.filters import agent_fault, environment_turns, plays_agent
 from synth.quality.refusals import refuses
 from synth.stages.inputs import _Known, input_request, inputs
@@ -39,6 +41,21 @@ PAGE = (
         "I can't help you.",
         "I cannot help with hacking.",
         "I'm sorry, but I can't do that.",
+        "I must decline.",
+        "I'm sorry, but I have to decline this request.",
+        "I must respectfully decline to answer.",
+        "I'm not able to help with that.",
+        "I cannot fulfill your request",
+        "I won't be able to assist.",
+        "I will not be able to help you with that.",
+        "I can't share that kind of information.",
+        "Als KI-Sprachmodell kann ich dazu nichts sagen.",
+        "Dabei kann ich Ihnen leider nicht helfen.",
+        "Ich kann diese Anfrage nicht beantworten.",
+        "En tant que modèle de langage, je n'ai pas d'avis.",
+        "Désolé, je ne peux pas vous aider.",
+        "Como modelo de lenguaje, no tengo opiniones.",
+        "Lo siento, no puedo ayudarte con eso.",
         "很抱歉，我无法提供这些信息。",
         "作为一个人工智能，我不能满足这个要求。",
     ],
@@ -60,6 +77,21 @@ def test_a_model_s_refusal_is_known(text):
         "I'm an AI engineer and need a laptop for training models",
         "As an AI startup we need the invoice in our name",
         "I can't provide a receipt, it was lost. What now?",
+        "I can't share the photo, the app crashes each time",
+        "I can't share this photo with my sister",
+        "I can't share any photos since the update",
+        "I can't log in",
+        "I am unable to attend, please move my seat to Friday",
+        "I won't be able to pick up the parcel tomorrow",
+        "I can't help my mother with her login, what now?",
+        "I must decline the offer for now. What else is there in blue?",
+        "I have to decline tomorrow's meeting, can you do that for me?",
+        "Ich kann mich nicht anmelden.",
+        "Ich kann das Foto nicht teilen",
+        "Je ne peux pas me connecter",
+        "Je ne peux pas venir demain",
+        "No puedo iniciar sesión",
+        "No puedo compartir la foto",
         "抱歉，我无法登录我的账户",
     ],
 )
@@ -206,12 +238,21 @@ def test_the_form_that_seeds_share_with_the_prompt_is_no_leak(tmp_path):
     assert made[0].startswith("<html> shoes")
 
 
+def fault_of(known, text):
+    """Why a text is no new input; None if it is one."""
+    try:
+        known.check(text, 1)
+    except RowError as error:
+        return error.reason
+    return None
+
+
 def test_of_every_shipped_task_the_seeds_are_no_leaks():
     for name in shipped_tasks():
         task = load_task(name)
-        known = _Known(task, str.strip)
+        known = _Known(task, str.strip, Filters(chosen_filters(task)))
         for seed in task.config.inputs.seeds:
-            assert known.fault(f"{seed} And more of it.", 1)[0] in {None, "near duplicate"}, name
+            assert fault_of(known, f"{seed} And more of it.") in {None, "near duplicate"}, name
 
 
 def test_each_filter_of_inputs_can_be_turned_off(tmp_path):

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from synth.dataset.summary import summarize
+from synth.dataset.summary import remarks, summarize
 from synth.engines.base import Answer, ToolCall
 from synth.errors import EngineError, RowError, SynthError
 from synth.progress.progress import Tally
@@ -250,3 +250,23 @@ def test_a_generator_that_only_thinks_is_told_from_a_silent_one(tmp_path):
         make(make_task(tmp_path, inputs={"count": 100}), engine)
     assert "inputs.max_tokens" in caught.value.cure
     assert len(engine.asked) <= 300
+
+
+def test_well_formed_actions_are_counted_over_all_turns_of_the_agent(tmp_path):
+    """Each row's first answer is an action; the second row goes on with a word."""
+
+    def script(messages, seed):
+        later = stage_of(messages) == "teacher" and len(messages) > 3
+        own = any("find item 1" in turn.content for turn in messages)
+        return "Hm, let me see." if later and own else shop(messages, seed)
+
+    task = make_task(tmp_path, conversations={"max_turns": 2})
+    store, _ = make(task, Scripted(script), given=texts(2))
+    summary = summarize(task.config, store, {}, {})
+    assert summary.well_formed == {"teacher": 1.0, "floor": 0.0}
+    assert (summary.agent_turns, summary.agent_turns_formed) == (4, 3)
+    assert "over all 4 turns of the agent 75%" in " ".join(remarks(summary))
+    strict = make_task(tmp_path / "s", outputs={"require_action": True})
+    store, _ = make(strict, Scripted(script), given=texts(2))
+    ends = [(row.conversation_end, len(row.conversation)) for row in store.rows()]
+    assert ends[1] == ("agent turn without a well-formed action", 1)

@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from synth.cli.commands import main
@@ -237,3 +238,23 @@ def test_a_write_ahead_log_cut_off_in_the_middle_costs_its_last_commits_only(tmp
         assert synth(task, torn, server)[0] == 0
         assert server.count == total - kept
     assert bytes_of(torn) == bytes_of(tmp_path / "whole")
+
+
+def test_a_folder_of_the_version_before_goes_on_without_a_question(tmp_path):
+    """Its synth.yaml knows neither filters nor stages."""
+    task, out = write_task(tmp_path / "t", inputs={"count": 6}), tmp_path / "out"
+    with serve(answers, models=None) as server:
+        assert synth(task, out, server)[0] == 0
+        config = yaml.safe_load((out / "synth.yaml").read_text())
+        for key in ("filters", "stages"):
+            assert config["task"].pop(key)
+        (out / "synth.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        asked(server)
+        before = bytes_of(out)
+        assert synth(task, out, server)[0] == 0
+        assert not asked(server)
+        assert bytes_of(out) == before
+        code, printed = synth(task, out, server, "--set", "filters=[role_markers]")
+        assert code == 1
+        assert "task.filters: - input_refusals" in printed
+        assert not asked(server)

@@ -4,15 +4,16 @@ import pytest
 
 from synth.engines.base import Answer, Message
 from synth.errors import EngineError, RowError
-from synth.running.pipeline import _new_row
 from synth.stages.conversations import OPENING, conversations, environment_messages
+from synth.stages.inputs import new_row
+from synth.stages.stage import Ask
 from tests.synth.scripted import PROMPT, Scripted, make_task
 
 TALK = "<USER>:\nrules\n<AGENT>:\nOk.\n<USER>:\nobs 1\n<AGENT>:\nact 1\n"
 
 
 def row_of(task, text="obs 2", teacher="act 2"):
-    row = _new_row(task, 0, text)
+    row = new_row(task, 0, text)
     return type(row)(**{**vars(row), "teacher_output": teacher})
 
 
@@ -20,7 +21,7 @@ def talk(task, agent, environment, **changes):
     """Run the stage with two scripts; (row, agent's engine, environment's engine)."""
     target, generator = Scripted(agent), Scripted(environment)
     row = row_of(task, **changes)
-    row = asyncio.run(conversations(row, target.generate, generator.generate, task, 0))
+    row = asyncio.run(conversations(row, Ask(target.generate, generator.generate, task, 0)))
     return row, target, generator
 
 

@@ -1,0 +1,164 @@
+"""Stages of the user's own, and the order that follows from what stages need and make."""
+
+import pytest
+
+from synth.dataset.summary import summarize
+from synth.errors import SynthError, TaskError
+from synth.stages.plan import plan_of
+from synth.task.taskfile import load_task
+from tests.synth.cli.test_cli import rows_of, run_command, synth
+from tests.synth.quality.test_filters import tries
+from tests.synth.running.test_pipeline import make, texts
+from tests.synth.scripted import Scripted, answers, make_task, write_task
+from tests.synth.server import serve
+
+OWN = """
+from dataclasses import replace
+import synth
+from synth.engines.base import Message, Request, Sampling
+
+@synth.stage(needs=["reason"], makes=["reason"])
+async def shorter(row, ask):
+    question = (Message("user", f"Say it shorter: {row.reason}"),)
+    answer = await ask.generator(Request(question, Sampling(max_tokens=20), ask.seed))
+    return replace(row, reason=f"In short: {answer.text}")
+
+@synth.stage(needs=["input", "teacher_output"])
+async def judged(row, ask):
+    if row.input.endswith("item 1"):
+        raise synth.RowError("is not worth it", "says the judge")
+    return row
+
+class Fixed:
+    name, needs, makes = "Fixed", (), ("reason",)
+    async def __call__(self, row, ask):
+        return replace(row, reason="The prompt makes it so, in every row.")
+
+@synth.stage(makes=["reason"])
+async def broken(row, ask):
+    return replace(row, reason=1 / 0)
+
+@synth.stage(makes=["reason"])
+async def empty(row, ask):
+    return replace(row, reason="")
+
+@synth.stage(needs=["reason"])
+async def sly(row, ask):
+    return replace(row, teacher_output="mine")
+
+@synth.stage(needs=["reason"])
+async def lost(row, ask):
+    return None
+
+@synth.stage(makes=["id"])
+async def renames(row, ask):
+    return row
+
+no_stage = 3
+"""
+
+
+def task_with(folder, *stages, **sections):
+    write_task(folder, stages=list(stages), **sections)
+    (folder / "mine.py").write_text(OWN)
+    return load_task(str(folder))
+
+
+def waves(task):
+    return [[stage.name for stage in wave] for wave in plan_of(task).waves]
+
+
+def test_reasons_and_conversations_run_side_by_side(tmp_path):
+    assert waves(make_task(tmp_path)) == [["outputs"], ["reasons", "conversations"]]
+
+
+def test_a_stage_waits_for_what_it_needs_and_for_nothing_else(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "reasons", "mine:shorter", "mine:judged",
+                     "conversations")  # fmt: skip
+    assert waves(task) == [["outputs"], ["reasons", "judged", "conversations"], ["shorter"]]
+    assert plan_of(task).waits["shorter"] >= {"inputs", "outputs", "reasons"}
+
+
+def test_stages_of_one_s_own_are_run_counted_and_stored(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "reasons", "mine:shorter", "mine:judged",
+                     "conversations")  # fmt: skip
+    store, tally = make(task, Scripted(), given=texts(4))
+    assert [row.position for row in store.rows()] == [0, 2, 3]
+    assert all(row.reason.startswith("In short: ") for row in store.rows())
+    [rejection] = store.rejections()
+    assert (rejection.stage, rejection.reason) == ("judged", "is not worth it")
+    assert list(tally.stages) == [
+        "inputs", "outputs", "reasons", "shorter", "judged", "conversations",
+    ]  # fmt: skip
+    assert tally.stages["shorter"].total.answers == 3
+    assert store.answers()["shorter"] == 1  # the reasons are alike: one question
+    assert tally.rows == 3
+    summary = summarize(task.config, store, {}, {})
+    assert list(summary.done) == list(tally.stages)
+    assert summary.done["judged"] == summary.done["conversations"] == 3
+
+
+def test_a_stage_may_take_a_shipped_one_s_place(tmp_path):
+    task_with(tmp_path / "t", "inputs", "outputs", "mine:Fixed", "conversations")
+    with serve(answers, models=None) as server:
+        code, printed = synth(*run_command(tmp_path / "t", tmp_path / "o", server))
+    assert code == 0, printed
+    assert {row["reason"] for row in rows_of(tmp_path / "o")} == {
+        "The prompt makes it so, in every row."
+    }
+    for name in ("README.md", "report.html"):
+        assert "Fixed" in (tmp_path / "o" / name).read_text()
+    code, printed = synth("report", tmp_path / "o")
+    assert code == 0, printed
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        (("inputs", "outputs", "conversations"), "no stage makes `reason`.*prompt-generation half"),
+        (("inputs", "outputs", "reasons"), "no stage makes `conversation`.*max_turns: 1"),
+        (("inputs", "reasons", "outputs", "conversations"), "reasons needs floor_output"),
+        (("inputs", "outputs", "mine:no_stage", "conversations"), "mine:no_stage is no stage"),
+        (("inputs", "outputs", "mine:renames", "reasons", "conversations"), "makes id, which no"),
+        (("inputs", "mine:gone"), "has no gone"),
+    ],
+)
+def test_stages_that_make_no_dataset_are_refused(tmp_path, stages, words):
+    task = task_with(tmp_path, *stages)
+    with pytest.raises(TaskError, match=words):
+        plan_of(task)
+    assert synth("validate", tmp_path)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        (("outputs", "inputs"), "stages begins with `inputs`"),
+        (("inputs", "outputs", "outputs"), "names outputs twice"),
+        (("inputs", "output"), "there is no such stage; known are inputs, outputs"),
+    ],
+)
+def test_a_list_of_stages_that_is_none_is_refused(tmp_path, stages, words):
+    with pytest.raises(TaskError, match=words):
+        task_with(tmp_path, *stages)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("broken", r"stage mine:broken failed at row 1 .*ZeroDivisionError.*\(mine.py, line 25\)"),
+        ("empty", "mine:empty left `reason` empty at row 1"),
+        ("sly", "mine:sly changed `teacher_output` at row 1"),
+        ("lost", "mine:lost returned NoneType at row 1"),
+    ],
+)
+def test_a_stage_that_fails_is_named_with_the_row(tmp_path, stage, words):
+    task = task_with(tmp_path, "inputs", "outputs", "reasons", f"mine:{stage}", "conversations")
+    with pytest.raises(SynthError, match=words):
+        make(task, Scripted(), given=texts(1))
+
+
+def test_inputs_alone_are_made_by_any_plan(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "mine:Fixed", "conversations",
+                     inputs={"count": 1})  # fmt: skip
+    assert tries(task, ["find me a tent", *["never"] * 40])[0] == ["find me a tent"]
