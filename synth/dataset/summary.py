@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +62,11 @@ class Summary:
 
 
 def summarize(
-    config: TaskConfig, store: Store, splits: dict[str, int], failed: Mapping[str, int]
+    config: TaskConfig,
+    store: Store,
+    splits: dict[str, int],
+    failed: Mapping[str, int],
+    heads: Sequence[int] | None = None,
 ) -> Summary:
     """Count what is in the store, by a task's settings.
 
@@ -71,9 +75,10 @@ def summarize(
         store: the run's.
         splits: the number of rows of each split.
         failed: rows that were left pending, by stage.
+        heads: as `diversity` takes it.
     """
     summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
-    summary.diversity = diversity(store.rows())
+    summary.diversity = diversity(store.rows(), heads)
     pattern = config.action_pattern
     formed: Counter[str] = Counter()
     for row in store.rows():

@@ -41,8 +41,14 @@ class Diversity:
     lengths: dict[str, Lengths]
 
 
-def diversity(rows: Iterable[Row]) -> Diversity | None:
-    """Measure a dataset, read row by row; None where there is no row."""
+def diversity(rows: Iterable[Row], heads: Sequence[int] | None = None) -> Diversity | None:
+    """Measure a dataset, read row by row; None where there is no row.
+
+    Args:
+        rows: the dataset's.
+        heads: for each row the number of the first row of its group of near duplicates; looked for
+            by default.
+    """
     inputs: list[str] = []
     sizes: dict[str, list[int]] = {"floor output": [], "teacher output": [], "reason": []}
     for row in rows:
@@ -52,7 +58,8 @@ def diversity(rows: Iterable[Row]) -> Diversity | None:
     if not inputs:
         return None
     own = without_form(inputs)
-    heads = groups(inputs, NEAR)
+    if heads is None:
+        heads = groups(inputs, NEAR)
     return Diversity(
         distinct(own, 1),
         distinct(own, 2),

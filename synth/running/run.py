@@ -18,6 +18,7 @@ from rich.console import Console
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
+from synth.dataset.splits import record_exported
 from synth.dataset.summary import Summary, summarize
 from synth.engines.base import Engine, Message, Request, Sampling
 from synth.engines.models import ModelSpec, open_engine
@@ -25,12 +26,14 @@ from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, duration, live_view
+from synth.quality.dedup import NEAR, groups
 from synth.report.page import REPORT, report_page
 from synth.running.limits import FAILURE_RATE
 from synth.running.pipeline import IN_FLIGHT, Models, synthesize
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
+from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
@@ -68,6 +71,7 @@ def run(
     config = resolved(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
+        record_exported(folder, store)
         provenance = Provenance(folder, config, store, resume_changed)
         provenance.check()
         log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
@@ -83,9 +87,11 @@ def run(
             tally.log_state()
             log.error("interrupted")
             raise
-        splits = export_rows(store, folder, task.config.split.test, settings.seed)
+        heads = groups([row.input for row in store.rows()], NEAR)
+        whole = not sum(tally.failed.values())
+        splits = export_rows(store, folder, task.config.split.test, settings.seed, heads, whole)
         export_rejections(store, folder / "rejected.jsonl")
-        summary = summarize(task.config, store, splits, tally.failed)
+        summary = summarize(task.config, store, splits, tally.failed, heads)
         replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
         replace_text(folder / REPORT, report_page(config, store, summary, read_cost(folder)))
         log.info("done in %s: %s", duration(tally.seconds), tally.line())
@@ -159,6 +165,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
             "concurrency": settings.concurrency,
             "batch_size": settings.batch_size,
             "ray": settings.ray,
+            "format": SCHEMA_VERSION,
             "versions": _versions(settings),
         },
     }

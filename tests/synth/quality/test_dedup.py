@@ -2,7 +2,6 @@ import random
 
 import pytest
 
-from synth.dataset.export import split_ids
 from synth.quality.dedup import KnownTexts, groups, shingles, similarity
 from synth.quality.diversity import distinct, diversity, without_form
 from tests.synth.running.test_pipeline import Scripted, make, texts
@@ -129,23 +128,6 @@ def test_groups_are_chains():
     assert groups(["other", *chain], 0.4) == [0, 1, 1, 1]
 
 
-def test_the_split_parts_no_group():
-    ids = [f"row{number}" for number in range(100)]
-    group = [number // 3 for number in range(100)]
-    for seed in range(20):
-        test = split_ids(ids, 0.2, seed, group)
-        assert 17 < len(test) <= 20
-        inside = {group[ids.index(name)] for name in test}
-        assert all((name in test) == (of in inside) for name, of in zip(ids, group, strict=True))
-    assert split_ids(ids, 0.2, 0) == split_ids(ids, 0.2, 0, range(100))
-
-
-def test_a_group_as_large_as_the_dataset_is_not_held_out():
-    ids = [f"row{number}" for number in range(20)]
-    assert split_ids(ids, 0.5, 0, [0] * 20) == set()
-    assert len(split_ids(ids, 0.5, 0, [0] * 15 + list(range(1, 6)))) == 5
-
-
 def test_given_inputs_are_kept_and_their_near_duplicates_stay_together(tmp_path):
     from synth.dataset.export import export_rows
     from synth.task.inputs.lines import GivenInputs
@@ -155,7 +137,8 @@ def test_given_inputs_are_kept_and_their_near_duplicates_stay_together(tmp_path)
     task = make_task(tmp_path / "t", conversations={"max_turns": 1})
     store, _ = make(task, Scripted(), given=GivenInputs(tuple(pool)))
     counts = export_rows(store, tmp_path, 0.3, 0)
-    assert counts == {"train": 28, "test": 12}
+    assert sum(counts.values()) == 40
+    assert counts["test"] in range(4, 20, 2)
     import pyarrow.parquet as pq
 
     test = {row["input"] for row in pq.read_table(next(tmp_path.glob("data/test*"))).to_pylist()}
