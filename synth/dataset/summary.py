@@ -133,6 +133,8 @@ def remarks(summary: Summary) -> list[str]:
         varied = {
             "distinct words": found.distinct_1,
             "distinct word pairs": found.distinct_2,
+            "distinct words of 100 inputs": found.distinct_1_of_100,
+            "distinct word pairs of 100 inputs": found.distinct_2_of_100,
             "near duplicates": found.near_duplicates,
         }
         shares = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()
