@@ -17,6 +17,7 @@ from synth.store.store import Store
 
 # The first `run.format` in synth.yaml whose stores record the splits.
 RECORDED = 2
+BATCH = 500  # rows in memory at once
 log = logging.getLogger("synth")
 
 
@@ -61,14 +62,15 @@ def record_exported(folder: Path, store: Store) -> None:
         store.record_splits(draw, dict.fromkeys(ids, split))
 
 
-def read_split(path: Path) -> pa.Table:
-    """A split's rows.
+def read_batches(path: Path) -> Iterator[pa.Table]:
+    """A split's rows, some hundreds at a time.
 
     Raises:
         SynthError: the file can't be read.
     """
-    with _readable(path):
-        return pq.read_table(path)
+    with _readable(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH):
+            yield pa.Table.from_batches([batch])
 
 
 @contextlib.contextmanager

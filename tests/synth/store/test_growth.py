@@ -3,10 +3,12 @@
 import sqlite3
 import tracemalloc
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from synth.dataset.export import export_rows
+from synth.dataset.official import export_folder
 from synth.engines.base import Message
 from synth.errors import SynthError
 from synth.store.rows import Row
@@ -133,3 +135,27 @@ def test_recorded_splits_stay(tmp_path):
     assert store.splits("three") == {}
     assert store.has_splits()
     store.close()
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "disk"])
+@pytest.mark.parametrize("official", [False, True])
+def test_an_export_takes_the_memory_of_some_rows(tmp_path, form, official):
+    """Whole, the table would be 3,000 times the prompt."""
+    if form == "disk":
+        datasets = pytest.importorskip("datasets")
+    store = filled(tmp_path / "store.sqlite", 3000)
+    export_rows(store, tmp_path, 0, 0)
+    store.close()
+    usual = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(pool)
+    try:
+        counts = export_folder(tmp_path, tmp_path / "out", official, form)
+    finally:
+        pa.set_memory_pool(usual)
+    assert counts == {"train": 3000}
+    assert pool.max_memory() < 2200 * SIZE
+    if form == "disk":
+        rows = datasets.load_from_disk(str(tmp_path / "out"))["train"]
+        assert len(rows) == 3000
+        assert "Rule 2999" in str(rows[2999]["context" if official else "prompt"])
