@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -12,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synth.dataset.holdout import FIRST, draw_name, held_out
 from synth.quality.dedup import NEAR, groups
-from synth.store.folder import replace_file, replace_text
+from synth.store.folder import replace_file
 from synth.store.rows import STAGES, Row, to_record
 from synth.store.store import Store
 from synth.text import json_line
@@ -32,63 +31,51 @@ SCHEMA = pa.schema(
     ]
 )
 log = logging.getLogger("synth")
-GROUP = 500  # rows in memory at once
+GROUP = 500  # rows in memory at once, and in a row group: each of those holds a prompt once
+GROUP_CHARACTERS = 64_000_000  # of their texts, the prompt counted for each row
 
 
-def split_ids(
-    ids: Sequence[str], share: float, seed: int, groups: Sequence[int] | None = None
-) -> set[str]:
-    """The ids of the test rows: the first `share` of an order that hashes and `seed` give.
-
-    At least one of ten or more rows when `share` is above 0, and never all of them. Rows of one
-    group go together: a group that no longer fits among the test rows is left to the others.
-
-    Args:
-        ids: of all rows.
-        share: of the rows that are held out.
-        seed: of the order.
-        groups: a number for each row, the same for rows that must not be parted.
-    """
-    count = round(len(ids) * share)
-    if share > 0 and len(ids) >= 10:
-        count = max(count, 1)
-    count = min(count, max(len(ids) - 1, 0))
-    members: dict[int, list[str]] = {}
-    for name, group in zip(ids, groups or range(len(ids)), strict=True):
-        members.setdefault(group, []).append(name)
-
-    def place(names: list[str]) -> str:
-        return min(hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names)
-
-    test: set[str] = set()
-    for names in sorted(members.values(), key=place):
-        if len(test) + len(names) <= count:
-            test.update(names)
-    return test
-
-
-def export_rows(store: Store, folder: Path, share: float, seed: int) -> dict[str, int]:
+def export_rows(
+    store: Store,
+    folder: Path,
+    share: float,
+    seed: int,
+    heads: Sequence[int] | None = None,
+    whole: bool = True,
+) -> dict[str, int]:
     """Write `data/{train,test}-00000-of-00001.parquet`, in order of position.
 
-    Inputs that are near duplicates of each other are never parted by the split.
+    Inputs that are near duplicates of each other are not parted by the split, and rows that were
+    exported before stay on their side of it.
+
+    Args:
+        store: holds the rows.
+        folder: the dataset's.
+        share: of the rows that are held out.
+        seed: of that draw.
+        heads: for each row the number of the first row of its group of near duplicates; looked for
+            by default.
+        whole: whether this is the dataset as it will be. If so, each row's split is recorded; rows
+            that are still to come could be the first of a group.
 
     Returns:
         The number of rows of each split; one without rows has no file.
     """
     data = folder / "data"
     data.mkdir(exist_ok=True)
-    ids, inputs = [], []
-    for row in store.rows():
-        ids.append(row.id)
-        inputs.append(row.input)
-    together = groups(inputs, NEAR) if share else None
-    test = split_ids(ids, share, seed, together)
-    wanted = len(split_ids(ids, share, seed))
-    if len(test) < wanted:
+    ids = store.row_ids()
+    if share and heads is None:
+        heads = groups([row.input for row in store.rows()], NEAR)
+    draw = draw_name(seed, share)
+    test = held_out(ids, share, seed, heads if share else None, store.splits(draw))
+    if share and len(ids) >= FIRST and not test:
         log.warning(
-            "%d of %d test rows: the other inputs have too many near duplicates, which must stay "
-            "on one side of the split.", len(test), wanted
-        )  # fmt: skip
+            "No test rows: the inputs have too many near duplicates, which must stay on one side "
+            "of the split."
+        )
+    if whole:
+        splits = {name: "test" if name in test else "train" for name in ids}
+        store.record_splits(draw, splits)
     counts = {"train": len(ids) - len(test), "test": len(test)}
     for split, count in counts.items():
         path = data / f"{split}-00000-of-00001.parquet"
@@ -111,16 +98,35 @@ def export_rejections(store: Store, path: Path, stages: Sequence[str] = STAGES) 
     Each has its `stage`, `position`, `reason`, `detail`, under `made` what there was of it, and the
     `filter` that rejected it, where one did. They go by stage, in the order of `stages`.
     """
-    lines = []
-    for rejection in store.rejections(stages):
-        record = asdict(rejection)
-        if not rejection.filter:
-            del record["filter"]
-        lines.append(json_line(record))
-    replace_text(path, "".join(lines))
-    return len(lines)
+    count = 0
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("w", encoding="utf-8", newline="\n") as lines:
+        for rejection in store.rejections(stages):
+            record = asdict(rejection)
+            if not rejection.filter:
+                del record["filter"]
+            lines.write(json_line(record))
+            count += 1
+    replace_file(beside, path)
+    return count
 
 
 def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while group := list(itertools.islice(rows, GROUP)):
+    """The rows in lists of at most `GROUP`, or of fewer and at most so many characters."""
+    group: list[Row] = []
+    characters = 0
+    for row in rows:
+        size = _characters(row)
+        if len(group) == GROUP or (group and characters + size > GROUP_CHARACTERS):
+            yield group
+            group, characters = [], 0
+        group.append(row)
+        characters += size
+    if group:
         yield group
+
+
+def _characters(row: Row) -> int:
+    texts = (row.input, row.floor_output, row.teacher_output, row.reason)
+    turns = (*row.prompt, *row.conversation)
+    return sum(map(len, texts)) + sum(len(turn.content) for turn in turns)

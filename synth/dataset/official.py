@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synth.dataset.splits import read_split, split_files
+from synth.dataset.splits import read_batches, split_files
 from synth.errors import SynthError
 from synth.store.rows import as_messages
 from synth.task.templates import render_transcript
@@ -50,20 +53,12 @@ def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict
         )
     if output.exists():
         raise SynthError(f"{output} is there already.", "Give another folder with -o.")
-    tables = {split: read_split(path) for split, path in splits.items()}
-    if official:
-        tables = {split: official_table(table) for split, table in tables.items()}
+    made = {split: _tables(path, official) for split, path in splits.items()}
     if form == "disk":
-        _save_to_disk(tables, output)
-    else:
-        output.mkdir(parents=True)
-        for split, table in tables.items():
-            if form == "parquet":
-                pq.write_table(table, output / f"{split}.parquet")
-            else:
-                text = "".join(json_line(row) for row in table.to_pylist())
-                (output / f"{split}.jsonl").write_text(text, encoding="utf-8", newline="\n")
-    return {split: table.num_rows for split, table in tables.items()}
+        return _save_to_disk(made, output)
+    output.mkdir(parents=True)
+    write = _write_parquet if form == "parquet" else _write_jsonl
+    return {split: write(tables, output / f"{split}.{form}") for split, tables in made.items()}
 
 
 def official_table(table: pa.Table) -> pa.Table:
@@ -74,7 +69,44 @@ def official_table(table: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _save_to_disk(tables: dict[str, pa.Table], output: Path) -> None:
+def _tables(path: Path, official: bool) -> Iterator[pa.Table]:
+    """A split's rows in the form that is asked for, some hundreds at a time."""
+    for table in read_batches(path):
+        yield official_table(table) if official else table
+
+
+def _write_parquet(tables: Iterator[pa.Table], path: Path) -> int:
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        return _write_all(writer, first, tables)
+
+
+def _write_arrow(tables: Iterator[pa.Table], path: Path) -> int:
+    first = next(tables)
+    with pa.ipc.new_stream(path, first.schema) as writer:
+        return _write_all(writer, first, tables)
+
+
+def _write_all(writer: Any, first: pa.Table, rest: Iterator[pa.Table]) -> int:
+    rows = 0
+    for table in itertools.chain([first], rest):
+        writer.write_table(table)
+        rows += table.num_rows
+    return rows
+
+
+def _write_jsonl(tables: Iterator[pa.Table], path: Path) -> int:
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="\n") as lines:
+        for table in tables:
+            for row in table.to_pylist():
+                lines.write(json_line(row))
+            rows += table.num_rows
+    return rows
+
+
+def _save_to_disk(made: Mapping[str, Iterator[pa.Table]], output: Path) -> dict[str, int]:
+    """Write what `datasets.load_from_disk` reads; by way of Arrow files, which need no memory."""
     try:
         import datasets
     except ImportError:
@@ -83,5 +115,12 @@ def _save_to_disk(tables: dict[str, pa.Table], output: Path) -> None:
             "pip install 'axolotl-genpi[hub]', or use --format parquet.",
         ) from None
     datasets.disable_progress_bars()
-    made = {split: datasets.Dataset(table) for split, table in tables.items()}
-    datasets.DatasetDict(made).save_to_disk(str(output))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f"{output.name}-", dir=output.parent, ignore_cleanup_errors=True
+    ) as name:
+        paths = {split: Path(name) / f"{split}.arrow" for split in made}
+        rows = {split: _write_arrow(tables, paths[split]) for split, tables in made.items()}
+        loaded = {split: datasets.Dataset.from_file(str(path)) for split, path in paths.items()}
+        datasets.DatasetDict(loaded).save_to_disk(str(output))
+    return rows

@@ -17,6 +17,7 @@ from synth.task.config import TaskConfig
 # How it was run, what it is called, and what the evaluation alone reads: no row depends on it.
 # `models` is looked at once they are open.
 NO_CHANGE = ("run.", "task.scores", "task.description", "inputs_file.name", "models")
+COUNT = "task.inputs.count"
 log = logging.getLogger("synth")
 
 
@@ -25,7 +26,8 @@ class Provenance:
 
     Its synth.yaml says what its rows and files come from. So where a change is asked for, it is
     replaced, and what was exported is taken away, when the first thing has come of the change: a
-    run that stops before that (no server, a wrong model name) leaves the folder as it was.
+    run that stops before that (no server, a wrong model name) leaves the folder as it was. Where
+    only more rows are asked for, what was exported stays until it is written with them.
     """
 
     def __init__(
@@ -37,16 +39,22 @@ class Provenance:
         self._earlier = (read_config(path) if store.answers() else None) or {}
         self._may_change = resume_changed
         self._changes: list[str] = []
+        self._grows = False
 
     def check(self) -> None:
-        """Refuse a change that was not asked for.
+        """Refuse a change that was not asked for. More rows are none: those that are there stay.
 
         Raises:
             SynthError: says where the configurations differ, and both ways out.
         """
         if self._earlier:
-            self._note(differences(_with_new_keys(self._earlier), self.config, NO_CHANGE))
-        if not self._changes:
+            before, now = _count(self._earlier), _count(self.config)
+            self._grows = now > before
+            changes = differences(_with_new_keys(self._earlier), self.config, (*NO_CHANGE, COUNT))
+            if now < before:
+                changes.append(f"{COUNT}: {before} -> {now} takes rows out of the dataset")
+            self._note(changes)
+        if not self._changes and not self._grows:
             self.config["models"] = self._earlier.get("models", {})
             write_config(self.path, self.config)
 
@@ -73,6 +81,9 @@ class Provenance:
             log.info("The settings have changed: what was exported with the old ones is taken "
                      "away, and made again if they come back.")  # fmt: skip
             delete_exports(self.path)
+        elif self._grows:
+            log.info("%d rows are wanted, %d were before: those stay as they are.",
+                     _count(self.config), _count(self._earlier))  # fmt: skip
         write_config(self.path, self.config)
 
     def _note(self, changes: list[str]) -> None:
@@ -103,3 +114,8 @@ def _arguments_cure(changes: list[str]) -> str:
     named = [name for name in own if any(c.startswith(f"generator.{name}") for c in changes)]
     options = " and ".join(f"--generator-{name.replace('_', '-')}" for name in named)
     return f" A generator of another name gets its own arguments: {options}." if named else ""
+
+
+def _count(config: dict[str, Any]) -> int:
+    count: int = config["task"].get("inputs", {}).get("count", 0)
+    return count

@@ -1,15 +1,24 @@
-"""The exported splits of a run's folder, read."""
+"""The exported splits of a run's folder, read and kept."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synth.dataset.holdout import draw_name
 from synth.errors import SynthError
+from synth.store.folder import read_config
+from synth.store.store import Store
+
+# The first `run.format` in synth.yaml whose stores record the splits.
+RECORDED = 2
+BATCH = 500  # rows in memory at once
+log = logging.getLogger("synth")
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -34,14 +43,34 @@ def split_sizes(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def read_split(path: Path) -> pa.Table:
-    """A split's rows.
+def record_exported(folder: Path, store: Store) -> None:
+    """Record the splits of a dataset whose version did not: its rows stay where they are.
+
+    A file that can't be read is left out, with a warning: its rows are drawn anew.
+    """
+    config = read_config(folder)
+    if config is None or config["run"].get("format", 1) >= RECORDED:
+        return
+    draw = draw_name(config["seed"], config["task"]["split"]["test"])
+    for split, path in split_files(folder).items():
+        try:
+            with _readable(path):
+                ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
+        except SynthError as error:
+            log.warning("%s Its rows are drawn anew for the split.", error.cause)
+            continue
+        store.record_splits(draw, dict.fromkeys(ids, split))
+
+
+def read_batches(path: Path) -> Iterator[pa.Table]:
+    """A split's rows, some hundreds at a time.
 
     Raises:
         SynthError: the file can't be read.
     """
-    with _readable(path):
-        return pq.read_table(path)
+    with _readable(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH):
+            yield pa.Table.from_batches([batch])
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +65,11 @@ class Summary:
 
 
 def summarize(
-    config: TaskConfig, store: Store, splits: dict[str, int], failed: Mapping[str, int]
+    config: TaskConfig,
+    store: Store,
+    splits: dict[str, int],
+    failed: Mapping[str, int],
+    heads: Sequence[int] | None = None,
 ) -> Summary:
     """Count what is in the store, by a task's settings.
 
@@ -74,10 +78,11 @@ def summarize(
         store: the run's.
         splits: the number of rows of each split.
         failed: rows that were left pending, by stage.
+        heads: as `diversity` takes it.
     """
     summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
     summary.stages = config.stage_names
-    summary.diversity = diversity(store.rows())
+    summary.diversity = diversity(store.rows(), heads)
     pattern = config.action_pattern
     formed: Counter[str] = Counter()
     for row in store.rows():
@@ -139,6 +144,8 @@ def remarks(summary: Summary) -> list[str]:
         varied = {
             "distinct words": found.distinct_1,
             "distinct word pairs": found.distinct_2,
+            "distinct words of 100 inputs": found.distinct_1_of_100,
+            "distinct word pairs of 100 inputs": found.distinct_2_of_100,
             "near duplicates": found.near_duplicates,
         }
         shares = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()

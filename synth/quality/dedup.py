@@ -1,8 +1,8 @@
 """Texts that say the same again: equal ones, and those that differ in a few characters.
 
-Candidates come from MinHash (Broder 1997), whose signatures are compared all at once; whether two
-texts are near duplicates is then decided by their exact similarity, so that no chance is in the
-answer.
+Candidates come from an index of MinHashes (Broder 1997; `datasketch.MinHashLSH`); whether two texts
+are near duplicates is then decided by their exact similarity. The index misses a pair that is just
+near enough with a probability below 0.5 %, always the same ones.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ from synth.text import UNSPACED, folded
 SHINGLE = 5  # characters
 DENSE = 3  # characters of a script without spaces, each about half a word
 NEAR = 0.8  # similarity from which on two inputs of a dataset are near duplicates
-PERMUTATIONS = 64
-# Candidates are looked for this much below the threshold: hardly one is then missed.
-SLACK = 0.15
+# Values of a MinHash: the share that two texts have in common estimates their similarity, with a
+# standard deviation of 0.03 at most.
+PERMUTATIONS = 256
+# What the index finds is a candidate when that estimate is up to so much below the threshold:
+# hardly one is then missed, and few are compared exactly.
+SLACK = 0.1
+# So many of the values are in the index, which takes most of the memory.
+INDEXED = 64
+# The probability that it misses a pair that is just near enough.
+MISSED = 0.005
 # For whole inputs: shingles of at least this share of them are the application's form.
 COMMON = 0.9
 FEW = 10
@@ -50,21 +57,22 @@ def similarity(one: Iterable[str], other: Iterable[str]) -> float:
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is kept of a text to compare others with it.
+    """What a text is compared by.
 
     Attributes:
-        pieces: hashes of its pieces, ascending, each once; uint64, (pieces,).
-        signature: its MinHash; uint32, (PERMUTATIONS,).
+        pieces: what of it is compared.
+        minhash: of its pieces; `PERMUTATIONS` values.
     """
 
-    pieces: Any
-    signature: Any
+    pieces: frozenset[str]
+    minhash: Any
 
 
-class Seen:
+class NearIndex:
     """Texts in the order they came, and which of them a new one is like.
 
-    A new text is compared with all earlier ones at once: their signatures are one array.
+    Of each text it keeps the text, its MinHash and its places in the index, not its pieces: those
+    of the few candidates are made again.
 
     Args:
         threshold: similarity, 0 to 1, from which on two texts are near duplicates.
@@ -75,50 +83,68 @@ class Seen:
         self, threshold: float, pieces: Callable[[str], frozenset[str]] = shingles
     ) -> None:
         import numpy as np
+        from datasketch import MinHash, MinHashLSH
 
         self.threshold = threshold
         self._enough = (threshold - SLACK) * PERMUTATIONS
         self._pieces = pieces
-        self._taken: list[Any] = []
-        self._signatures = np.empty((PERMUTATIONS, 64), np.uint32)  # one column a text
+        self._texts: list[str] = []
+        # One row a text. A byte of each value: 1 of 256 that differ is taken to be equal.
+        self._signatures = np.empty((64, PERMUTATIONS), np.uint8)
+        self._empty = MinHash(PERMUTATIONS, hashfunc=_hash32)
+        self._index = MinHashLSH(num_perm=PERMUTATIONS, params=bands(threshold), hashfunc=_hash64)
 
     def sketch(self, text: str) -> Sketch:
         """A text, ready to be compared and added."""
-        import numpy as np
-        from datasketch import MinHash
+        pieces = self._pieces(text)
+        minhash = self._empty.copy()
+        minhash.update_batch([piece.encode("utf-8", "surrogatepass") for piece in pieces])
+        return Sketch(pieces, minhash)
 
-        digests = [_digest(piece) for piece in self._pieces(text)]
-        minhash = MinHash(PERMUTATIONS, hashfunc=_head)
-        minhash.update_batch(digests)
-        pieces = np.sort(np.frombuffer(b"".join(digests), np.uint64))
-        return Sketch(pieces, minhash.hashvalues.astype(np.uint32))
+    def candidates(self, own: Sketch) -> list[int]:
+        """The numbers of earlier texts that may be near duplicates, ascending; few others."""
+        import numpy as np
+
+        found = np.array(sorted(self._index.query(own.minhash)), dtype=int)
+        same = self._signatures[found] == own.minhash.hashvalues.astype(np.uint8)
+        numbers: list[int] = found[same.sum(axis=1) >= self._enough].tolist()
+        return numbers
+
+    def similarity_to(self, number: int, own: Sketch) -> float:
+        """The exact similarity to an earlier text."""
+        return similarity(own.pieces, self._pieces(self._texts[number]))
 
     def near(self, own: Sketch) -> dict[int, float]:
         """Every earlier text at or above the threshold: its number -> exact similarity."""
+        exact = {number: self.similarity_to(number, own) for number in self.candidates(own)}
+        return {number: value for number, value in exact.items() if value >= self.threshold}
+
+    def add(self, text: str, own: Sketch) -> None:
+        """Remember a text and its sketch; texts are numbered from 0."""
         import numpy as np
 
-        same = self._signatures[:, : len(self._taken)] == own.signature[:, None]
-        found = np.flatnonzero(same.sum(axis=0, dtype=np.uint8) >= self._enough)
-        if not len(found):
-            return {}
-        others = [self._taken[number] for number in found]
-        sizes = np.array([len(other) for other in others])
-        pieces = np.concatenate(others)
-        at = np.searchsorted(own.pieces, pieces).clip(max=len(own.pieces) - 1)
-        shared = np.add.reduceat(own.pieces[at] == pieces, np.cumsum(sizes) - sizes, dtype=int)
-        exact = shared / (sizes + len(own.pieces) - shared)
-        return {int(number): float(value) for number, value in zip(found, exact, strict=True)
-                if value >= self.threshold}  # fmt: skip
-
-    def add(self, own: Sketch) -> None:
-        """Remember a text; texts are numbered from 0."""
-        import numpy as np
-
-        if len(self._taken) == self._signatures.shape[1]:
+        number = len(self._texts)
+        if number == len(self._signatures):
             room = np.empty_like(self._signatures)
-            self._signatures = np.concatenate([self._signatures, room], axis=1)
-        self._signatures[:, len(self._taken)] = own.signature
-        self._taken.append(own.pieces)
+            self._signatures = np.concatenate([self._signatures, room])
+        self._signatures[number] = own.minhash.hashvalues.astype(np.uint8)
+        self._texts.append(text)
+        self._index.insert(number, own.minhash, check_duplication=False)
+
+
+def bands(threshold: float) -> tuple[int, int]:
+    """How a MinHash is cut for the index: (bands, values in each).
+
+    Two texts of similarity s share a band with the probability 1 - (1 - s^values)^bands (Leskovec,
+    Rajaraman, Ullman, Mining of Massive Datasets, 3.4.2). The most values in a band, and so the
+    fewest candidates in vain, with which a pair at the threshold is missed with a probability of at
+    most `MISSED`; a pair above it is missed more rarely.
+    """
+    for values in range(INDEXED // 2, 1, -1):
+        count = INDEXED // values
+        if (1 - threshold**values) ** count <= MISSED:
+            return count, values
+    return INDEXED, 1
 
 
 class KnownTexts:
@@ -128,7 +154,7 @@ class KnownTexts:
         self._exact: dict[str, str] = {}
         self._names: list[str] = []
         # Equal texts need no MinHash.
-        self._near = Seen(threshold) if threshold < 1 else None
+        self._near = NearIndex(threshold) if threshold < 1 else None
 
     def add(self, text: str, name: str, sent: str | None = None) -> tuple[str, str] | None:
         """Take a text in, or say why not: (reason, which earlier one).
@@ -147,7 +173,7 @@ class KnownTexts:
             if near:  # the most similar one; of several, the first
                 twin = min(near, key=lambda number: (-near[number], number))
                 return "near duplicate", f"{near[twin]:.0%} the same as {self._names[twin]}"
-            self._near.add(sketch)
+            self._near.add(text, sketch)
             self._names.append(name)
         self._exact[key] = name
         return None
@@ -160,7 +186,7 @@ def groups(texts: Sequence[str], threshold: float) -> list[int]:
     texts share (the form an application gives its inputs) is left out first, when there are enough
     to tell.
     """
-    seen = Seen(threshold, _own_pieces(texts))
+    index = NearIndex(threshold, own_pieces(texts))
     group = list(range(len(texts)))
 
     def head(number: int) -> int:
@@ -169,15 +195,18 @@ def groups(texts: Sequence[str], threshold: float) -> list[int]:
         return number
 
     for number, text in enumerate(texts):
-        sketch = seen.sketch(text)
-        for twin in seen.near(sketch):
-            first, second = sorted((head(twin), head(number)))
-            group[second] = first
-        seen.add(sketch)
+        sketch = index.sketch(text)
+        for other in index.candidates(sketch):
+            first, second = sorted((head(other), head(number)))
+            # In a large group, one near duplicate is enough.
+            if first != second and index.similarity_to(other, sketch) >= threshold:
+                group[second] = first
+        index.add(text, sketch)
     return [head(number) for number in range(len(texts))]
 
 
-def _own_pieces(texts: Sequence[str]) -> Callable[[str], frozenset[str]]:
+def own_pieces(texts: Sequence[str]) -> Callable[[str], frozenset[str]]:
+    """`shingles` without those that nine tenths of the texts have."""
     if len(texts) < FEW:
         return shingles
     looked_at = texts[:: math.ceil(len(texts) / SAMPLE)]
@@ -187,9 +216,9 @@ def _own_pieces(texts: Sequence[str]) -> Callable[[str], frozenset[str]]:
     return lambda text: shingles(text) - common or frozenset([folded(text)])
 
 
-def _digest(piece: str) -> bytes:
-    return hashlib.blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _hash32(data: bytes) -> int:
+    return int.from_bytes(_hash64(data)[:4], "little")
 
 
-def _head(digest: bytes) -> int:
-    return int.from_bytes(digest[:4], "little")
+def _hash64(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=8).digest()

@@ -18,6 +18,7 @@ from rich.console import Console
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
+from synth.dataset.splits import record_exported
 from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
 from synth.engines.base import Engine
@@ -27,6 +28,7 @@ from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, live_view
+from synth.quality.dedup import NEAR, groups
 from synth.quality.role_markers import marker_notes
 from synth.report.page import REPORT, report_page
 from synth.running.budget import Budget, SpendingLimits
@@ -37,6 +39,7 @@ from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
 from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
+from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task
@@ -91,6 +94,7 @@ def run(
     config = resolved(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
+        record_exported(folder, store)
         provenance = Provenance(folder, config, store, resume_changed)
         provenance.check()
         log.info("%s: %d rows wanted in %s", task.config.name, task.config.inputs.count, folder)
@@ -109,9 +113,11 @@ def run(
             tally.log_state()
             log.error("interrupted")
             raise
-        splits = export_rows(store, folder, task.config.split.test, settings.seed)
+        heads = groups([row.input for row in store.rows()], NEAR)
+        whole = not sum(tally.failed.values())
+        splits = export_rows(store, folder, task.config.split.test, settings.seed, heads, whole)
         export_rejections(store, folder / "rejected.jsonl", task.config.stage_names)
-        summary = summarize(task.config, store, splits, tally.failed)
+        summary = summarize(task.config, store, splits, tally.failed, heads)
         replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
         replace_text(folder / REPORT, report_page(config, store, summary, read_cost(folder)))
         log.info("done in %s: %s", duration(tally.seconds), tally.line())
@@ -169,6 +175,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
             "concurrency": settings.concurrency,
             "batch_size": settings.batch_size,
             "ray": settings.ray,
+            "format": SCHEMA_VERSION,
             "versions": _versions(settings),
         },
     }

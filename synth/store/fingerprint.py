@@ -24,6 +24,7 @@ A model's answer is stored; a refusal (too long, filtered) is not. Its cure may 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -33,10 +34,14 @@ from synth.engines.base import Message, Request
 from synth.store.rows import as_dicts
 
 
+def canonical(value: Any) -> str:
+    """A value's canonical JSON: sorted keys, no spaces, no escapes that are not needed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def digest(value: Any) -> str:
-    """The SHA-256, in hex, of a value's canonical JSON (sorted keys, no spaces, UTF-8)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    """The SHA-256, in hex, of a value's canonical JSON in UTF-8."""
+    return _sha256(canonical(value))
 
 
 def prompt_hash(prompt: Sequence[Message]) -> str:
@@ -69,15 +74,27 @@ def request_key(identity: dict[str, str], request: Request) -> str:
         "request_args": sampling.request_args,
         "chat_template_kwargs": sampling.chat_template_kwargs,
     }
-    return digest(
-        {
-            "model": identity,
-            "messages": as_dicts(request.messages),
-            "temperature": float(sampling.temperature),
-            "top_p": 1.0 if greedy else float(sampling.top_p),
-            "max_tokens": sampling.max_tokens,
-            "seed": 0 if greedy else request.seed,
-            # Absent where empty, as before there were any: the keys of stored answers stay.
-            **{name: dict(arguments) for name, arguments in own.items() if arguments},
-        }
-    )
+    values = {
+        "model": identity,
+        "temperature": float(sampling.temperature),
+        "top_p": 1.0 if greedy else float(sampling.top_p),
+        "max_tokens": sampling.max_tokens,
+        "seed": 0 if greedy else request.seed,
+        # Absent where empty, as before there were any: the keys of stored answers stay.
+        **{name: dict(arguments) for name, arguments in own.items() if arguments},
+    }
+    parts = {name: canonical(value) for name, value in values.items()}
+    parts["messages"] = f"[{','.join(map(_message_text, request.messages))}]"
+    # `digest` of it all, but for the prompt, whose JSON is made once.
+    return _sha256("{" + ",".join(f'"{name}":{parts[name]}' for name in sorted(parts)) + "}")
+
+
+# The prompt stands in most of a run's messages; the others are used once.
+@functools.lru_cache(maxsize=16)
+def _message_text(message: Message) -> str:
+    [value] = as_dicts([message])
+    return canonical(value)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

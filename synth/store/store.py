@@ -9,33 +9,25 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from synth.engines.base import Answer, Engine, Request
+from synth.engines.base import Answer, Engine, Message, Request
 from synth.engines.cut_prompt import cut_prompt
 from synth.errors import SynthError
 from synth.secrets import redactor
 from synth.store.answers import answer_record, to_answer
-from synth.store.fingerprint import request_key
-from synth.store.rows import STAGES, Rejection, Row, as_messages
+from synth.store.fingerprint import prompt_hash, request_key
+from synth.store.rows import STAGES, Rejection, Row, as_dicts, as_messages
+from synth.store.schema import READABLE, SCHEMA_VERSION, upgrade, version_of
 
 Generate = Callable[[Request], Awaitable[Answer]]
 OnAnswer = Callable[[str, Answer, bool], None]
 
 log = logging.getLogger("synth")
 FILTER = "filter"  # the key under which a rejection's filter is kept
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, answer TEXT NOT NULL, stage TEXT NOT NULL, created REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS rows (position INTEGER PRIMARY KEY, row TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS rejections (
-    stage TEXT, position INTEGER, reason TEXT, detail TEXT, made TEXT,
-    PRIMARY KEY (stage, position));
-"""
 
 
 class Store:
@@ -54,6 +46,7 @@ class Store:
         self.path = path
         self._locks: dict[str, asyncio.Lock] = {}
         self._committed: asyncio.Future[None] | None = None
+        self._prompts: dict[tuple[Message, ...], str] = {}  # in the store -> its hash
         try:
             if read_only:
                 uri = f"{Path(path).absolute().as_uri()}?mode=ro"
@@ -67,14 +60,13 @@ class Store:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 # An answer that was paid for survives a power cut, too.
                 self._db.execute("PRAGMA synchronous=FULL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not read_only:
-                self._db.executescript(SCHEMA)
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            version = version_of(self._db)
+            if not read_only and version in (0, *READABLE) and version != SCHEMA_VERSION:
+                upgrade(self._db)
                 version = SCHEMA_VERSION
         except sqlite3.Error as error:
             raise self._failed(error) from None
-        if version != SCHEMA_VERSION:
+        if version not in READABLE:
             raise SynthError(
                 f"{path} was written by another version of synth (format {version}).",
                 "Use that version, or give another folder with -o.",
@@ -105,12 +97,24 @@ class Store:
         """Forget rows and rejections; the answers stay."""
         self._run("DELETE FROM rows")
         self._run("DELETE FROM rejections")
+        self._run("DELETE FROM prompts")
+        self._prompts.clear()
         self._db.commit()
 
     def add_row(self, row: Row) -> None:
         """Store a finished row; it goes to disk with the next answer, or at the end."""
+        values = asdict(replace(row, prompt=())) | {"prompt": self._add_prompt(row.prompt)}
         self._run("INSERT OR REPLACE INTO rows VALUES (?, ?)",
-                  (row.position, json.dumps(asdict(row), ensure_ascii=False)))  # fmt: skip
+                  (row.position, json.dumps(values, ensure_ascii=False)))  # fmt: skip
+
+    def _add_prompt(self, prompt: tuple[Message, ...]) -> str:
+        """Store a prompt, once for all rows that have it; its hash."""
+        known = self._prompts.get(prompt)
+        if known is None:
+            known = self._prompts[prompt] = prompt_hash(prompt)
+            self._run("INSERT OR IGNORE INTO prompts VALUES (?, ?)",
+                      (known, json.dumps(as_dicts(prompt), ensure_ascii=False)))  # fmt: skip
+        return known
 
     def add_rejection(self, rejection: Rejection) -> None:
         """Store what was rejected, and why, without secrets; on disk like a row."""
@@ -128,12 +132,29 @@ class Store:
         )
 
     def rows(self) -> Iterator[Row]:
-        """The finished rows in order of position, one at a time."""
+        """The finished rows in order of position, one at a time; equal prompts are one object."""
+        prompts: dict[Any, tuple[Message, ...]] = {}
         for (text,) in self._run("SELECT row FROM rows ORDER BY position"):
             values = json.loads(text)
-            values["prompt"] = as_messages(values["prompt"])
+            prompt = values["prompt"]
+            if isinstance(prompt, str):
+                if prompt not in prompts:
+                    prompts[prompt] = self._prompt(prompt)
+                values["prompt"] = prompts[prompt]
+            else:  # a row of a version 1 store holds its prompt
+                own = as_messages(prompt)
+                values["prompt"] = prompts.setdefault(own, own)
             values["conversation"] = as_messages(values["conversation"])
             yield Row(**values)
+
+    def _prompt(self, name: str) -> tuple[Message, ...]:
+        found = self._run("SELECT prompt FROM prompts WHERE sha256 = ?", (name,)).fetchone()
+        if found is None:
+            raise SynthError(
+                f"{self.path} has rows whose prompt ({name[:8]}...) is not in it.",
+                "The file was changed by something else: start over in another folder (-o).",
+            )
+        return as_messages(json.loads(found[0]))
 
     def row_ids(self) -> list[str]:
         """The finished rows' ids in order of position."""
@@ -168,6 +189,28 @@ class Store:
     def keys(self) -> list[str]:
         """The keys of all stored answers."""
         return [key for (key,) in self._run("SELECT key FROM answers")]
+
+    def splits(self, draw: str) -> dict[str, str]:
+        """The split of each row that was recorded for a draw, by the row's id."""
+        return dict(self._run("SELECT id, split FROM splits WHERE draw = ?", (draw,)).fetchall())
+
+    def has_splits(self) -> bool:
+        """Whether a split was ever recorded."""
+        return self._run("SELECT 1 FROM splits LIMIT 1").fetchone() is not None
+
+    def record_splits(self, draw: str, splits: Mapping[str, str]) -> None:
+        """Record on disk on which side of a draw each row is; what is recorded stays.
+
+        Args:
+            draw: names what determined it; rows keep their splits under the same name only.
+            splits: "train" or "test", by the row's id.
+        """
+        values = [(draw, name, split) for name, split in splits.items()]
+        try:
+            with self._db:
+                self._db.executemany("INSERT OR IGNORE INTO splits VALUES (?, ?, ?)", values)
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
 
     def lock(self, key: str) -> asyncio.Lock:
         """A lock under which `key` is looked up and asked for, so that it is asked once."""

@@ -41,7 +41,6 @@ def asked(server):
 
 
 CHANGES = {
-    "more rows": (("-n", 16), None, {"inputs", "floor", "teacher", "reasons", "environment"}),
     "fewer rows": (("-n", 6), None, set()),
     "another split": (("--test-share", "0.5"), None, set()),
     "reasons anew": (("--set", "reasons.temperature=0.2"), None, {"reasons"}),

@@ -1,4 +1,7 @@
 import asyncio
+import hashlib
+import json
+import random
 import sqlite3
 
 import pytest
@@ -31,6 +34,29 @@ def nothing(stage, answer, asked):
 )
 def test_what_changes_an_answer_changes_its_key(other):
     assert request_key(MODEL, other) != request_key(MODEL, ASK)
+
+
+def test_a_key_is_the_digest_of_the_whole_request():
+    """As the first version made it: stored answers are found under it."""
+    draw = random.Random(0)
+    texts = ["", "hi", 'a "quote" \\ \n\t\x00\x1f\x7f', "é\u2028 😀 \ud800", "rule " * 9000]
+    for number in range(400):
+        turns = tuple(Message(draw.choice(["system", "user", "assistant"]), draw.choice(texts))
+                      for _ in range(draw.randrange(1, 6)))  # fmt: skip
+        heat = draw.choice([0, 0.0, 1, 0.7])
+        request = Request(turns, Sampling(heat, draw.choice([1, 0.9]), number), number)
+        model = {"model": draw.choice(texts), "dtype": "x"} if number % 2 else {"model": "m"}
+        whole = {
+            "model": model,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+            "temperature": float(heat),
+            "top_p": float(request.sampling.top_p) if heat else 1.0,
+            "max_tokens": number,
+            "seed": number if heat else 0,
+        }
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        expected = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        assert request_key(model, request) == expected
 
 
 def test_the_model_changes_the_key():
