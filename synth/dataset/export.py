@@ -63,11 +63,11 @@ def export_rows(
     """
     data = folder / "data"
     data.mkdir(exist_ok=True)
-    ids = store.row_ids()
+    ids, positions = store.row_ids(), store.row_positions()
     if share and heads is None:
         heads = groups([row.input for row in store.rows()], NEAR)
     draw = draw_name(seed, share)
-    test = held_out(ids, share, seed, heads if share else None, store.splits(draw))
+    test = held_out(ids, share, seed, heads if share else None, store.splits(draw), positions)
     if share and len(ids) >= FIRST and not test:
         log.warning(
             "No test rows: the inputs have too many near duplicates, which must stay on one side "

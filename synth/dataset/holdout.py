@@ -1,14 +1,17 @@
 """Which rows are held out. Pure.
 
-Whether a row is a test row follows from its id and the seed, or from those of the first row it is a
-near duplicate of: more rows move none that are there. So the test split has about its share of the
-rows, not exactly.
+Whether a row is a test row follows from its position and the seed, or from the position of the
+first row it is a near duplicate of: more rows move none that are there. Of each run of positions,
+ten for a share of 0.1, one is drawn; so the test split has its share but for one or two rows, and
+for those whose position made no row.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 # Among so many first rows (groups) one is held out, so that a small dataset has a test split, too.
 FIRST = 10
@@ -25,13 +28,13 @@ def held_out(
     seed: int,
     heads: Sequence[int] | None = None,
     recorded: Mapping[str, str] | None = None,
+    positions: Sequence[int] | None = None,
 ) -> set[str]:
-    """The ids of the test rows: those whose hash with `seed`, as a number in [0, 1), is below
-    `share`.
+    """The ids of the test rows.
 
-    Rows of one group go together, by the hash of the group's first id. The first group trains, so
-    that never all rows are held out; of ten rows or more, one of the first ten groups is held out.
-    A group that is larger than the test split should be trains.
+    Rows of one group go together, by the position of its first row. The first group trains, so that
+    never all rows are held out; of ten rows or more, one of the first ten groups is held out. A
+    group that is larger than the test split should be trains.
 
     Args:
         ids: of all rows, in order.
@@ -40,13 +43,15 @@ def held_out(
         heads: for each row the number of its group's first row; by default each is its own.
         recorded: "train" or "test" by id, for rows that were drawn before. They stay where they
             are, and others of their group go with the first of them.
+        positions: of the rows among all inputs, ascending; by default there are no gaps.
     """
     recorded = recorded or {}
     members: dict[int, list[str]] = {}
     for name, head in zip(ids, heads or range(len(ids)), strict=True):
         members.setdefault(head, []).append(name)
     groups = list(members.values())
-    drawn = _drawn(groups, len(ids), share, seed)
+    places = list(positions or range(len(ids)))
+    drawn = _drawn(groups, [places[head] for head in members], len(ids), share, seed)
     test: set[str] = set()
     for number, names in enumerate(groups):
         split = "test" if number in drawn else "train"
@@ -55,20 +60,28 @@ def held_out(
     return test
 
 
-def _drawn(groups: Sequence[Sequence[str]], rows: int, share: float, seed: int) -> set[int]:
-    """The numbers of the groups that are held out."""
+def _drawn(
+    groups: Sequence[Sequence[str]], positions: Sequence[int], rows: int, share: float, seed: int
+) -> set[int]:
+    """The numbers of the groups that are held out; `positions` are those of their first rows."""
     if not share:
         return set()
     most = max(round(rows * share), 1)
-    places = {number: _place(seed, names[0]) for number, names in enumerate(groups)
-              if number and len(names) <= most}  # fmt: skip
-    drawn = {number for number, place in places.items() if place < share}
-    first = [number for number in places if number < FIRST]
+    eligible = [number for number, names in enumerate(groups) if number and len(names) <= most]
+    drawn = {number for number in eligible if _is_drawn(positions[number], share, seed)}
+    first = [number for number in eligible if number < FIRST]
     if rows >= FIRST and first and drawn.isdisjoint(first):
-        drawn.add(min(first, key=places.__getitem__))
+        drawn.add(first[_random(seed, "first") % len(first)])
     return drawn
 
 
-def _place(seed: int, name: str) -> float:
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _is_drawn(position: int, share: float, seed: int) -> bool:
+    """Whether a position is the one that is drawn of its run of about 1 / `share` positions."""
+    exact = Fraction(str(share))
+    run = math.floor(position * exact)
+    start, stop = math.ceil(run / exact), math.ceil((run + 1) / exact)
+    return position == start + _random(seed, run) % (stop - start)
+
+
+def _random(seed: int, name: object) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")

@@ -226,8 +226,8 @@ async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, No
         run.fail(f"Try {number} for an input", INPUTS, error)
 
     made = inputs(
-        run.task, run.generator(INPUTS), run.seed, run.reject, fail, run.plan.filters,
-        window=run.in_flight, timeout=run.input_timeout,
+        run.task, run.generator(INPUTS), run.seed, run.reject, fail,
+        run.in_flight, run.input_timeout, run.plan.filters,
     )  # fmt: skip
     async with contextlib.aclosing(made):
         async for text in made:

@@ -163,9 +163,9 @@ async def inputs(
     seed: int,
     reject: Callable[[Rejection], None],
     fail: Callable[[int, RequestError], None] = _stop,
-    filters: Filters | None = None,
     window: int = WINDOW,
     timeout: float | None = None,
+    filters: Filters | None = None,
 ) -> AsyncGenerator[str, None]:
     """Yield `inputs.count` distinct, well-formed inputs, in order of try.
 

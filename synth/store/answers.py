@@ -26,7 +26,7 @@ def to_answer(record: dict[str, Any]) -> Answer:
     """The inverse of `answer_record`, for records of every version."""
     calls, ids, logprobs = (record.get(name) for name in SINCE[1:])
     # At first a 0 stood for what was not told; no request has so few tokens.
-    told = bool(record["prompt_tokens"])
+    told = bool(record.get("prompt_tokens"))
     return Answer(
         text=record["text"],
         finish=record["finish"],
@@ -35,7 +35,7 @@ def to_answer(record: dict[str, Any]) -> Answer:
         token_ids=None if ids is None else tuple(ids),
         logprobs=None if logprobs is None else tuple(logprobs),
         usage=Usage(
-            record["prompt_tokens"] or None,
-            record["completion_tokens"] if told else record["completion_tokens"] or None,
+            record.get("prompt_tokens") or None,
+            record.get("completion_tokens") if told else record.get("completion_tokens") or None,
         ),
     )

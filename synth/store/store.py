@@ -161,6 +161,10 @@ class Store:
         found = self._run("SELECT json_extract(row, '$.id') FROM rows ORDER BY position")
         return [name for (name,) in found]
 
+    def row_positions(self) -> list[int]:
+        """The finished rows' positions, ascending."""
+        return [place for (place,) in self._run("SELECT position FROM rows ORDER BY position")]
+
     def rejections(self, stages: Sequence[str] = STAGES) -> Iterator[Rejection]:
         """What was rejected, by stage (in the order of `stages`) and position."""
         order = " ".join(f"WHEN ? THEN {place}" for place in range(len(stages)))

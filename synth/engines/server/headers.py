@@ -33,7 +33,7 @@ def parse_header_env(option: str, given: Iterable[str]) -> dict[str, str]:
                 "holds its value.",
                 f"For example {option} X-Organization=MY_ORGANIZATION",
             )
-        check_variable(f"{option} {name}=", variable)
+        check_variable(option, variable)
         headers[name] = variable
     return headers
 

@@ -73,13 +73,16 @@ def test_engine_arguments_are_a_role_s_own():
     ("more", "words"),
     [
         ({"base_url": ()}, "--request-args goes with --engine openai, not transformers"),
-        ({"engine_args": '{"a": 1}'}, "--engine-args goes with --engine vllm, not openai"),
+        ({"engine_args": '{"a": 1}'},
+         "--engine-args goes with --engine vllm or transformers, not openai"),
         ({"generator_engine": "transformers", "generator_request_args": '{"a": 1}'},
          "--generator-request-args goes with --generator-engine openai, not transformers"),
         ({"generator_engine": "vllm", "generator_header_env": ("A=B",)},
          "--generator-header-env goes with --generator-engine openai, not vllm"),
         ({"generator_engine": "vllm", "generator_base_url": TWO}, "--generator-base-url goes with"),
         ({"generator_request_args": "{"}, "--generator-request-args is not JSON"),
+        ({"base_url": (), "request_args": "{}", "engine_args": '{"a": 1}'},
+         "--engine-args: the transformers engine takes `continuous_batching` alone"),
         ({"generator_engine_args": "[]"}, "--generator-engine-args is not a JSON object"),
     ],
 )  # fmt: skip

@@ -54,7 +54,7 @@ def test_what_is_no_header_is_refused(given):
 def test_a_value_in_the_place_of_the_variable_is_refused_and_not_shown():
     with pytest.raises(SynthError) as caught:
         parse_header_env("--header-env", ["X-Key=sk-live-5ecret"])
-    assert "no name of an environment variable" in caught.value.cause
+    assert "takes the name of an environment variable" in caught.value.cause
     assert "5ecret" not in str(caught.value)
 
 
