@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synth.dataset.holdout import FIRST, draw_name, held_out
+from synth.engines.base import Message
 from synth.quality.dedup import NEAR, groups
 from synth.store.folder import replace_file
-from synth.store.rows import STAGES, Row, to_record
+from synth.store.rows import STAGES, Row, as_dicts, to_record
 from synth.store.store import Store
 from synth.text import json_line
 
@@ -86,8 +87,7 @@ def export_rows(
         beside = path.with_name(path.name + ".tmp")
         with pq.ParquetWriter(beside, SCHEMA) as writer:
             for group in _groups(rows):
-                records = [to_record(row) for row in group]
-                writer.write_table(pa.Table.from_pylist(records, schema=SCHEMA))
+                writer.write_table(_table(group))
         replace_file(beside, path)
     return {split: count for split, count in counts.items() if count}
 
@@ -109,6 +109,16 @@ def export_rejections(store: Store, path: Path, stages: Sequence[str] = STAGES) 
             count += 1
     replace_file(beside, path)
     return count
+
+
+def _table(rows: Sequence[Row]) -> pa.Table:
+    """The rows' columns; Arrow repeats the prompt, which takes less memory than from Python."""
+    prompts: dict[tuple[Message, ...], int] = {}
+    which = [prompts.setdefault(row.prompt, len(prompts)) for row in rows]
+    repeated = pa.array(map(as_dicts, prompts), TURNS).take(pa.array(which))
+    records = [to_record(replace(row, prompt=())) for row in rows]
+    table = pa.Table.from_pylist(records, schema=SCHEMA)
+    return table.set_column(SCHEMA.get_field_index("prompt"), SCHEMA.field("prompt"), repeated)
 
 
 def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
