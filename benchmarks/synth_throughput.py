@@ -36,7 +36,8 @@ from synth.engines.local.engine import TransformersEngine
 from synth.engines.server.engine import OpenAIEngine
 from synth.errors import SynthError
 from synth.progress.progress import Tally
-from synth.running.pipeline import Models, synthesize
+from synth.running.models import Models
+from synth.running.pipeline import synthesize
 from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task, load_task

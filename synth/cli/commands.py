@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ from synth.cli.options import (
     TASK_OPTIONS,
     examples,
 )
-
-PRICES = ("price_in", "price_out", "generator_price_in", "generator_price_out")
+from synth.cli.settings import load, named, run_settings
 
 
 @click.group(cls=Commands, context_settings={"max_content_width": 100})
@@ -54,7 +51,7 @@ def init(folder: Path, prompt: Path) -> None:
     from synth.task.scaffold import init_task
 
     path = init_task(folder, prompt)
-    click.echo(f"Wrote {path}. Put a few seeds into it, then: {PROGRAM} validate {_named(folder)}")
+    click.echo(f"Wrote {path}. Put a few seeds into it, then: {PROGRAM} validate {named(folder)}")
 
 
 @main.command(
@@ -76,7 +73,7 @@ def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
     console = stdout()
     print_task(loaded, console)
     if models["model"]:
-        teacher, floor = prompt_tokens(loaded, _settings(models))
+        teacher, floor = prompt_tokens(loaded, run_settings(models))
         counted = "how many tokens it has, the server does not say"
         if teacher is not None and floor is not None:
             counted = f"a short input is {teacher} tokens with it, {floor} without"
@@ -109,8 +106,8 @@ def preview(
     from synth.dataset.summary import print_summary
     from synth.running.run import preview as make
 
-    loaded = _load(task, sets, count, max_turns, None, inputs_file)
-    settings = _settings(models, seed, inputs_file)
+    loaded = load(task, sets, count, max_turns, None, inputs_file)
+    settings = run_settings(models, seed, inputs_file)
     log_to(stderr())
     console = stdout()
     with exit_on_interrupt():
@@ -186,9 +183,9 @@ def run(
     from synth.running.budget import SpendingLimits
     from synth.running.run import run as make
 
-    loaded = _load(task, sets, count, max_turns, test_share, inputs_file)
+    loaded = load(task, sets, count, max_turns, test_share, inputs_file)
     settings = replace(
-        _settings(models, seed, inputs_file, context.find_root().meta[ARGUMENTS]),
+        run_settings(models, seed, inputs_file, context.find_root().meta[ARGUMENTS]),
         max_failure_rate=max_failure_rate,
         limits=SpendingLimits(max_cost, max_tokens_total),
         ray=ray,
@@ -233,8 +230,8 @@ def preflight(
     from synth.preflight.run import run_preflight
     from synth.preflight.show import print_preflight
 
-    loaded = _load(task, sets, None, max_turns, None, inputs_file)
-    settings = _settings(models, seed, inputs_file)
+    loaded = load(task, sets, None, max_turns, None, inputs_file)
+    settings = run_settings(models, seed, inputs_file)
     log_to(stderr())
     with exit_on_interrupt():
         found = run_preflight(loaded, settings, count, stderr())
@@ -244,59 +241,3 @@ def preflight(
 
 for _command in FOLDER_COMMANDS:
     main.add_command(_command)
-
-
-def _load(
-    task: str,
-    sets: tuple[str, ...],
-    count: int | None,
-    max_turns: int | None,
-    test_share: float | None,
-    inputs_file: Path | None,
-) -> Any:
-    from synth.task.inputs.lines import read_inputs
-    from synth.task.taskfile import load_task, parse_override
-
-    overrides = dict(parse_override(text) for text in sets)
-    if count is None and inputs_file is not None and "inputs.count" not in overrides:
-        count = len(read_inputs(inputs_file).texts)
-    for key, value in (
-        ("inputs.count", count),
-        ("conversations.max_turns", max_turns),
-        ("split.test", test_share),
-    ):
-        if value is not None:
-            overrides[key] = value
-    return load_task(task, overrides)
-
-
-def _settings(
-    models: dict[str, Any],
-    seed: int = 0,
-    inputs_file: Path | None = None,
-    arguments: Sequence[str] = (),
-) -> Any:
-    from synth.engines.models import model_specs
-    from synth.progress.prices import Prices
-    from synth.running.run import RunSettings
-    from synth.secrets import redactor
-
-    target, generator = model_specs(**models)
-    return RunSettings(
-        target,
-        generator,
-        seed,
-        inputs_file,
-        models["concurrency"],
-        models["batch_size"],
-        f"{PROGRAM} {redactor.command(arguments)}" if arguments else "",
-        prices=Prices(*(models.get(name) for name in PRICES)),
-        input_timeout=models["input_timeout"],
-    )
-
-
-def _named(folder: Path) -> str:
-    from synth.task.taskfile import shipped_tasks
-
-    text = str(folder)
-    return os.path.join(".", text) if text in shipped_tasks() else text

@@ -19,7 +19,7 @@ from synth.stages.plan import plan_of
 from synth.store.folder import STORE, is_locked, read_run
 from synth.store.rows import STAGES, Rejection, Row
 from synth.store.store import Store
-from synth.task.config import FILTERS
+from synth.task.fields import FILTERS
 from synth.task.taskfile import Task
 from synth.task.templates import MARKER
 from synth.task.yaml_traps import cut_by_comment, quote_it

@@ -17,7 +17,8 @@ from synth.preflight.found import Preflight, Scored
 from synth.preflight.measure import measure
 from synth.progress.progress import ROLES, Tally, live_view
 from synth.quality.dedup import NEAR, shingles, similarity
-from synth.running.pipeline import Models, synthesize
+from synth.running.models import Models
+from synth.running.pipeline import synthesize
 from synth.running.prompt_check import check_prompt
 from synth.running.run import RunSettings, for_target, open_engines
 from synth.store.rows import Row

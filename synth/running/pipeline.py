@@ -6,135 +6,27 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from synth.engines.base import Answer, Engine
 from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.quality.chosen import INPUTS
 from synth.quality.role_markers import check_given
 from synth.running.budget import Budget
-from synth.running.limits import FAILURE_RATE, InOrder, check_failures, no_rows
+from synth.running.limits import FAILURE_RATE
+from synth.running.models import Models
+from synth.running.state import RunState
 from synth.stages.concurrency import gather_all
 from synth.stages.inputs import inputs, new_row
-from synth.stages.plan import Plan, plan_of
-from synth.stages.stage import Ask, Stage
+from synth.stages.stage import Stage
 from synth.store.rows import Rejection, Row
-from synth.store.store import Generate, Store, cached
+from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs
 from synth.task.taskfile import Task
 
-# Rows under way at once: enough to fill any batch, few enough to hold in memory.
-IN_FLIGHT = 256
-# And as many for each request that the models can work on: a row that waits for one answer leaves
-# its place to others.
-ROWS_A_PLACE = 4
 # What is shown of a rejected row.
 TEXTS = ("floor_output", "teacher_output", "reason")
 log = logging.getLogger("synth")
-
-
-@dataclass(frozen=True)
-class Models:
-    """Who answers. Floor and teacher are the target; the generator does the rest."""
-
-    target: Engine
-    generator: Engine
-
-    @property
-    def rows_in_flight(self) -> int:
-        """How many rows keep both models busy."""
-        places = max(self.target.capacity, self.generator.capacity)
-        return max(IN_FLIGHT, ROWS_A_PLACE * places)
-
-    def waiting(self) -> list[str]:
-        """What is waited for, for the user; nothing while both answer."""
-        engines = dict.fromkeys([self.target, self.generator])
-        return [words for engine in engines if (words := engine.waiting) is not None]
-
-
-class _Run:
-    """One run's shared things, so that the functions below stay short."""
-
-    def __init__(
-        self,
-        task: Task,
-        models: Models,
-        store: Store,
-        tally: Tally,
-        seed: int,
-        max_failure_rate: float,
-        begin: Callable[[], None],
-        in_flight: int,
-        input_timeout: float | None,
-        budget: Budget | None,
-    ) -> None:
-        self.task = task
-        self.plan: Plan = plan_of(task)
-        self.store = store
-        self.tally = tally
-        self.seed = seed
-        self.in_flight = in_flight
-        self.input_timeout = input_timeout
-        self._models = models
-        self._max_failure_rate = max_failure_rate
-        self._last_failure: RequestError | None = None
-        self._in_order = InOrder()
-        self._budget = budget
-        self._begin: Callable[[], None] | None = begin
-
-    def begin(self) -> None:
-        """Make room for this run's rows, before the first thing that comes of it."""
-        if self._begin is not None:
-            begin, self._begin = self._begin, None
-            begin()
-            self.store.start_run()
-
-    def ask(self, stage: str) -> Ask:
-        return Ask(self._asking("target", stage), self.generator(stage), self.task, self.seed)
-
-    def generator(self, stage: str) -> Generate:
-        return self._asking("generator", stage)
-
-    def _asking(self, role: str, stage: str) -> Generate:
-        engine = self._models.target if role == "target" else self._models.generator
-
-        def note_answer(stage: str, answer: Answer, asked: bool) -> None:
-            self.begin()
-            self.tally.record(stage, answer, asked, role)
-
-        ask = engine.generate if self._budget is None else self._budget.limited(engine, role)
-        return self.tally.watched(stage, cached(engine, self.store, stage, note_answer, ask))
-
-    def reject(self, rejection: Rejection) -> None:
-        self.begin()
-        self.store.add_rejection(rejection)
-        self.tally.stages[rejection.stage].rejected[rejection.reason] += 1
-
-    def fail(self, what: str, stage: str, error: RequestError) -> None:
-        """Count what was not answered; it waits for the next run.
-
-        Raises:
-            EngineError: too large a share failed.
-        """
-        counts = self.tally.stages[stage]
-        counts.failed += 1
-        self._last_failure = error
-        log.warning("%s failed in %s and stays pending: %s", what, stage, error.cause)
-        check_failures(stage, counts, self._max_failure_rate, error)
-
-    def ended(self, row: Row, passed: bool | None) -> None:
-        """Note what became of a row; None: it is pending.
-
-        Raises:
-            SynthError: (almost) no row comes through.
-        """
-        self._in_order.add(row.position, passed)
-        if not self._in_order.alive:
-            raise self.no_rows()
-
-    def no_rows(self) -> SynthError:
-        return no_rows(self.tally, self.store, self._last_failure)
 
 
 async def synthesize(
@@ -180,7 +72,7 @@ async def synthesize(
             (almost) no row comes through, or a filter or stage of the user's own is at fault.
     """
     in_flight = in_flight or models.rows_in_flight
-    run = _Run(
+    run = RunState(
         task, models, store, tally, seed, max_failure_rate, begin, in_flight, input_timeout, budget
     )
     tally.waiting = models.waiting
@@ -212,7 +104,7 @@ async def synthesize(
         raise run.no_rows()
 
 
-async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, None]:
+async def _texts(run: RunState, given: GivenInputs | None) -> AsyncGenerator[str, None]:
     stage = run.tally.stages[INPUTS]
     if given is not None:
         for text in given.texts:
@@ -235,7 +127,7 @@ async def _texts(run: _Run, given: GivenInputs | None) -> AsyncGenerator[str, No
             yield text
 
 
-async def _make_row(run: _Run, row: Row, line: int | None) -> None:
+async def _make_row(run: RunState, row: Row, line: int | None) -> None:
     """Bring one row to the store: finished, rejected with its reason, or pending.
 
     Args:
@@ -277,7 +169,7 @@ async def _make_row(run: _Run, row: Row, line: int | None) -> None:
     run.ended(row, True)
 
 
-async def _through(run: _Run, stage: Stage, row: Row) -> Row:
+async def _through(run: RunState, stage: Stage, row: Row) -> Row:
     """The row behind one stage and the filters that judge there."""
     with _at(stage.name):
         row = await stage(row, run.ask(stage.name))

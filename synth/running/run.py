@@ -33,7 +33,8 @@ from synth.quality.role_markers import marker_notes
 from synth.report.page import REPORT, report_page
 from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
-from synth.running.pipeline import Models, synthesize
+from synth.running.models import Models
+from synth.running.pipeline import synthesize
 from synth.secrets import redactor
 from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from synth.engines.base import Answer, Message, Request
 from synth.errors import LimitReached, RequestError, RowError, SynthError
@@ -17,8 +16,6 @@ from synth.quality.chatter import CHATTER, example_in
 from synth.quality.chosen import Filters, chosen_filters
 from synth.quality.dedup import KnownTexts
 from synth.quality.filters import (
-    CUT,
-    EMPTY,
     LEAKS,
     NO_TEXT,
     input_fault,
@@ -26,6 +23,7 @@ from synth.quality.filters import (
     without_text,
 )
 from synth.stages.ahead import Ahead
+from synth.stages.tries import Tries, check_alive, gave_up
 from synth.store.fingerprint import derived_seed, row_id
 from synth.store.rows import Rejection, Row
 from synth.store.store import Generate
@@ -40,20 +38,6 @@ AT_LEAST = 32
 # The seconds a server has for a try, and for each token that it may have.
 TRY_SECONDS = 60.0
 TOKEN_SECONDS = 0.5
-# So many tries with nothing but empty answers are enough to know.
-EMPTY_TRIES = 40
-# And so many without a single input, whatever is wrong with them.
-FRUITLESS_TRIES = 100
-NOTHING_CURE = (
-    "Look at what it is asked and answers: python -m synth preview TASK --model MODEL. A base "
-    "model without chat training, a wrong chat template, or an end token right at the start are "
-    "the usual causes."
-)
-NO_TEXT_CURE = (
-    "A model that thinks needs more `inputs.max_tokens`, or its thinking switched off, for example "
-    "inputs.chat_template_kwargs: {enable_thinking: false}; one that calls tools should get none "
-    "(--generator-request-args)."
-)
 
 DOCUMENT = """\
 Below, between two lines of dashes, are the instructions that an AI application works under.
@@ -67,27 +51,6 @@ example, unlike those before it and of the same form. Write the example alone, w
 PLAIN = """\
 You write what the users of an AI application send it. Whenever you are asked, write one new \
 example, unlike those before it and of the same form. Write the example alone, without a comment."""
-
-
-@dataclass
-class _Tries:
-    """What became of the tries so far."""
-
-    made: int = 0
-    tried: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def without_text(self) -> int:
-        """Tries that came to no text, whatever else they had."""
-        return sum(
-            count for fault, count in self.faults.items() if fault.startswith((EMPTY, NO_TEXT))
-        )
-
-    def drop(self, reason: str, text: str) -> None:
-        self.faults[reason] += 1
-        self.examples.setdefault(reason, text)
 
 
 class _Known:
@@ -192,7 +155,7 @@ async def inputs(
     settings = task.config.inputs
     wrap = compile_wrap(settings.wrap) if settings.wrap else str.strip
     known = _Known(task, wrap, filters or Filters(chosen_filters(task)))
-    tries = _Tries()
+    tries = Tries()
     most = settings.count * settings.max_tries
     ahead = Ahead(lambda number: _ask(generate, input_request(task, seed, number, timeout)), window)
 
@@ -201,7 +164,7 @@ async def inputs(
             ahead.call_for(min(tries.tried + _wanted(tries, settings), most))
             number, answer = tries.tried, await ahead.next()
             if answer is None:
-                raise _gave_up(tries, settings.count)
+                raise gave_up(tries, settings.count)
             tries.tried += 1
             if isinstance(answer, RequestError):
                 tries.made += 1
@@ -216,7 +179,7 @@ async def inputs(
                 tries.drop(error.reason, text or error.detail)
                 made = {"text": text}
                 reject(Rejection("inputs", number, error.reason, error.detail, made, error.filter))
-                _check_alive(tries, settings.count)
+                check_alive(tries, settings.count)
                 continue
             tries.made += 1
             yield wrap(text)
@@ -229,7 +192,7 @@ async def inputs(
         await ahead.cancel()
 
 
-def _wanted(tries: _Tries, settings: Inputs) -> int:
+def _wanted(tries: Tries, settings: Inputs) -> int:
     """How many more tries the yield so far calls for."""
     rate = max(tries.made / tries.tried, 1 / settings.max_tries) if tries.tried else 1.0
     missing = settings.count - tries.made
@@ -257,56 +220,3 @@ async def _ask(generate: Generate, request: Request) -> Answer | SynthError:
         return await generate(request)
     except (RowError, RequestError) as error:
         return error
-
-
-def _check_alive(tries: _Tries, count: int) -> None:
-    if tries.tried < EMPTY_TRIES or tries.made:
-        return
-    if tries.faults[EMPTY] == tries.tried:
-        raise SynthError(
-            f"The generator answers with nothing: {tries.tried} tries for an input, all empty.",
-            NOTHING_CURE,
-        )
-    if tries.without_text == tries.tried or tries.tried >= FRUITLESS_TRIES:
-        raise _gave_up(tries, count)
-
-
-def _gave_up(tries: _Tries, count: int) -> SynthError:
-    faults = dict(tries.faults)
-    duplicates = faults.pop("duplicate", 0) + faults.pop("near duplicate", 0)
-    malformed = ", ".join(f"{number} {reason}" for reason, number in sorted(
-        faults.items(), key=lambda item: -item[1]))  # fmt: skip
-    lines = [
-        f"Only {tries.made} of {count} inputs after {tries.tried} tries "
-        f"(yield {tries.made / tries.tried:.1%}): {duplicates} duplicates, "
-        f"{sum(faults.values())} malformed" + (f" ({malformed})." if malformed else ".")
-    ]
-    for reason, _ in tries.faults.most_common(3):
-        text = " ".join(tries.examples[reason].split())
-        lines.append(f"  {reason}: {text[:160]!r}")
-    if faults == {EMPTY: tries.tried}:
-        cure = NOTHING_CURE
-    elif (tries.without_text - tries.faults[EMPTY]) * 2 > sum(faults.values()):
-        cure = NO_TEXT_CURE
-    elif duplicates > sum(faults.values()):
-        cure = (
-            "The generator repeats itself: write more and more varied `inputs.seeds`, raise "
-            "`inputs.temperature`, or ask for fewer inputs (-n)."
-        )
-    elif faults.get(CUT, 0) * 2 > sum(faults.values()):
-        cure = (
-            "The generator does not come to an end: raise `inputs.max_tokens`, write shorter "
-            "`inputs.seeds`, or use a stronger --generator-model."
-        )
-    elif faults.get(LEAKS, 0) * 2 > sum(faults.values()):
-        cure = (
-            "If the examples look right, raise `inputs.copied_words` (0 allows every copy of the "
-            "prompt); if not, add `inputs.seeds`, or set `inputs.show_prompt: false`."
-        )
-    else:
-        cure = (
-            "If the examples look right, loosen `inputs.pattern`, `min_chars` or `max_chars`; if "
-            "not, write clearer `inputs.seeds` and `inputs.request`, or use a stronger "
-            "--generator-model."
-        )
-    return SynthError("\n".join(lines), cure + " What was made so far is kept.")

@@ -2,75 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from synth.engines.base import Sampling
-from synth.errors import TaskError
 from synth.store.rows import STAGES
-from synth.task.templates import compile_wrap
+from synth.task.fields import FILTERS, Refusing, Regex, Text, known, wrap_template
 
 REASON_SYSTEM = """\
 You compare two answers that one model gave to the same input: once without a prompt, and once \
 with the prompt you are shown. Say why the prompt turned the first answer into the second. Point \
 to the rules, formats or examples in the prompt that made the difference, and to the words of \
 the answer in which it shows. Write about 5 sentences, and nothing else."""
-
-
-def _regex(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return pattern
-
-
-def _template(template: str) -> str:
-    try:
-        compile_wrap(template)
-    except TaskError as error:
-        raise ValueError(error.cause) from None
-    return template
-
-
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("holds the character NUL (U+0000), which no text file can")
-    return text
-
-
-Regex = Annotated[str, AfterValidator(_regex)]
-Text = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
-Refusing = Literal["inputs", "outputs", "reasons", "conversations"]
-
-# The filters that the package brings (`synth/quality/shipped.py`), in order.
-FILTERS = (
-    "role_markers",
-    "input_refusals",
-    "require_action",
-    "output_refusals",
-    "reason_length",
-    "reason_refusals",
-    "reason_actions",
-)
-REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*:[A-Za-z_]\w*")
-
-
-def _known(names: tuple[str, ...], what: str) -> AfterValidator:
-    """Take the names of what is shipped, and `module:name` for what is the user's own."""
-
-    def check(name: str) -> str:
-        if name not in names and not REFERENCE.fullmatch(name):
-            raise ValueError(
-                f"there is no such {what}; known are {', '.join(names)}, and one of your own is "
-                "written module:name"
-            )
-        return name
-
-    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -120,7 +65,7 @@ class Inputs(Sampled):
     )
     shots: int = Field(default=4, ge=0, description="how many seeds are drawn for each try")
     show_prompt: bool = Field(default=True, description="let the generator read the prompt")
-    wrap: Annotated[str, AfterValidator(_template)] | None = Field(
+    wrap: Annotated[str, AfterValidator(wrap_template)] | None = Field(
         default=None, description="Jinja: {{ text }} -> the input as the application sends it"
     )
     pattern: Regex | None = Field(
@@ -271,12 +216,12 @@ class TaskConfig(Section):
         description='where a text that refuses ("As an AI language model, I can\'t ...") is '
         "dropped; add `outputs` for a teacher that must never refuse",
     )
-    filters: tuple[Annotated[str, _known(FILTERS, "filter")], ...] = Field(
+    filters: tuple[Annotated[str, known(FILTERS, "filter")], ...] = Field(
         default=FILTERS,
         description="what judges rows: shipped filters by name, your own as `module:function`, "
         "which takes a row and returns None, or the reason to reject it",
     )
-    stages: tuple[Annotated[str, _known(STAGES, "stage")], ...] = Field(
+    stages: tuple[Annotated[str, known(STAGES, "stage")], ...] = Field(
         default=STAGES,
         description="what a row goes through: shipped stages by name, your own as `module:name`",
     )

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from synth.cli.commands import main
-from synth.task.config import FILTERS, TaskConfig
+from synth.task.config import TaskConfig
+from synth.task.fields import FILTERS
 from synth.task.taskfile import load_task
 from tests import ROOT
 from tests.synth.cli.test_cli import synth

@@ -11,7 +11,7 @@ from synth.engines.endpoints import Endpoints
 from synth.engines.server.engine import OpenAIEngine
 from synth.errors import EngineError, RequestError
 from synth.progress.progress import Tally
-from tests.synth.engines.test_faults import prepare, reads, run_in
+from tests.synth.engines.server.test_faults import prepare, reads, run_in
 from tests.synth.scripted import answers
 from tests.synth.server import Failure, ServerProcess, serve
 

@@ -7,7 +7,8 @@ import pytest
 from synth.errors import SynthError, TaskError
 from synth.quality.chosen import chosen_filters
 from synth.quality.shipped import SHIPPED
-from synth.task.config import FILTERS, TaskConfig
+from synth.task.config import TaskConfig
+from synth.task.fields import FILTERS
 from synth.task.taskfile import load_task
 from tests.synth.cli.test_cli import rows_of, run_command, synth
 from tests.synth.quality.test_filters import tries

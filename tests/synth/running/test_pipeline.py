@@ -8,7 +8,8 @@ from synth.engines.base import Answer, ToolCall
 from synth.errors import EngineError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.running.limits import MANY
-from synth.running.pipeline import IN_FLIGHT, Models, synthesize
+from synth.running.models import IN_FLIGHT, Models
+from synth.running.pipeline import synthesize
 from synth.store.store import Store
 from synth.task.inputs.lines import GivenInputs
 from tests.synth.scripted import PROMPT, Scripted, make_task, shop, stage_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from genpi_plugin.data.rows import Message, teacher_messages
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.sections.cost.client import connect, user_error
 from genpi_plugin.evaluation.sections.cost.requests import (
     ADAPTER_MERGED,
     ADAPTER_UNMERGED,
@@ -29,7 +29,6 @@ from genpi_plugin.reading.prefix import common_prefix
 if TYPE_CHECKING:
     import openai
 
-TIMEOUT = 600.0
 # The prefix counts as cached when its time to first token is at most this share of the cold one's.
 CACHED_TTFT_SHARE = 0.9
 
@@ -95,7 +94,7 @@ def measure_server(
     asked = {setting: name for setting, name in names.items() if name}
     cells = [(turns, batch) for turns in requests for batch in BATCH_SIZES]
     streamed: dict[tuple[str, int, int], list[list[StreamedAnswer]]] = {}
-    with _connect(server.url) as client, ThreadPoolExecutor(max(BATCH_SIZES)) as pool:
+    with connect(server.url) as client, ThreadPoolExecutor(max(BATCH_SIZES)) as pool:
 
         def ask(setting: str, messages: Sequence[Message], limit: int) -> StreamedAnswer:
             return stream(client, asked[setting], _sent(setting, teacher.prompt, messages), limit)
@@ -168,7 +167,7 @@ def stream(
                     pieces += 1
                     first = first or time.perf_counter() - started
     except openai.APIError as error:
-        raise _user_error(client, model, error) from error
+        raise user_error(client, model, error) from error
     latency = time.perf_counter() - started
     if first is None:
         raise GenPIError(
@@ -258,45 +257,3 @@ def _notes(
     elif reported:
         notes.append(f"The server caches prefixes{reported}.")
     return notes
-
-
-def _connect(url: str) -> openai.OpenAI:
-    """A client without retries: they would be timed."""
-    import openai
-
-    key = os.environ.get("OPENAI_API_KEY") or "none"
-    return openai.OpenAI(base_url=url, api_key=key, timeout=TIMEOUT, max_retries=0)
-
-
-def _user_error(client: openai.OpenAI, model: str, error: openai.APIError) -> GenPIError:
-    """What the client's error means, and what to do about it."""
-    import openai
-
-    url = str(client.base_url).rstrip("/")
-    if isinstance(error, openai.APITimeoutError):
-        return GenPIError(f"{url} did not answer within {TIMEOUT:.0f} seconds.", "check its log.")
-    if isinstance(error, openai.APIConnectionError):
-        return GenPIError(
-            f"there is no server at {url} ({error.__cause__ or error}).",
-            "start it, or correct `--server`; it usually ends in /v1.",
-        )
-    try:
-        offered = [found.id for found in client.models.list().data]
-    except openai.APIError:
-        offered = []
-    listed = f"; it lists {', '.join(offered[:20])}" if offered else ""
-    return GenPIError(
-        f"{url}, asked for the model {model!r}: {_server_message(error)}",
-        "`--server-model` and `--server-adapter` are the server's names for the base model "
-        f"and the adapter{listed}. Otherwise, check its log.",
-    )
-
-
-def _server_message(error: openai.APIError) -> str:
-    """The server's own message, without the client's wrapping."""
-    body = error.body
-    if isinstance(body, dict):
-        for key in ("message", "detail", "error"):
-            if body.get(key):
-                return str(body[key])
-    return error.message

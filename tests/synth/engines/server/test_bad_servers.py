@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from synth.cli.commands import main
 from synth.engines.server.urls import split_query, without_login
-from tests.synth.engines.test_faults import prepare, run_in
+from tests.synth.engines.server.test_faults import prepare, run_in
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import Failure, serve
 

@@ -1,0 +1,108 @@
+"""What the rows of one run share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from synth.engines.base import Answer
+from synth.errors import RequestError, SynthError
+from synth.progress.progress import Tally
+from synth.running.budget import Budget
+from synth.running.limits import InOrder, check_failures, no_rows
+from synth.running.models import Models
+from synth.stages.plan import Plan, plan_of
+from synth.stages.stage import Ask
+from synth.store.rows import Rejection, Row
+from synth.store.store import Generate, Store, cached
+from synth.task.taskfile import Task
+
+log = logging.getLogger("synth")
+
+
+class RunState:
+    """What all rows of a run share: models, store, counts, and what ends the run early."""
+
+    def __init__(
+        self,
+        task: Task,
+        models: Models,
+        store: Store,
+        tally: Tally,
+        seed: int,
+        max_failure_rate: float,
+        begin: Callable[[], None],
+        in_flight: int,
+        input_timeout: float | None,
+        budget: Budget | None,
+    ) -> None:
+        self.task = task
+        self.plan: Plan = plan_of(task)
+        self.store = store
+        self.tally = tally
+        self.seed = seed
+        self.in_flight = in_flight
+        self.input_timeout = input_timeout
+        self._models = models
+        self._max_failure_rate = max_failure_rate
+        self._last_failure: RequestError | None = None
+        self._in_order = InOrder()
+        self._budget = budget
+        self._begin: Callable[[], None] | None = begin
+
+    def begin(self) -> None:
+        """Make room for this run's rows, before the first thing that comes of it."""
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            begin()
+            self.store.start_run()
+
+    def ask(self, stage: str) -> Ask:
+        """What a stage is given to work with."""
+        return Ask(self._asking("target", stage), self.generator(stage), self.task, self.seed)
+
+    def generator(self, stage: str) -> Generate:
+        """The generator, asked on behalf of a stage."""
+        return self._asking("generator", stage)
+
+    def _asking(self, role: str, stage: str) -> Generate:
+        engine = self._models.target if role == "target" else self._models.generator
+
+        def note_answer(stage: str, answer: Answer, asked: bool) -> None:
+            self.begin()
+            self.tally.record(stage, answer, asked, role)
+
+        ask = engine.generate if self._budget is None else self._budget.limited(engine, role)
+        return self.tally.watched(stage, cached(engine, self.store, stage, note_answer, ask))
+
+    def reject(self, rejection: Rejection) -> None:
+        """Store and count what is left out."""
+        self.begin()
+        self.store.add_rejection(rejection)
+        self.tally.stages[rejection.stage].rejected[rejection.reason] += 1
+
+    def fail(self, what: str, stage: str, error: RequestError) -> None:
+        """Count what was not answered; it waits for the next run.
+
+        Raises:
+            EngineError: too large a share failed.
+        """
+        counts = self.tally.stages[stage]
+        counts.failed += 1
+        self._last_failure = error
+        log.warning("%s failed in %s and stays pending: %s", what, stage, error.cause)
+        check_failures(stage, counts, self._max_failure_rate, error)
+
+    def ended(self, row: Row, passed: bool | None) -> None:
+        """Note what became of a row; None: it is pending.
+
+        Raises:
+            SynthError: (almost) no row comes through.
+        """
+        self._in_order.add(row.position, passed)
+        if not self._in_order.alive:
+            raise self.no_rows()
+
+    def no_rows(self) -> SynthError:
+        """The error of a run through which (almost) no row comes."""
+        return no_rows(self.tally, self.store, self._last_failure)
