@@ -145,7 +145,7 @@ def _spec(model: str | ModelSpec) -> ModelSpec:
         return model
     if not isinstance(model, str | Path):
         raise SynthError(
-            f"{type(model).__name__} is no model.",
+            f"{type(model).__name__} is not a model.",
             'Give a folder or a name, or synth.Model("name", base_url="http://...").',
         )
     return Model(str(model))

@@ -71,12 +71,13 @@ def check_variable(option: str, name: str) -> str:
         The name.
 
     Raises:
-        SynthError: it is no variable's name, or looks like a key. The message does not repeat it.
+        SynthError: it is not the name of a variable, or looks like a key. The message does not
+            repeat it.
     """
     plain = VARIABLE.fullmatch(name) is not None
     if plain and (name in os.environ or not (KEY_START.match(name) or RANDOM.fullmatch(name))):
         return name
-    what = "looks like a key" if KEY_START.match(name) or plain else "is no variable's name"
+    what = "looks like a key" if KEY_START.match(name) or plain else "is not the name of a variable"
     raise SynthError(
         f"{option} takes the name of an environment variable; what was given ({len(name)} "
         f"characters, not repeated here) {what}.",

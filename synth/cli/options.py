@@ -25,7 +25,7 @@ class Seconds(click.ParamType):
         """The seconds that an option says."""
         found = seconds_of(str(value))
         if found is None:
-            self.fail(f"{value!r} is no duration: for example 90, 30m or 2h.", param, ctx)
+            self.fail(f"{value!r} is not a duration: for example 90, 30m or 2h.", param, ctx)
         return found
 
 

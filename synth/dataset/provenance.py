@@ -92,7 +92,7 @@ class Provenance:
                 f"{self.path} was made with another configuration:\n  " + "\n  ".join(changes),
                 "To keep both, give another folder with -o. To go on in this one, add "
                 "`--resume changed`: every answer that the change does not touch is kept, the "
-                "dataset is made anew." + _arguments_cure(changes),
+                "dataset is made again." + _arguments_cure(changes),
             )
         self._changes += changes
 

@@ -70,7 +70,7 @@ def check_no_secrets(folder: Path, files: Sequence[Path], allow_examples: bool =
             + "\n  ".join(found[:NAMED])
             + more,
             "Give `run` keys by the names of variables (--api-key-env), and run the folder's "
-            "command again: it writes the files anew, without them. In rows, take them out of the "
+            "command again: it writes the files again, without them. In rows, take them out of the "
             "prompt or the inputs. If they only look like keys, add --allow-example-keys.",
         )
 

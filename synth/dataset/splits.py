@@ -57,7 +57,7 @@ def record_exported(folder: Path, store: Store) -> None:
             with _readable(path):
                 ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
         except SynthError as error:
-            log.warning("%s Its rows are drawn anew for the split.", error.cause)
+            log.warning("%s Its rows are drawn again for the split.", error.cause)
             continue
         store.record_splits(draw, dict.fromkeys(ids, split))
 
@@ -79,5 +79,5 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         raise SynthError(
-            f"{path} can't be read: {error}", "Run the folder's command again: it writes it anew."
+            f"{path} can't be read: {error}", "Run the folder's command again: it writes it again."
         ) from None

@@ -59,7 +59,7 @@ def check_context(request: Request, context: int | None, model: str) -> None:
 
     Args:
         request: what is to be asked.
-        context: tokens that the model takes; None where this is not told.
+        context: tokens that the model takes; None where this is not known.
         model: its name, for the message.
 
     Raises:

@@ -164,12 +164,12 @@ class RayEngine:
     async def context(self) -> int | None:
         """The context of the model, which is the same on all workers."""
         try:
-            told = await self.workers[0].context.remote()
+            context = await self.workers[0].context.remote()
         except ray.exceptions.RayError as error:
             raise _died("Worker 1", error) from None
-        if isinstance(told, SynthError):
-            raise told
-        return int(told) if told is not None else None
+        if isinstance(context, SynthError):
+            raise context
+        return int(context) if context is not None else None
 
     async def scorer(self) -> None:
         """A cluster's workers are not asked to score."""

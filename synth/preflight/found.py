@@ -23,7 +23,7 @@ class Scored:
             without; "" if there is none.
         longest: tokens of the longest of what the model must take: a request for a reason with
             room for the reason, or a prompt-generation half.
-        context: tokens that the model takes; None where the server does not tell.
+        context: tokens that the model takes; None where the server does not say.
     """
 
     nats: float

@@ -44,9 +44,12 @@ def spent(cost: dict[str, Any]) -> dict[str, tuple[int, int]]:
     Args:
         cost: its run.json. Earlier versions noted only what the dataset is made from.
     """
-    noted = cost.get("asked")
-    if noted is not None:
-        return {role: (tokens["tokens_in"], tokens["tokens_out"]) for role, tokens in noted.items()}
+    recorded_tokens = cost.get("asked")
+    if recorded_tokens is not None:
+        return {
+            role: (tokens["tokens_in"], tokens["tokens_out"])
+            for role, tokens in recorded_tokens.items()
+        }
     stages = cost.get("stages", {}).values()
     return {
         role: (
@@ -64,8 +67,8 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     is the same after one run and after ten. `failed` counts the rows that this run left pending,
     by the stage in which they were. `asked` counts what was asked for by all runs in the folder,
     also what the dataset is not made from: it is what was paid. `uncounted_answers`, where there
-    are any, are those whose tokens no server told: they are in no sum. `seconds` is the time of all
-    runs in the folder. What a killed run did after its last note (10 seconds at most) is missing.
+    are any, are those whose tokens no server reported: they are in no sum. `seconds` is the time of
+    all runs in the folder. What a killed run did after its last note (10 seconds at most) is missing.
 
     Args:
         tally: this run's counts.
@@ -86,7 +89,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         ]
         for role in ROLES
     }
-    money = tally.prices.of({role: (both[0], both[1]) for role, both in totals.items()})
+    money = tally.prices.of({role: (read, written) for role, (read, written) in totals.items()})
     before = spent(earlier)
     asked = {
         role: {
@@ -103,8 +106,8 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
         "rows": tally.rows,
         "failed": tally.failed,
         "models": tally.models,
-        "tokens_in": sum(both[0] for both in totals.values()),
-        "tokens_out": sum(both[1] for both in totals.values()),
+        "tokens_in": sum(read for read, _ in totals.values()),
+        "tokens_out": sum(written for _, written in totals.values()),
         **({"uncounted_answers": tally.uncounted} if tally.uncounted else {}),
         "stages": stages,
         "asked": asked,

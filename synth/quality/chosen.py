@@ -90,7 +90,7 @@ def _own(reference: str, task: Task) -> Filter:
     loaded = load_reference(reference, "filters", task.source.parent)
     if not callable(loaded.value):
         raise TaskError(
-            f"`filters`: {reference} is no function.",
+            f"`filters`: {reference} is not a function.",
             "A filter takes a row and returns None to keep it, or the reason to reject it.",
         )
     after: Any = getattr(loaded.value, "after", ())
@@ -98,7 +98,7 @@ def _own(reference: str, task: Task) -> Filter:
     unknown = [stage for stage in after if stage not in task.config.stage_names]
     if unknown:
         raise TaskError(
-            f"`filters`: {reference} judges after {', '.join(map(str, unknown))}, which is no "
+            f"`filters`: {reference} judges after {', '.join(map(str, unknown))}, which is not a "
             "stage of the task.",
             f"Its stages are {', '.join(task.config.stage_names)}.",
         )

@@ -135,7 +135,7 @@ def _own(reference: str, task: Task) -> tuple[Stage, str]:
         for value in fields.values()
     ):
         raise TaskError(
-            f"`stages`: {reference} is no stage.",
+            f"`stages`: {reference} is not a stage.",
             "Write `@synth.stage(needs=[...], makes=[...])` over an `async def name(row, ask)`, or "
             "give an object with name, needs, makes and `async __call__(row, ask)`.",
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from synth.engines.base import Answer, ToolCall, Usage
 
-# What is stored where the engine told it. The first versions knew of none of these.
+# What is stored where the engine reported it. The first versions knew of none of these.
 SINCE = ("reasoning", "tool_calls", "token_ids", "logprobs")
 
 
@@ -25,8 +25,8 @@ def answer_record(answer: Answer) -> dict[str, Any]:
 def to_answer(record: dict[str, Any]) -> Answer:
     """The inverse of `answer_record`, for records of every version."""
     calls, ids, logprobs = (record.get(name) for name in SINCE[1:])
-    # At first a 0 stood for what was not told; no request has so few tokens.
-    told = bool(record.get("prompt_tokens"))
+    # At first a 0 stood for what was not reported; no request has so few tokens.
+    counted = bool(record.get("prompt_tokens"))
     return Answer(
         text=record["text"],
         finish=record["finish"],
@@ -36,6 +36,6 @@ def to_answer(record: dict[str, Any]) -> Answer:
         logprobs=None if logprobs is None else tuple(logprobs),
         usage=Usage(
             record.get("prompt_tokens") or None,
-            record.get("completion_tokens") if told else record.get("completion_tokens") or None,
+            record.get("completion_tokens") if counted else record.get("completion_tokens") or None,
         ),
     )

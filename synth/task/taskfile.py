@@ -147,7 +147,7 @@ def _explained(
             lines.append(f"{path}: `{key}` is missing.")
         elif problem["type"] == "string_type" and key in overrides:
             lines.append(
-                f"{place} is no text: YAML reads it as {problem['input']!r}. Quote it: "
+                f"{place} is not text: YAML reads it as {problem['input']!r}. Quote it: "
                 f"--set '{key}=\"...\"'"
             )
         elif problem["type"] == "string_type" and (

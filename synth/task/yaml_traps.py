@@ -43,7 +43,7 @@ def misread_text(source: str, path: Sequence[str | int], value: Any) -> str | No
     where = f"line {node.start_mark.line + 1}: {_place(path)}"
     if not written:
         return f"{where} is empty: `{line}`. Write a text, or take it out."
-    return f"{where} is no text: YAML reads `{line}` as {kind}. {quote_it(written)}"
+    return f"{where} is not text: YAML reads `{line}` as {kind}. {quote_it(written)}"
 
 
 def syntax_error(source: str, error: yaml.YAMLError) -> tuple[str, str]:

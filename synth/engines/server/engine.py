@@ -101,7 +101,7 @@ class OpenAIEngine:
         if not (self._key.isascii() and self._key.isprintable()):
             raise EngineError(
                 f"The API key in {api_key_env} holds characters that no key has.",
-                f"Set it anew (export {api_key_env}=...), without a line break.",
+                f"Set it again (export {api_key_env}=...), without a line break.",
             )
         self._refusals = 0
         self._concurrency = concurrency

@@ -59,7 +59,7 @@ def header_values(header_env: Mapping[str, str]) -> dict[str, str]:
         if not (value.isascii() and value.isprintable()):
             raise EngineError(
                 f"The header {name} from {variable} holds characters that no header has.",
-                f"Set it anew (export {variable}=...), without a line break.",
+                f"Set it again (export {variable}=...), without a line break.",
             )
         redactor.register(value, f"the value of {variable}")
         values[name] = value

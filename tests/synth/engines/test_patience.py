@@ -214,4 +214,4 @@ def test_a_patience_that_is_no_duration_is_refused(tmp_path, text):
     with serve(answers) as server:
         code, printed, _ = run_in(tmp_path, server, "out", "--patience", text)
     assert code == 2
-    assert "is no duration: for example 90, 30m or 2h." in " ".join(printed.split())
+    assert "is not a duration: for example 90, 30m or 2h." in " ".join(printed.split())

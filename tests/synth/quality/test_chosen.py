@@ -126,8 +126,8 @@ def test_the_command_line_shows_no_traceback_of_a_filter(tmp_path):
     [
         ("mine:gone", "the module mine has no gone"),
         ("nowhere:x", "there is no module nowhere"),
-        ("mine:no_function", "mine:no_function is no function"),
-        ("mine:misplaced", "judges after output, which is no stage"),
+        ("mine:no_function", "mine:no_function is not a function"),
+        ("mine:misplaced", "judges after output, which is not a stage"),
     ],
 )
 def test_a_filter_that_is_not_there_is_told_at_once(tmp_path, name, words):

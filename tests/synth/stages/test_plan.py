@@ -118,7 +118,7 @@ def test_a_stage_may_take_a_shipped_one_s_place(tmp_path):
         (("inputs", "outputs", "conversations"), "no stage makes `reason`.*prompt-generation half"),
         (("inputs", "outputs", "reasons"), "no stage makes `conversation`.*max_turns: 1"),
         (("inputs", "reasons", "outputs", "conversations"), "reasons needs floor_output"),
-        (("inputs", "outputs", "mine:no_stage", "conversations"), "mine:no_stage is no stage"),
+        (("inputs", "outputs", "mine:no_stage", "conversations"), "mine:no_stage is not a stage"),
         (("inputs", "outputs", "mine:renames", "reasons", "conversations"), "makes id, which no"),
         (("inputs", "mine:gone"), "has no gone"),
     ],

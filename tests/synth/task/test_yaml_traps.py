@@ -71,7 +71,7 @@ def test_an_empty_seed_and_one_of_several_lines(tmp_path):
 
 def test_any_text_key_is_named_and_so_is_the_command_line_s(tmp_path):
     name = task(tmp_path, HEAD + "description: no\n")
-    with pytest.raises(TaskError, match=r"line 6: `description` is no text: YAML reads `descr"):
+    with pytest.raises(TaskError, match=r"line 6: `description` is not text: YAML reads `descr"):
         load_task(name)
     with pytest.raises(TaskError, match=r"--set 'inputs.request="):
         load_task(task(tmp_path, HEAD), {"inputs.request": False})
