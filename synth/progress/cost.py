@@ -68,7 +68,8 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     by the stage in which they were. `asked` counts what was asked for by all runs in the folder,
     also what the dataset is not made from: it is what was paid. `uncounted_answers`, where there
     are any, are those whose tokens no server reported: they are in no sum. `seconds` is the time of
-    all runs in the folder. What a killed run did after its last note (10 seconds at most) is missing.
+    all runs in the folder. What a killed run did after its last note (10 seconds at most) is
+    missing.
 
     Args:
         tally: this run's counts.

@@ -26,8 +26,9 @@ PERMUTATIONS = 256
 # What the index finds is a candidate when that estimate is up to so much below the threshold:
 # hardly one is then missed, and few are compared exactly.
 SLACK = 0.1
+FIRST = 64  # values that are compared first, with twice the deviation and twice the slack
 # So many of the values are in the index, which takes most of the memory.
-INDEXED = 64
+INDEXED = 128
 # The probability that it misses a pair that is just near enough.
 MISSED = 0.005
 # For whole inputs: shingles of at least this share of them are the application's form.
@@ -86,7 +87,6 @@ class NearIndex:
         from datasketch import MinHash, MinHashLSH
 
         self.threshold = threshold
-        self._enough = (threshold - SLACK) * PERMUTATIONS
         self._pieces = pieces
         self._texts: list[str] = []
         # One row a text. A byte of each value: 1 of 256 that differ is taken to be equal.
@@ -105,9 +105,13 @@ class NearIndex:
         """The numbers of earlier texts that may be near duplicates, ascending; few others."""
         import numpy as np
 
-        found = np.array(sorted(self._index.query(own.minhash)), dtype=int)
-        same = self._signatures[found] == own.minhash.hashvalues.astype(np.uint8)
-        numbers: list[int] = found[same.sum(axis=1) >= self._enough].tolist()
+        near = np.fromiter(self._index.query(own.minhash), dtype=int)
+        signature = own.minhash.hashvalues.astype(np.uint8)
+        # Where all texts are somewhat alike, the index names many: a first look leaves most out.
+        for values, slack in ((FIRST, 2 * SLACK), (PERMUTATIONS, SLACK)):
+            same = (self._signatures[near, :values] == signature[:values]).sum(axis=1)
+            near = near[same >= (self.threshold - slack) * values]
+        numbers: list[int] = np.sort(near).tolist()
         return numbers
 
     def similarity_to(self, number: int, own: Sketch) -> float:

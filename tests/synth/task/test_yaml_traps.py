@@ -34,7 +34,7 @@ def test_a_seed_that_yaml_reads_as_something_else(tmp_path, seed, read_as, quote
     name = task(tmp_path, f"{HEAD}  - {seed}\n  - another good seed\n")
     with pytest.raises(TaskError) as error:
         load_task(name)
-    assert "task.yml, line 6: `inputs.seeds`, seed 2, is no text" in error.value.cause
+    assert "task.yml, line 6: `inputs.seeds`, seed 2, is not text" in error.value.cause
     assert f"YAML reads `- {seed}` as {read_as}" in error.value.cause
     assert f"Quote it: {quoted}" in error.value.cause
     # And the cure is one.
