@@ -71,6 +71,10 @@ class Watched:
         return answer
 
     @property
+    def waiting(self) -> str | None:
+        return self.engine.waiting
+
+    @property
     def capacity(self) -> int:
         return self.engine.capacity
 
@@ -150,7 +154,7 @@ def against_continuous_batching(options: argparse.Namespace, task: Task, inputs:
                 answers[name], taken = asyncio.run(
                     _answer_all(options, requests, dtype, continuous)
                 )
-                tokens = sum(answer.completion_tokens for answer in answers[name].values())
+                tokens = _written(answers[name])
                 rates[name].append(tokens / taken)
         ours, theirs = (statistics.median(rates[name]) for name in ("ours", "theirs"))
         same = sum(answers["ours"][one].text == answers["theirs"][one].text for one in requests)
