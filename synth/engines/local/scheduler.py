@@ -6,8 +6,8 @@ rows share at their beginning is read once and kept once (`choose_group`, `share
 
 This is a small serving engine, and transformers has one, which a GPU uses (`continuous`). On a CPU
 ours stays because `python -m benchmarks.synth_throughput --continuous-batching` printed that it is
-15.9 times as fast with 32 rows behind a prompt of 1,570 tokens, and 4.1 times with 8, in float32
-(docs/engines.md): a CPU has no paged kernel, so each request attends over the blocks of all, masked.
+15.9 times as fast with 32 rows behind a prompt of 1,570 tokens, and 4.1 times with 8, in float32: a
+CPU has no paged kernel, so each request attends over the blocks of all, masked (docs/engines.md).
 """
 
 from __future__ import annotations
