@@ -131,7 +131,7 @@ def test_a_model_is_what_the_command_line_makes_of_it():
 
 
 def test_what_is_no_model_or_no_task_is_told(tmp_path):
-    with pytest.raises(synth.SynthError, match="int is no model"):
+    with pytest.raises(synth.SynthError, match="int is not a model"):
         synth.make("demo", 3)
     with pytest.raises(synth.SynthError, match="There is no task nowhere"):
         synth.make("nowhere", "m")

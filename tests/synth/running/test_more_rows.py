@@ -111,7 +111,7 @@ def test_a_split_of_the_last_version_that_cannot_be_read_is_told(tmp_path):
         path.write_bytes(path.read_bytes()[:100])
         code, printed = synth(task, out, server, "-n", 12)
     assert code == 0, printed
-    assert "Its rows are drawn anew" in (out / "run.log").read_text()
+    assert "Its rows are drawn again" in (out / "run.log").read_text()
     assert len(splits_of(out)) == 12
 
 
