@@ -20,6 +20,9 @@ LONG = (
 )
 SIZE = len(LONG[0].content)  # about 77 KB
 
+# Counts what Arrow holds; it outlives the tests, since a table may be freed late.
+POOL = pa.proxy_memory_pool(pa.default_memory_pool())
+
 
 def row(position, prompt=LONG):
     turns = (Message("assistant", f"answer {position}"),)
@@ -147,14 +150,13 @@ def test_an_export_takes_the_memory_of_some_rows(tmp_path, form, official):
     export_rows(store, tmp_path, 0, 0)
     store.close()
     usual = pa.default_memory_pool()
-    pool = pa.proxy_memory_pool(usual)
-    pa.set_memory_pool(pool)
+    pa.set_memory_pool(POOL)
     try:
         counts = export_folder(tmp_path, tmp_path / "out", official, form)
     finally:
         pa.set_memory_pool(usual)
     assert counts == {"train": 3000}
-    assert pool.max_memory() < 2200 * SIZE
+    assert POOL.max_memory() < 2200 * SIZE
     if form == "disk":
         rows = datasets.load_from_disk(str(tmp_path / "out"))["train"]
         assert len(rows) == 3000
