@@ -81,8 +81,8 @@ class ContinuousBatching:
             RequestError: this request failed in it.
         """
         if not self._manager.is_running():
-            if self._manager.fatal_error is not None:
-                raise _died(self._manager.fatal_error)
+            if (error := _fatal_error(self._manager)) is not None:
+                raise _died(error)
             self._manager.start()
         name = f"{next(self._numbers)}"
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -99,8 +99,8 @@ class ContinuousBatching:
         finally:
             self._draws.rows.pop(name, None)
         if result.error is not None:
-            if self._manager.fatal_error is not None:
-                raise _died(self._manager.fatal_error)
+            if (error := _fatal_error(self._manager)) is not None:
+                raise _died(error)
             raise RequestError(
                 f"transformers failed to answer a request: {result.error}",
                 "Run the same command again to go on.",
@@ -180,6 +180,12 @@ class _OwnDraws(ContinuousBatchingLogitsProcessor):
 def _settle(done: asyncio.Future[Any], result: Any) -> None:
     if not done.done():
         done.set_result(result)
+
+
+def _fatal_error(manager: Any) -> Exception | None:
+    """What ended the loop; transformers 5.16 keeps it in the manager, 5.20 in its status."""
+    places = (manager, manager.background_thread_status)
+    return next((e for place in places if (e := getattr(place, "fatal_error", None))), None)
 
 
 def _died(error: Exception) -> EngineError:
