@@ -88,7 +88,7 @@ MODEL_OPTIONS = options_of(
                  help="So many, read and written, each server is asked for at most (openai)."),
     click.option("--batch-size", type=click.IntRange(1),
                  help="Requests answered together (transformers, vllm). "
-                 "[default: 32, on a GPU 128; vLLM's own]"),
+                 "[default: 32 on a CPU; on a GPU transformers' or vLLM's own]"),
     click.option("--dtype", default="auto", show_default=True,
                  help="bfloat16, float16 or float32 (transformers, vllm)."),
     click.option("--generator-dtype", help="[default: the target's]"),
@@ -104,7 +104,8 @@ MODEL_OPTIONS = options_of(
                  help="[default: the target's for the same model, none for another]"),
     click.option("--engine-args", metavar="JSON", default="{}",
                  help="Arguments of vLLM's engine (vllm), for example "
-                 "'{\"max_model_len\": 8192, \"tensor_parallel_size\": 2}'."),
+                 "'{\"max_model_len\": 8192, \"tensor_parallel_size\": 2}'; for transformers "
+                 "'{\"continuous_batching\": false}' (or true, or its settings)."),
     click.option("--generator-engine-args", metavar="JSON",
                  help="[default: the target's for the same model, none for another]"),
 )  # fmt: skip

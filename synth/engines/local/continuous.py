@@ -159,13 +159,17 @@ class _OwnDraws(ContinuousBatchingLogitsProcessor):
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self._order: list[Row] = []
+        # Of a request that was given up: the loop may have it for one more step.
+        self._gone = Row(NOTHING, [], 0)
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
         """Nothing: a row's settings are looked up by its name."""
 
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
         """Note which rows the next scores are of."""
-        self._order = [self.rows[one.state.request_id] for one in requests_with_new_token]
+        self._order = [
+            self.rows.get(one.state.request_id, self._gone) for one in requests_with_new_token
+        ]
         return torch.zeros(len(self._order), dtype=torch.int32)
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,12 @@
 """transformers' continuous batching, here on a CPU: its answers are those of our scheduler."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from synth.engines.base import Message, Request, Sampling
-from synth.engines.local.continuous import ContinuousBatching, passes_trial
+from synth.engines.local.continuous import ContinuousBatching, _OwnDraws, passes_trial
 from synth.engines.local.engine import TransformersEngine
 from synth.engines.local.model import LocalModel
 from synth.engines.local.scheduler import Scheduler
@@ -112,6 +113,17 @@ def test_a_cancelled_request_leaves_the_others_alone(tiny):
             await gone
 
     asyncio.run(run())
+
+
+def test_the_loop_outlives_a_request_that_was_given_up_while_it_has_it():
+    """The caller's row is gone at once; the loop learns of it a step later."""
+    import torch
+
+    draws = _OwnDraws()
+    gone = SimpleNamespace(state=SimpleNamespace(request_id="gone"))
+    draws.prepare_tensor_args([gone])
+    scores = draws(torch.tensor([[0.1, 0.9, 0.3]]), torch.zeros(1, dtype=torch.int32))
+    assert scores.argmax(-1).tolist() == [1]
 
 
 def test_a_model_without_a_paged_cache_fails_the_trial_and_is_asked_otherwise(tmp_path):
