@@ -33,7 +33,7 @@ demo: env $(MODEL)/config.json ## From a prompt to an adapter and a report, on a
 	$(RUN) axolotl train recipes/genpi_demo.yml --launcher python
 	$(RUN) axolotl genpi-eval recipes/genpi_demo.yml --max-new-tokens 128
 
-test: env ## Run the tests (a quarter of an hour on two cores)
+test: env ## Run the tests (within ten minutes on two cores)
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n 2
 
 test-slow: env $(MODEL)/config.json ## Run the long proofs on a real model

@@ -131,6 +131,7 @@ def test_train_reports_both_losses_and_leaves_adapter_and_manifest(place, traine
         assert manifest["spent"]["flops"] > 0
 
 
+@pytest.mark.slow
 def test_the_teacher_reads_each_row_once_for_all_runs(place):
     """Distillation: a first run, resumed, then packed with another weight."""
     both = {"genpi": {"sft_weight": 0.6, "distill_weight": 1.0}}
@@ -177,6 +178,7 @@ def test_resumed_is_uninterrupted(place, trained):
     assert all(resumed[key].equal(whole[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_packed_trains_as_unpacked_does(place, trained):
     """Bins hold other rows than batches do, so what must agree is the loss on all rows."""
     name = write_config(
@@ -208,6 +210,7 @@ def test_preprocess_shows_the_whole_prompt_reason_and_end_token(place):
     assert "<|im_start|>(1, 1)" not in text
 
 
+@pytest.mark.slow
 def test_edited_data_is_tokenized_anew(place):
     name = write_config(place, "edit", max_steps=1)
     path = place / "data" / "shop" / "data" / "train-00000-of-00001.parquet"
@@ -230,6 +233,7 @@ def test_evaluate_reports_both_halves(place, trained):
     assert re.search(r"eval_prompt_generation_tokens", text)
 
 
+@pytest.mark.slow
 def test_inference_and_merge_run(place, trained):
     text = axolotl(
         place, "inference", "plain.yml", "--lora-model-dir", "out/plain",

@@ -13,6 +13,7 @@ __all__ = ["place"]  # the fixture
 pytestmark = pytest.mark.timeout(900)
 
 
+@pytest.mark.slow
 def test_official_dataset_saved_to_disk_trains_unchanged(place):
     name = write_config(
         place, "official", max_steps=1, test_datasets=None,
@@ -26,7 +27,9 @@ def test_official_dataset_saved_to_disk_trains_unchanged(place):
     ("changes", "says"),
     [
         ({"genpi": {"sft_wieght": 0.5}}, "did you mean `sft_weight`?"),
-        ({"sequence_len": 64}, "or more (nothing is ever truncated)"),
+        pytest.param(
+            {"sequence_len": 64}, "or more (nothing is ever truncated)", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_users_mistake_is_a_message_and_not_a_traceback(place, changes, says):

@@ -35,6 +35,7 @@ CACHE_SHARE = 0.45
 TRIAL = {"num_blocks": 16, "block_size": 16, "max_batch_tokens": 64}
 TRIAL_TOKENS = 8
 STOPPING = 60.0  # seconds
+ALIVE_EVERY = 1.0  # seconds between two looks whether the loop still runs
 log = logging.getLogger("synth")
 
 
@@ -92,7 +93,7 @@ class ContinuousBatching:
             row.ids, name, max_new_tokens=row.limit, eos_token_id=self._local.end_ids
         )
         try:
-            result = await done
+            result = await self._result(done)
         except asyncio.CancelledError:
             self._manager.cancel_request(name)
             raise
@@ -108,6 +109,13 @@ class ContinuousBatching:
         for token in result.generated_tokens:
             self._local.add_token(row, token)
         return row
+
+    async def _result(self, done: asyncio.Future[Any]) -> Any:
+        """What the loop made of a request. One that died just before it was asked says nothing."""
+        while not (await asyncio.wait([done], timeout=ALIVE_EVERY))[0]:
+            if not self._manager.is_running() and not done.done():
+                raise _died(_fatal_error(self._manager) or RuntimeError("its thread has ended"))
+        return done.result()
 
     def close(self) -> None:
         """Stop the loop, and give the model its own attention back."""

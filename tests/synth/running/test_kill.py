@@ -145,15 +145,16 @@ def test_killed_runs_lose_double_and_ask_nothing_again(tmp_path):
     kill_and_resume(tmp_path, runs=2, thrice=1, seed=1)
 
 
-def test_runs_killed_in_their_first_moments_go_on(tmp_path):
+@pytest.mark.parametrize("runs", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_runs_killed_in_their_first_moments_go_on(tmp_path, runs):
     """The store is there before synth.yaml is."""
     write_task(tmp_path / "t", inputs={"count": 4}, conversations={"max_turns": 1})
     with serve(answers, models=None) as server:
-        for run in range(5):
+        for run in range(runs):
             running = start(tmp_path, f"out{run}", server)
             while not (tmp_path / f"out{run}" / "run.log").exists():
                 time.sleep(0.001)
-            time.sleep(0.001 * run)
+            time.sleep(0.004 * run / runs)
             running.kill()
             running.wait()
             assert start(tmp_path, f"out{run}", server).wait() == 0, (

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from synth.engines.base import Message, Request, Sampling
+from synth.engines.local.batch import Row
 from synth.engines.local.continuous import ContinuousBatching, _OwnDraws, passes_trial
 from synth.engines.local.engine import TransformersEngine
 from synth.engines.local.model import LocalModel
@@ -167,6 +168,26 @@ def test_a_dead_loop_is_told_with_the_ways_out(tiny, monkeypatch):
             await model.close()
 
     with pytest.raises(EngineError, match=r"no blocks left.*\n.*--batch-size"):
+        asyncio.run(run())
+
+
+def test_a_loop_that_ends_before_it_sees_a_request_is_noticed(tiny, monkeypatch):
+    from transformers.generation.continuous_batching import ContinuousBatchingManager
+
+    def ends_first(manager, *args, **kwargs):
+        manager.stop(block=True, timeout=10)
+
+    monkeypatch.setattr(ContinuousBatchingManager, "add_request", ends_first)
+    local = LocalModel(str(tiny), "float32", {})
+
+    async def run():
+        batching = ContinuousBatching(local, **SMALL)
+        try:
+            await asyncio.wait_for(batching.answer(Row(requests()[0], [5, 6, 7], 4)), 30)
+        finally:
+            batching.close()
+
+    with pytest.raises(EngineError, match="its thread has ended"):
         asyncio.run(run())
 
 
