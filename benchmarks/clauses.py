@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from benchmarks.common import new_adapter, quiet, train_adapter
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import make_pair
+from genpi_plugin.data.examples import make_pairs
 from genpi_plugin.data.rows import Message, Row, parse_transcript
 from genpi_plugin.evaluation.figures.intervals import internalization
 from genpi_plugin.evaluation.measuring.context import Context
@@ -69,7 +69,7 @@ def main() -> None:
             if results[name] is None:
                 model = new_adapter(base, seed=options.seed)
                 pairs_of = make_rows(Subject("teacher", model, view, trained_on), train)
-                pairs = [make_pair(row, i, view, SETTINGS) for i, row in enumerate(pairs_of)]
+                pairs = make_pairs(pairs_of, view, SETTINGS)
                 epochs = 1 if options.smoke else options.epochs
                 steps = train_adapter(model, pairs, SETTINGS, options.seed, epochs)
                 results[name] = evaluate(model, view, prompt, held_out, options.output, name)

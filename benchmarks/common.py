@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import Pair, make_pair
+from genpi_plugin.data.examples import Pair, make_pairs
 from genpi_plugin.data.rows import parse
 
 
@@ -44,7 +44,7 @@ def load_pairs(options: argparse.Namespace, settings: GenPISettings) -> list[Pai
     raw = raw.select(range(min(options.rows, len(raw))))
     view = ChatView(AutoTokenizer.from_pretrained(options.model))
     rows = [parse(row, f"row {index}") for index, row in enumerate(raw)]
-    return [make_pair(row, index, view, settings) for index, row in enumerate(rows)]
+    return make_pairs(rows, view, settings)
 
 
 def train_adapter(

@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from benchmarks.common import new_adapter, quiet, train_adapter
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import Pair, make_pair
+from genpi_plugin.data.examples import Pair, make_pairs
 from genpi_plugin.data.prompt_generation import REASON_HEADING, answer, question
 from genpi_plugin.data.rows import Row, parse, prompt_text
 from genpi_plugin.evaluation.figures.measured import Measured
@@ -164,7 +164,8 @@ def run(variant: Variant, seed: int, base: Any, view: ChatView, rows: list[Row],
     """Train a new adapter and measure it; the base model is given back as it was."""
     settings = GenPISettings(**{**PAPER, **variant.settings})
     pairs = [
-        variant.change(make_pair(row, i, view, settings), row, view) for i, row in enumerate(rows)
+        variant.change(pair, row, view)
+        for pair, row in zip(make_pairs(rows, view, settings), rows, strict=True)
     ]
     model = new_adapter(base, seed)
     student = Subject(STUDENT, model, view, adapter=True)

@@ -16,6 +16,7 @@ from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
 from genpi_plugin.data.prepared import describe_prompt, record_prompts
 from genpi_plugin.data.rows import Row, parse
+from genpi_plugin.data.shares import reciting_rows
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
 
 LOG = get_logger("axolotl.genpi")
@@ -52,22 +53,24 @@ class GenPIStrategy(DatasetWrappingStrategy):
         Exits with a message and status 1 for a bad row, template or length.
         """
         with plain_exit():
-            self._check_rows(dataset)
+            rows = self._check_rows(dataset)
+            reciting = self._reciting(rows)
             pairs = dataset.map(
                 self._tokenize,
                 with_indices=True,
+                fn_kwargs={"reciting": reciting},
                 remove_columns=dataset.column_names,
                 num_proc=self._processes(len(dataset), process_count),
                 load_from_cache_file=False,
                 keep_in_memory=bool(keep_in_memory),
                 desc="Tokenizing pairs",
             )
-            return self._fit(pairs)
+            return self._fit(self._trained(pairs))
 
     def _row(self, raw: dict[str, Any], index: int) -> Row:
         return parse(raw, f"{self.name}, row {index}")
 
-    def _check_rows(self, dataset: Dataset) -> None:
+    def _check_rows(self, dataset: Dataset) -> list[Row]:
         if len(dataset) == 0:
             raise ConfigError(
                 f"{self.name} has no rows.", "make a dataset with `python -m synth run`."
@@ -76,9 +79,42 @@ class GenPIStrategy(DatasetWrappingStrategy):
         prompts = {row.prompt_id: describe_prompt(row.prompt_id, row.prompt) for row in rows}
         if self.prepared_path:
             record_prompts(self.prepared_path, prompts.values())
+        return rows
 
-    def _tokenize(self, raw: dict[str, Any], index: int) -> dict[str, Any]:
-        return make_pair(self._row(raw, index), index, self.view, self.settings).columns()
+    def _reciting(self, rows: list[Row]) -> set[int]:
+        """The rows with a prompt-generation half; says where there are fewer than asked for."""
+        if not self.settings.trains_prompt_generation:
+            return set()
+        share = self.settings.prompt_generation_share
+        chosen = reciting_rows(rows, share)
+        if not chosen and not self.settings.trains_behaviour:
+            raise ConfigError(
+                f"no row of {self.name} has both a `floor_output` and a `reason`, and `genpi:` "
+                "trains on recitals alone.",
+                "make the dataset with `reasons: {share: 1}` in task.yml, or train on the "
+                "teacher's answers: `sft_weight: 0.7`.",
+            )
+        if len(chosen) + 1 <= share * len(rows):
+            LOG.warning(
+                f"genpi: {len(chosen)} of {len(rows)} rows of {self.name} recite the prompt, not "
+                f"the share of {share:g} that `prompt_generation_share` asks for: the others have "
+                "no reason. `reasons: {share: ...}` in task.yml makes more."
+            )
+        return chosen
+
+    def _tokenize(self, raw: dict[str, Any], index: int, reciting: set[int]) -> dict[str, Any]:
+        pair = make_pair(self._row(raw, index), self.view, self.settings, index in reciting)
+        return pair.columns()
+
+    def _trained(self, pairs: Dataset) -> Dataset:
+        """Without the rows that nothing is trained on: those that don't recite, where recitals are
+        all there is."""
+        if self.settings.trains_behaviour:
+            return pairs
+        kept = [index for index, lengths in enumerate(pairs[LENGTHS]) if lengths]
+        LOG.info(f"genpi: {len(kept)} of {len(pairs)} rows of {self.name} recite; no others are "
+                 "trained on (sft_weight: 0).")  # fmt: skip
+        return pairs.select(kept)
 
     def _processes(self, rows: int, allowed: int | None) -> int | None:
         wanted = min(allowed or 1, rows // ROWS_PER_PROCESS)

@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.data.chat import ChatView, TokenSequence
+from genpi_plugin.data.chat import IGNORE_INDEX, ChatView, TokenSequence
 from genpi_plugin.data.prompt_generation import answer, question
 from genpi_plugin.data.rows import Message, Row, prompt_text, teacher_messages
+from genpi_plugin.data.shares import reciting_rows
 
 LENGTHS = "genpi_lengths"
+# Supervised tokens of the row: [behaviour half, prompt-generation half].
+SUPERVISED = "genpi_supervised"
 BEHAVIOUR_SEQUENCES = "genpi_behaviour_sequences"
 # Only with `distill_weight`: the teacher's view of the behaviour half, and a name for it.
 TEACHER_IDS = "genpi_teacher_ids"
@@ -61,6 +65,7 @@ class Pair:
             "attention_mask": [1] * len(ids),
             LENGTHS: lengths,
             BEHAVIOUR_SEQUENCES: [len(self.behaviour)],
+            SUPERVISED: [_supervised(self.behaviour), _supervised(self.prompt_generation)],
         }
         if self.teacher:
             ids, labels, lengths = _flat(self.teacher)
@@ -75,12 +80,14 @@ class Pair:
         return columns
 
 
-def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> Pair:
+def make_pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool = True) -> Pair:
     """Build the halves that `settings` trains on.
 
     Args:
         row: a checked row.
-        index: its position in the dataset; decides whether it is in `prompt_generation_share`.
+        view: the chat template that renders it.
+        settings: what is trained.
+        recites: whether the row is one of those with a prompt-generation half (`reciting_rows`).
 
     Raises:
         TemplateError: the chat template can't render a half (see `ChatView`).
@@ -89,13 +96,18 @@ def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> 
         behaviour=behaviour_half(row, view, settings) if settings.trains_behaviour else [],
         prompt_generation=(
             prompt_generation_half(row, view)
-            if settings.trains_prompt_generation
-            and in_share(index, settings.prompt_generation_share)
+            if settings.trains_prompt_generation and recites
             else []
         ),
         teacher=teacher_view(row, view) if settings.distills else [],
         prompt_id=row.prompt_id,
     )
+
+
+def make_pairs(rows: Sequence[Row], view: ChatView, settings: GenPISettings) -> list[Pair]:
+    """The pairs of a whole dataset, in order; raises what `make_pair` raises."""
+    reciting = reciting_rows(rows, settings.prompt_generation_share)
+    return [make_pair(row, view, settings, place in reciting) for place, row in enumerate(rows)]
 
 
 def teacher_view(row: Row, view: ChatView) -> list[TokenSequence]:
@@ -123,7 +135,13 @@ def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[To
 
 
 def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
-    """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included."""
+    """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included.
+
+    Args:
+        row: has a floor output and a reason (`Row.can_recite`).
+    """
+    assert row.floor_output is not None
+    assert row.reason is not None
     asked = question(row.input, row.floor_output, row.teacher_output)
     recital = answer(prompt_text(row.prompt), row.reason)
     return view.sequences(
@@ -148,6 +166,5 @@ def _flat(sequences: list[TokenSequence]) -> tuple[list[int], list[int], list[in
     return ids, labels, [len(sequence.ids) for sequence in sequences]
 
 
-def in_share(index: int, share: float) -> bool:
-    """Whether a row is in the share, spread evenly: exactly every fourth row for 0.25."""
-    return int((index + 1) * share + 1e-9) > int(index * share + 1e-9)
+def _supervised(sequences: list[TokenSequence]) -> int:
+    return sum(label != IGNORE_INDEX for sequence in sequences for label in sequence.labels)

@@ -18,7 +18,7 @@ import yaml
 from genpi_plugin.data.rows import Message, prompt_text
 
 # Raise when the tokens that the same rows and settings give would change.
-TOKENS_VERSION = 1
+TOKENS_VERSION = 2
 DEFAULT_PREPARED_PATH = "last_run_prepared"
 PREFIX = "genpi-"
 PROMPTS_FILE = "genpi_prompts.json"

@@ -26,22 +26,32 @@ OFFICIAL_NAMES = {
     "conversation": "teacher_output_conv",
 }
 TEXT_FIELDS = ("input", "floor_output", "teacher_output", "reason")
+# What recitals alone need: a row may do without them.
+OPTIONAL = ("floor_output", "reason")
 MARKERS = {"<SYSTEM>:": "system", "<USER>:": "user", "<AGENT>:": "assistant"}
 MARKER_OF = {role: marker for marker, role in MARKERS.items()}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One input with everything generated for it. See contract 1 for the fields."""
+    """One input with everything generated for it. See contract 1 for the fields.
+
+    `floor_output` and `reason` are None where they were not made.
+    """
 
     id: str
     prompt_id: str
     prompt: list[Message]
     input: str
-    floor_output: str
+    floor_output: str | None
     teacher_output: str
-    reason: str
+    reason: str | None
     conversation: list[Message]
+
+    @property
+    def can_recite(self) -> bool:
+        """Whether there is all that a prompt-generation half shows and asks for."""
+        return self.floor_output is not None and self.reason is not None
 
 
 def parse(raw: Mapping[str, Any], where: str) -> Row:
@@ -58,14 +68,15 @@ def parse(raw: Mapping[str, Any], where: str) -> Row:
     names = OFFICIAL_NAMES if official else {name: name for name in OFFICIAL_NAMES}
     named: dict[str, Any] = {ours: raw.get(theirs) for ours, theirs in names.items()}
     for field, name in names.items():
-        if named.get(field) is None:
+        if named.get(field) is None and field not in OPTIONAL:
             raise RowError(
                 f"{where}: the field `{name}` is missing.",
                 "make the dataset with `python -m synth run`, or add the field to the row "
                 "(docs/dataset.md lists them all).",
             )
     for field in TEXT_FIELDS:
-        _check_text(named[field], names[field], where)
+        if named[field] is not None:
+            _check_text(named[field], names[field], where)
     prompt = parse_prompt(named["prompt"], names["prompt"], where)
     conversation = _check_messages(named["conversation"], names["conversation"], where)
     if official:

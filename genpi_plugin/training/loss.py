@@ -4,7 +4,8 @@
         + d / N_b * sum KL(teacher || student) over the behaviour tokens
 
 N_b and N_p count the supervised tokens of the whole optimizer step, over all accumulation
-micro-batches and all data-parallel ranks, so the shape of a batch does not change the loss. With
+micro-batches and all data-parallel ranks, so the shape of a batch does not change the loss. Where
+only a share of the rows recites, N_p is what a step with N_b behaviour tokens has on average. With
 one micro-batch on one device it equals kaistAI/GenPI's
 `(1 - stage2_ratio) * stage1_loss + stage2_ratio * stage2_loss` (finetune.py, MixtureTrainer) with
 w = stage2_ratio.

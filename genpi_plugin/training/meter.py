@@ -35,6 +35,8 @@ class LossMeter:
     ) -> dict[str, float]:
         """Means in nats per supervised token, and the numbers of those tokens.
 
+        A half without a token has no mean.
+
         Args:
             settings: metrics of halves that are not trained on are left out.
             reduce_sum: adds a tensor up over all ranks; every rank must call.
@@ -46,11 +48,13 @@ class LossMeter:
         behaviour_tokens, prompt_generation_tokens = counts.tolist()
         found: dict[str, float] = {}
         if settings.trains_behaviour:
-            found["behaviour_loss"] = behaviour / max(behaviour_tokens, 1)
             found["behaviour_tokens"] = float(behaviour_tokens)
-        if settings.distills:
-            found["divergence"] = divergence / max(behaviour_tokens, 1)
+            if behaviour_tokens:
+                found["behaviour_loss"] = behaviour / behaviour_tokens
+        if settings.distills and behaviour_tokens:
+            found["divergence"] = divergence / behaviour_tokens
         if settings.trains_prompt_generation:
-            found["prompt_generation_loss"] = prompt_generation / max(prompt_generation_tokens, 1)
             found["prompt_generation_tokens"] = float(prompt_generation_tokens)
+            if prompt_generation_tokens:
+                found["prompt_generation_loss"] = prompt_generation / prompt_generation_tokens
         return found

@@ -19,6 +19,7 @@ from genpi_plugin.training.collator import TOKENS
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 from genpi_plugin.training.meter import LossMeter
 from genpi_plugin.training.padding import pad_to_multiple
+from genpi_plugin.training.rates import recital_rate
 from genpi_plugin.training.supervised_loss import loss_sums
 
 
@@ -38,6 +39,7 @@ class GenPITrainer(AxolotlTrainer):
         self.teacher: Teacher | None = None
         self._train_meter = LossMeter()
         self._eval_meter = LossMeter()
+        self._recital_rate: float | None = None
 
     def compute_loss(
         self,
@@ -55,7 +57,7 @@ class GenPITrainer(AxolotlTrainer):
         """
         sums = self._sums(model, inputs)
         counts = inputs[TOKENS] if num_items_in_batch is None else num_items_in_batch.tolist()
-        loss = self._joint_loss(sums, TokenCounts(*counts))
+        loss = self._joint_loss(sums, self._weighed(TokenCounts(*counts)))
         meter = self._train_meter if model.training else self._eval_meter
         meter.add(sums, inputs[TOKENS])
         if model.training:
@@ -123,6 +125,20 @@ class GenPITrainer(AxolotlTrainer):
     def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
         settings = self.genpi
         return joint_loss(sums, counts, settings.sft_weight, settings.distill_weight or 0.0)
+
+    def _weighed(self, counts: TokenCounts) -> TokenCounts:
+        """The tokens to divide by: the step's own, but for recitals that a share of the rows has.
+
+        Divided by the recitals that happen to be in a step, they would weigh 1 - w where there is
+        one and nothing where there is none: with one row a step a quarter of what they weigh with
+        32. So they are divided by as many tokens as a step with these behaviour tokens has on
+        average.
+        """
+        if self._recital_rate is None:
+            self._recital_rate = recital_rate(self.train_dataset)
+        if not self._recital_rate:
+            return counts
+        return TokenCounts(counts.behaviour, counts.behaviour * self._recital_rate)
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device

@@ -23,7 +23,7 @@ def pair_of(template: str, turns: int = 2, **settings):
     view = ChatView(make_tokenizer(template))
     prompt = {"prompt": USER_ONLY} if template == "gemma" else {}
     row = parse(our_row(turns, **prompt), "w")
-    return view, row, make_pair(row, 0, view, paper(**settings))
+    return view, row, make_pair(row, view, paper(**settings))
 
 
 def shown(view: ChatView, sequence) -> str:
@@ -95,7 +95,7 @@ def test_prompt_generation_answer_holds_whole_prompt_and_whole_reason():
     view = ChatView(make_tokenizer())
     prompt = [{"role": "system", "content": "rule. " * 3000}]
     row = parse(our_row(prompt=prompt, reason="because. " * 1000), "w")
-    [sequence] = make_pair(row, 0, view, paper()).prompt_generation
+    [sequence] = make_pair(row, view, paper()).prompt_generation
     told = view.tokenizer.decode([t for t in sequence.labels if t != -100])
     assert told == f"## Prompt\n{prompt_text(row.prompt)}\n\n## Reason\n{row.reason}<|im_end|>"
 
@@ -116,21 +116,12 @@ def test_student_prompt_random_is_a_fixed_coin_of_about_one_half():
     view = ChatView(make_tokenizer())
     settings = paper(student_prompt="random", sft_weight=1.0)
     lengths = [
-        len(make_pair(parse(our_row(id=f"r{i}"), "w"), i, view, settings).behaviour[0].ids)
+        len(make_pair(parse(our_row(id=f"r{i}"), "w"), view, settings).behaviour[0].ids)
         for i in range(200)
     ]
     kept = sum(length == max(lengths) for length in lengths)
     assert len(set(lengths)) == 2
     assert 70 < kept < 130
-
-
-def test_a_share_of_rows_carries_the_prompt_generation_half():
-    view = ChatView(make_tokenizer())
-    settings = paper(prompt_generation_share=0.25)
-    row = parse(our_row(), "w")
-    carries = [bool(make_pair(row, i, view, settings).prompt_generation) for i in range(100)]
-    assert sum(carries) == 25
-    assert sum(carries[:40]) == 10
 
 
 @pytest.mark.parametrize(
@@ -145,7 +136,7 @@ def test_an_objective_without_a_half_has_no_tokens_of_it(weight, behaviour, gene
 def test_refused_roles_are_an_error_with_the_cure():
     view = ChatView(make_tokenizer("gemma"))
     with pytest.raises(TemplateError, match=r"System role not supported[\s\S]*prompt_role: user"):
-        make_pair(parse(our_row(), "w"), 0, view, paper())
+        make_pair(parse(our_row(), "w"), view, paper())
 
 
 def test_no_chat_template_is_an_error():
@@ -164,7 +155,7 @@ def test_an_answer_that_changes_with_the_prompt_names_the_first_token():
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     with pytest.raises(TemplateError, match=r"token 0 is 'A.*' here and 'C.*' there"):
-        make_pair(parse(our_row(), "w"), 0, ChatView(tokenizer), paper())
+        make_pair(parse(our_row(), "w"), ChatView(tokenizer), paper())
 
 
 def test_a_turn_that_ends_without_a_special_token_is_an_error():
@@ -174,4 +165,4 @@ def test_a_turn_that_ends_without_a_special_token_is_an_error():
         "{% if add_generation_prompt %}### assistant:\n{% endif %}"
     )
     with pytest.raises(TemplateError, match="without a special token"):
-        make_pair(parse(our_row(), "w"), 0, ChatView(tokenizer), paper())
+        make_pair(parse(our_row(), "w"), ChatView(tokenizer), paper())

@@ -33,7 +33,7 @@ def test_official_row_is_read_by_its_own_names():
     assert row.prompt_id == "0"
 
 
-@pytest.mark.parametrize("field", sorted(set(our_row()) - {"id"}))
+@pytest.mark.parametrize("field", sorted(set(our_row()) - {"id", "floor_output", "reason"}))
 def test_missing_field_is_named_with_file_and_row(field):
     broken = our_row()
     del broken[field]

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import make_pair
+from genpi_plugin.data.examples import make_pair, make_pairs
 from genpi_plugin.data.rows import parse
 from genpi_plugin.errors import ConfigError, GenPIError
 from genpi_plugin.teacher.targets import TargetStore
@@ -47,10 +47,7 @@ def rows(count: int = 8):
 
 def pairs(template: str = "chatml", **settings):
     view = ChatView(make_tokenizer(template))
-    return [
-        make_pair(row, i, view, GenPISettings(**{**ALL, **settings}))
-        for i, row in enumerate(rows())
-    ]
+    return make_pairs(rows(), view, GenPISettings(**{**ALL, **settings}))
 
 
 def new_teacher(tmp_path):
@@ -124,7 +121,7 @@ def test_a_beginning_that_reaches_into_the_answers_is_not_all_cached(tmp_path):
     view = ChatView(make_tokenizer())
     answers = ["Action: click[item one]", "Action: click[item two]"]
     made = [
-        make_pair(parse(our_row(conversation=[{"role": "assistant", "content": text}]), "w"), 0,
+        make_pair(parse(our_row(conversation=[{"role": "assistant", "content": text}]), "w"),
                   view, GenPISettings(**ALL))
         for text in answers
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
+from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pairs
 from genpi_plugin.data.rows import parse
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import PADDING, SMALL_CALL, buckets, make_calls
@@ -47,7 +47,7 @@ def pairs_of(count: int = 3, **settings):
         parse(our_row(turns=1 + i, id=f"r{i}", input="I need a shirt " * (1 + 3 * i)), "w")
         for i in range(count)
     ]
-    return [make_pair(row, i, view, paper(**settings)) for i, row in enumerate(rows)]
+    return make_pairs(rows, view, paper(**settings))
 
 
 def our_loss(model, pairs, weight: float, layout: str) -> torch.Tensor:

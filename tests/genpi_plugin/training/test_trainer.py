@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import make_pair
+from genpi_plugin.data.examples import make_pairs
 from genpi_plugin.data.rows import parse
 from genpi_plugin.training.collator import GenPICollator
 from tests.genpi_plugin.rows_made import our_row, paper
@@ -26,7 +26,7 @@ def pairs(settings: GenPISettings):
         parse(our_row(turns=1 + i % 3, id=f"r{i}", input="I need a shirt " * (1 + i)), "w")
         for i in range(ROWS)
     ]
-    return [make_pair(row, i, view, settings) for i, row in enumerate(rows)]
+    return make_pairs(rows, view, settings)
 
 
 def student():
@@ -125,6 +125,33 @@ def test_a_step_in_which_some_micro_batches_lack_a_half(tmp_path):
     one = trajectory(trainer(tmp_path / "a", settings, 1, 8))
     other = trajectory(trainer(tmp_path / "b", settings, 8, 1))
     assert one[0] == pytest.approx(other[0], rel=1e-5)
+
+
+def recital_losses(made):
+    """What the recitals add to the logged loss of each step, and what is said of them."""
+    made.args.learning_rate = 0.0
+    made.train()
+    steps = [entry for entry in made.state.log_history if "loss" in entry]
+    added = [step["loss"] - made.genpi.sft_weight * step["behaviour_loss"] for step in steps]
+    return added, steps
+
+
+def test_a_recital_weighs_the_same_however_many_rows_a_step_has(tmp_path):
+    """Two of eight rows recite. Over the epoch their loss weighs 1 - w times its mean."""
+    settings = paper(prompt_generation_share=0.25, sft_weight=0.7)
+    view = ChatView(make_tokenizer())
+    alike = [parse(our_row(id=f"r{place}"), "w") for place in range(ROWS)]
+    made = make_pairs(alike, view, settings)
+    assert sum(bool(pair.prompt_generation) for pair in made) == 2
+    one, steps = recital_losses(trainer(tmp_path / "a", settings, 1, 1, steps=ROWS, made=made))
+    whole, [step] = recital_losses(trainer(tmp_path / "b", settings, 8, 1, steps=1, made=made))
+    expected = 0.3 * step["prompt_generation_loss"]
+    assert whole == pytest.approx([expected], rel=1e-3)
+    assert sum(one) / ROWS == pytest.approx(expected, rel=1e-3)
+    # A step without a recital has no loss of one, which is not a loss of 0.
+    said = [("prompt_generation_loss" in step, step["prompt_generation_tokens"]) for step in steps]
+    assert sorted(loss for loss, _ in said) == [False] * 6 + [True] * 2
+    assert all(loss == (tokens > 0) for loss, tokens in said)
 
 
 def test_the_last_short_step_of_an_epoch_weighs_its_own_tokens(tmp_path):

@@ -1,0 +1,35 @@
+"""Which rows recite: a share of each prompt's rows, chosen by hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from genpi_plugin.data.rows import Row
+
+
+def reciting_rows(rows: Sequence[Row], share: float) -> set[int]:
+    """The positions of the rows that get a prompt-generation half.
+
+    Of each prompt's rows the given share, at least one, rounded to the nearest; of those that have
+    a floor output and a reason, the ones whose ids have the lowest hashes. So neither the order of
+    the rows nor a pattern in it matters, and a prompt with few rows is recited, too.
+
+    Args:
+        rows: of one dataset, all prompts.
+        share: in [0, 1].
+    """
+    if not share:
+        return set()
+    of_prompt: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        of_prompt.setdefault(row.prompt_id, []).append(place)
+    chosen: set[int] = set()
+    for places in of_prompt.values():
+        able = sorted((_draw(rows[place]), place) for place in places if rows[place].can_recite)
+        chosen.update(place for _, place in able[: max(1, round(share * len(places)))])
+    return chosen
+
+
+def _draw(row: Row) -> bytes:
+    return hashlib.sha256(f"recital {row.id}".encode()).digest()
