@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from axolotl.integrations.base import BasePlugin
+from axolotl.integrations.base import BasePlugin, PluginManager
 from axolotl.utils.logging import get_logger
 
 from genpi_plugin.args import GenPISettings, parse_settings
-from genpi_plugin.checks import check_config, check_distillation, no_teacher, shards_parameters
+from genpi_plugin.checks import (
+    check_config,
+    check_distillation,
+    no_teacher,
+    shards_parameters,
+    without_effect,
+)
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.training.cpu import cpu_requested, prepare_sharding_on_cpu, training_arguments
@@ -30,6 +36,8 @@ class GenPIPlugin(BasePlugin):
                 raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
             settings = parse_settings(dict(cfg["genpi"]))
             check_config(cfg)
+            for line in without_effect(cfg):
+                LOG.info(f"genpi: {line}")
             if settings.distill_weight is None:
                 settings = self._decide_on_a_teacher(cfg)
             if settings.distills:
@@ -62,6 +70,17 @@ class GenPIPlugin(BasePlugin):
         """
         if _active(cfg) and self._on_cpu:
             cfg["device_map"] = {"": "cpu"}
+
+    def pre_model_load(self, cfg: Any) -> None:
+        if not _active(cfg):
+            return
+        from genpi_plugin.training.precedence import check_other_plugins
+
+        plugins = PluginManager.get_instance().plugins
+        with plain_exit():
+            check_other_plugins(
+                cfg, {name: other for name, other in plugins.items() if other is not self}
+            )
 
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
         """Draw a new adapter from `seed`: axolotl sets the seed later, and the state of the random
@@ -96,6 +115,12 @@ class GenPIPlugin(BasePlugin):
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         if not _active(cfg):
             return
+        from genpi_plugin.training.collator import GenPICollator
+        from genpi_plugin.training.precedence import check_trainer
+        from genpi_plugin.training.trainer import GenPITrainer
+
+        with plain_exit():
+            check_trainer(trainer, GenPITrainer, GenPICollator)
         trainer.genpi = parse_settings(dict(cfg.genpi))
         trainer.sharded = shards_parameters(cfg)
         if trainer.accelerator.num_processes > 1:
