@@ -99,6 +99,30 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
         raise ConfigError(f"`genpi.distill_weight` {cause}", f"{cure}, or set `distill_weight: 0`.")
 
 
+def check_teacher(cfg: Mapping[str, Any], who: str, distills: bool) -> None:
+    """Refuse a teacher that is not there.
+
+    Args:
+        who: `genpi.teacher`.
+
+    Raises:
+        ConfigError: `start` without an adapter to start from, or without distillation.
+    """
+    if who != "start":
+        return
+    if not cfg.get("lora_model_dir"):
+        raise ConfigError(
+            "`genpi.teacher: start` needs `lora_model_dir:`; a new adapter does nothing before "
+            "its first step, so its teacher is the base model.",
+            "name the adapter that training starts from, or set `teacher: base`.",
+        )
+    if not distills:
+        raise ConfigError(
+            "`genpi.teacher: start` has no effect without distillation.",
+            "set `distill_weight: 1`, or remove `teacher`.",
+        )
+
+
 def no_teacher(cfg: Mapping[str, Any]) -> tuple[str, str] | None:
     """Why the model in training can't be its own teacher, and the cure; None if it can."""
     if not cfg.get("adapter"):

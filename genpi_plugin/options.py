@@ -194,7 +194,7 @@ OPTIONS = (
         use_eaft use_dft kd_trainer kd_ce_alpha kd_alpha kd_temperature kd_temperature_min kd_beta
         kd_normalize_topk kd_online_server_base_url kd_online_topk kd_online_server
         kd_online_timeout""",
-        cure="`genpi: {distill_weight: 1}` distills from the prompted model"),
+        cure="remove it; `genpi: {distill_weight: 1}` distills from the prompted model"),
     Group("refused", "another trainer", "it replaces the trainer that computes the joint loss", """
         trainer_cls hatchery diffusion diffusion_lm diffusion_decision"""),
     Group("refused", "answers and benchmarks during training",

@@ -12,6 +12,7 @@ from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.checks import (
     check_config,
     check_distillation,
+    check_teacher,
     no_teacher,
     shards_parameters,
     without_effect,
@@ -21,6 +22,12 @@ from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.training.cpu import cpu_requested, prepare_sharding_on_cpu, training_arguments
 
 LOG = get_logger("axolotl.genpi")
+TEACHERS = {
+    "base": "the teacher is the base model with the prompt, without the adapter in {} that "
+    "training starts from (genpi.teacher: base)",
+    "start": "the teacher is the base model with the adapter in {}, as it is now, and the prompt "
+    "(genpi.teacher: start)",
+}
 GREEN, RESET = "\033[32m", "\033[0m"
 
 
@@ -42,6 +49,7 @@ class GenPIPlugin(BasePlugin):
                 settings = self._decide_on_a_teacher(cfg)
             if settings.distills:
                 check_distillation(cfg)
+            check_teacher(cfg, settings.teacher, settings.distills)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
@@ -131,7 +139,10 @@ class GenPIPlugin(BasePlugin):
         if trainer.genpi.distills:
             from genpi_plugin.teacher.teacher import open_teacher
 
-            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k))
+            who = trainer.genpi.teacher
+            if cfg.lora_model_dir:
+                LOG.info(f"genpi: {TEACHERS[who].format(cfg.lora_model_dir)}")
+            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k, who))
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):

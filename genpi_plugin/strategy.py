@@ -5,6 +5,7 @@ A thin layer over `rows.py` and `examples.py`: it reads, refuses and counts rows
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import Any
 
 from axolotl.prompt_tokenizers import DatasetWrappingStrategy
@@ -13,8 +14,9 @@ from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
+from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, keeps_prompt, make_pair
 from genpi_plugin.data.prepared import describe_prompt, record_prompts
+from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.rows import Row, parse
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
 
@@ -76,6 +78,19 @@ class GenPIStrategy(DatasetWrappingStrategy):
         prompts = {row.prompt_id: describe_prompt(row.prompt_id, row.prompt) for row in rows}
         if self.prepared_path:
             record_prompts(self.prepared_path, prompts.values())
+        self._warn_of_shared_requests(rows)
+
+    def _warn_of_shared_requests(self, rows: list[Row]) -> None:
+        blind = [row for row in rows if not keeps_prompt(row, self.settings)]
+        shared = shared_requests(self.prepared_path, blind)
+        if shared:
+            request, prompts = shared[0]
+            LOG.warning(
+                f"genpi: {len(shared)} requests in {self.name} stand under several prompts, and "
+                "the student sees none of them: it can't tell which answer is meant and learns a "
+                f"mixture. For example {shorten(request, 80)!r}, under {' and '.join(prompts)}. "
+                "Train an adapter for each prompt, or have each request say which one it is for."
+            )
 
     def _tokenize(self, raw: dict[str, Any], index: int) -> dict[str, Any]:
         return make_pair(self._row(raw, index), index, self.view, self.settings).columns()
