@@ -82,13 +82,20 @@ class GenPIStrategy(DatasetWrappingStrategy):
 
     def _warn_of_shared_requests(self, rows: list[Row]) -> None:
         blind = [row for row in rows if not keeps_prompt(row, self.settings)]
+        names = sorted({row.prompt_id for row in blind})
+        if len(names) > 1:
+            LOG.info(
+                f"genpi: {len(names)} prompts ({', '.join(names)}) in {self.name}, to be told "
+                "apart by the requests alone"
+            )
         shared = shared_requests(self.prepared_path, blind)
         if shared:
             request, prompts = shared[0]
             LOG.warning(
-                f"genpi: {len(shared)} requests in {self.name} stand under several prompts, and "
-                "the student sees none of them: it can't tell which answer is meant and learns a "
-                f"mixture. For example {shorten(request, 80)!r}, under {' and '.join(prompts)}. "
+                f"genpi: {len(shared)} of {len(rows)} requests in {self.name} stand under several "
+                "prompts, and the student sees none of them: it can't tell which answer is meant "
+                f"and learns a mixture. For example {shorten(request, 80)!r}, under "
+                f"{' and '.join(prompts)}. "
                 "Train an adapter for each prompt, or have each request say which one it is for."
             )
 
