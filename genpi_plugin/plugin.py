@@ -19,7 +19,7 @@ from genpi_plugin.checks import (
 )
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
-from genpi_plugin.training.cpu import cpu_requested, prepare_sharding_on_cpu, training_arguments
+from genpi_plugin.training.cpu import cpu_requested, shards, training_arguments
 
 LOG = get_logger("axolotl.genpi")
 TEACHERS = {
@@ -53,8 +53,6 @@ class GenPIPlugin(BasePlugin):
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-            self._on_cpu = cpu_requested()
-            prepare_sharding_on_cpu(cfg)
             state = fingerprint(cfg, settings.model_dump())
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), state)
             isolate_datasets_cache(cfg)
@@ -76,7 +74,7 @@ class GenPIPlugin(BasePlugin):
 
         axolotl maps the model to the local rank as a device number, which a CPU does not have.
         """
-        if _active(cfg) and self._on_cpu:
+        if _active(cfg) and cpu_requested():
             cfg["device_map"] = {"": "cpu"}
 
     def pre_model_load(self, cfg: Any) -> None:
@@ -134,6 +132,10 @@ class GenPIPlugin(BasePlugin):
         if trainer.accelerator.num_processes > 1:
             kind = trainer.accelerator.distributed_type.value
             LOG.info(f"genpi: {trainer.accelerator.num_processes} processes, {kind}")
+            if shards(cfg) and kind == "MULTI_CPU":
+                LOG.warning(
+                    "genpi: asked for CPUs, accelerate leaves DeepSpeed and FSDP out: this is DDP"
+                )
         unpacked = "padded" if trainer.sharded else "bucketed"
         trainer.layout = "packed" if cfg.sample_packing else unpacked
         if trainer.genpi.distills:

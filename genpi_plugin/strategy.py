@@ -75,9 +75,9 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"{self.name} has no rows.", "make a dataset with `python -m synth run`."
             )
         rows = [self._row(raw, index) for index, raw in enumerate(dataset)]
-        prompts = {row.prompt_id: describe_prompt(row.prompt_id, row.prompt) for row in rows}
         if self.prepared_path:
-            record_prompts(self.prepared_path, prompts.values())
+            prompts = (describe_prompt(row.prompt_id, row.prompt) for row in rows)
+            record_prompts(self.prepared_path, prompts)
         self._warn_of_shared_requests(rows)
 
     def _warn_of_shared_requests(self, rows: list[Row]) -> None:
