@@ -6,6 +6,7 @@ docs/axolotl-options.md is made from the table. Anew: python -m tests.genpi_plug
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,16 @@ def test_what_has_no_effect_is_said():
     assert line.startswith("`liger_cross_entropy: True` has no effect: the plugin computes")
 
 
+def test_the_log_says_what_has_no_effect(caplog):
+    from genpi_plugin.plugin import GenPIPlugin
+
+    logging.getLogger("axolotl").propagate = True
+    cfg = {"genpi": {}, "datasets": [DATASET], "base_model": "tiny", "pad_to_sequence_len": True}
+    with caplog.at_level("INFO"):
+        GenPIPlugin().register(cfg)
+    assert "`pad_to_sequence_len: True` has no effect: the plugin lays out" in caplog.text
+
+
 def page() -> str:
     """The tables of the page, one line a group; what is refused comes first."""
     lines: list[str] = []
@@ -162,7 +173,7 @@ def page() -> str:
             for group in groups:
                 if group.verdict == verdict:
                     keys = kind + ", ".join(f"`{name}`" for name in sorted(group.names()))
-                    why = "; instead: ".join(filter(None, [group.why, group.cure]))
+                    why = group.why + (f". To do: {group.cure}" if group.cure else "")
                     lines.append(line([group.about, keys, why][: len(columns)]))
         lines.append("")
     return "\n".join(lines)
