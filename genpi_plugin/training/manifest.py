@@ -5,8 +5,11 @@ It names prompts by hash, never by text, so that an adapter can be published wit
 
 from __future__ import annotations
 
+import atexit
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -87,9 +90,12 @@ class ManifestCallback(TrainerCallback):
         self._started = time.monotonic()
         self._seconds_before: float | None = 0.0
         self._spans = continued(manifest, 0, None)
+        self._on_exit: Callable[[], None] | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._started = time.monotonic()
+        self._on_exit = partial(self._write_if_interrupted, args, state, time.time())
+        atexit.register(self._on_exit)
         if state.global_step:  # resumed
             own = _checkpoint(args, state.global_step)
             earlier = read_manifest(self.resumed_from or own)
@@ -105,6 +111,8 @@ class ManifestCallback(TrainerCallback):
         self._write(state, _checkpoint(args, state.global_step), self._content(args, state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._on_exit:
+            atexit.unregister(self._on_exit)
         content = self._content(args, state)
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
         if best and (of_best := read_manifest(best)):
@@ -113,6 +121,13 @@ class ManifestCallback(TrainerCallback):
                       "last_step": state.global_step}  # fmt: skip
             content = {**of_best, "spent": content["spent"], "best": chosen}
         self._write(state, Path(args.output_dir), content)
+
+    def _write_if_interrupted(self, args: Any, state: Any, started: float) -> None:
+        """On Ctrl-C axolotl saves the weights as they are into the output folder, and exits."""
+        folder = Path(args.output_dir)
+        weights = [path for path in folder.glob("*") if path.suffix in digests.WEIGHTS]
+        if any(path.stat().st_mtime >= started for path in weights):
+            self._write(state, folder, self._content(args, state))
 
     def _content(self, args: Any, state: Any) -> dict[str, Any]:
         """The manifest of the weights as they are now."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from axolotl.utils.dict import DictDefault
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from genpi_plugin.data.prepared import describe_prompt, record_prompts
@@ -27,12 +28,14 @@ def manifest_of(folder: Path, prompt_id: str, prompt, **changes):
     return build_manifest(DictDefault(cfg), train_rows=8)
 
 
-def run(folder: Path, manifest, steps: int, resume: Path | None = None, **arguments):
+def run(folder: Path, manifest, steps: int, resume: Path | None = None, callback=None, **arguments):
     made = trainer(folder, paper(), batch=4, accumulation=2, steps=steps)
     options = {"save_strategy": SaveStrategy.STEPS, "save_steps": 1, **arguments}
     for name, value in options.items():
         setattr(made.args, name, value)
     made.add_callback(ManifestCallback(manifest, str(resume) if resume else None))
+    if callback:
+        made.add_callback(callback)
     made.train(resume_from_checkpoint=str(resume) if resume else None)
     return made
 
@@ -128,3 +131,27 @@ def test_a_manifest_of_an_older_version_counts_as_one_span(tmp_path, first_run):
         path.write_text(kept)
     spans = [(s["from_step"], s["to_step"]) for s in read_manifest(tmp_path)["spans"]]
     assert spans == [(0, 2), (2, 3)]
+
+
+def test_weights_that_an_interrupt_saved_get_a_manifest_of_their_step(tmp_path, monkeypatch):
+    """On Ctrl-C axolotl saves the model and exits; older weights in the folder keep theirs."""
+    at_exit = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
+
+    class Interrupt(TrainerCallback):
+        def __init__(self, saves: bool) -> None:
+            self.saves = saves
+
+        def on_step_end(self, args, state, control, model=None, **_):
+            if state.global_step == 2:
+                if self.saves:
+                    model.save_pretrained(args.output_dir)
+                raise SystemExit(0)
+
+    manifest = manifest_of(tmp_path, "shop", PROMPT)
+    for saves in (False, True):
+        with pytest.raises(SystemExit):
+            run(tmp_path, manifest, 4, callback=Interrupt(saves), save_strategy=SaveStrategy.NO)
+        at_exit.pop()()
+        assert (read_manifest(tmp_path) or {}).get("step") == (2 if saves else None)
+    assert read_manifest(tmp_path)["spans"][0]["to_step"] == 2
