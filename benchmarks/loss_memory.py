@@ -3,6 +3,7 @@
     python -m benchmarks.loss_memory --tokens 8192 --vocabulary 128256
 
 * ours: the head sees a chunk of the supervised positions at a time (`genpi_plugin.reading.head`);
+* distilled: the same with the divergence from a teacher's 128 likeliest tokens;
 * plain: all logits, in float32 for the cross entropy, as a model's forward with labels makes them.
 
 Each runs in a process of its own, forward and backward, from hidden states in bfloat16 to their
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import make_calls
+from genpi_plugin.teacher.targets import Targets
 from genpi_plugin.training.supervised_loss import loss_sums
 
 
@@ -50,13 +52,27 @@ def ours(model: HeadOnly, ids: torch.Tensor) -> torch.Tensor:
     return loss_sums(head, model, call)[0] / (len(ids) - 1)
 
 
+def distilled(model: HeadOnly, ids: torch.Tensor) -> torch.Tensor:
+    """The mean cross entropy, a chunk at a time, with a teacher's divergence added."""
+    count, top_k = len(ids) - 1, 128
+    vocabulary = model.lm_head.out_features
+    # Any tokens, each once in its row, with half of the probability in the tail.
+    first = torch.randint(vocabulary - top_k, (count, 1))
+    logprobs = torch.full((count, top_k), 0.5 / top_k).log()
+    tokens = (first + torch.arange(top_k)).int()
+    teacher = Targets(tokens, logprobs, torch.full((count,), 0.5).log())
+    head = SupervisedHead(model)
+    [call] = make_calls(ids, ids, [len(ids)], "bucketed")
+    return sum(loss_sums(head, model, call, teacher)) / count
+
+
 def plain(model: HeadOnly, ids: torch.Tensor) -> torch.Tensor:
     """The mean cross entropy, from all logits in float32."""
     logits = model(ids[None]).logits[0].float()
     return F.cross_entropy(logits[:-1], ids[1:])
 
 
-WAYS = {"plain": plain, "ours": ours}
+WAYS = {"plain": plain, "ours": ours, "distilled": distilled}
 
 
 def measure(options: argparse.Namespace, name: str) -> tuple[float, float, float]:
@@ -82,7 +98,7 @@ def main() -> None:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             found[name] = pool.apply(measure, (options, name))
     for name, (grown, seconds, loss) in found.items():
-        print(f"{name:6} peak +{grown:7.0f} MiB  {grown / found['plain'][0]:4.0%} of plain  "
+        print(f"{name:9} peak +{grown:7.0f} MiB  {grown / found['plain'][0]:4.0%} of plain  "
               f"{seconds:5.1f} s  loss {loss:.5f}")  # fmt: skip
 
 

@@ -34,14 +34,20 @@ class GenPISettings(BaseModel):
         default=None,
         ge=0.0,
         description="Weight of the divergence KL(teacher‖student) over the behaviour tokens, added "
-        "to the joint loss. The teacher is the same model, adapter off, with the prompt. Left out: "
-        "1 where there is such a teacher, else 0. 0 is the paper's.",
+        "to the joint loss. The teacher is the same model with the prompt (see `teacher`). Left "
+        "out: 1 where there is such a teacher, else 0. 0 is the paper's.",
     )
     distill_top_k: int | None = Field(
         default=128,
         ge=1,
         description="The teacher's most likely tokens that are kept at each position; all others "
         "form one bucket. null keeps the whole vocabulary.",
+    )
+    teacher: Literal["base", "start"] = Field(
+        default="base",
+        description="Who teaches, with the prompt in front: `base`, the model with its adapter "
+        "off, or `start`, the model with the adapter of `lora_model_dir` that training starts "
+        "from, as it is before the first step.",
     )
     student_prompt: Literal["never", "always", "random"] = Field(
         default="never",

@@ -9,19 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from genpi_plugin.errors import ConfigError
+from genpi_plugin.options import DATASET_KEYS, OPTIONS, PLUGINS, listed_plugins, used
 
 DATASET_TYPE = "genpi_plugin.strategy"
-
-# When true, these change what a batch is; the joint loss needs whole pairs.
-IMPOSSIBLE = {
-    "rl": "it trains on preferences or rollouts, GenPI on pairs of halves",
-    "reward_model": "it trains a reward model",
-    "process_reward_model": "it trains a reward model",
-    "streaming": "pairs are checked and counted before training begins",
-    "pretraining_dataset": "GenPI needs instruction data made by `python -m synth`",
-    "train_on_inputs": "the loss is on the teacher's answers and on the prompt's recital alone",
-    "batch_flattening": "the plugin lays out its batches itself (see `sample_packing`)",
-}
 
 
 def check_config(cfg: Mapping[str, Any]) -> None:
@@ -35,28 +25,25 @@ def check_config(cfg: Mapping[str, Any]) -> None:
     """
     for key in ("datasets", "test_datasets"):
         for number, entry in enumerate(cfg.get(key) or []):
-            if entry.get("type") != DATASET_TYPE:
-                raise ConfigError(
-                    f"`{key}[{number}]` ({entry.get('path')}) has the type {entry.get('type')!r}.",
-                    f"with a `genpi:` block every dataset has `type: {DATASET_TYPE}`; remove the "
-                    "block to train on this data as usual.",
-                )
+            _check_dataset(f"{key}[{number}]", entry)
     if not cfg.get("datasets"):
         raise ConfigError(
             "there is a `genpi:` block but no `datasets:`.",
             f"add\n    datasets:\n      - path: data/my-task\n        type: {DATASET_TYPE}",
         )
-    for key, why in IMPOSSIBLE.items():
-        if cfg.get(key):
+    plugins = listed_plugins(cfg)
+    for folder, group in used(PLUGINS, plugins):
+        if group.verdict == "refused":
             raise ConfigError(
-                f"`{key}: {cfg[key]}` can't be combined with `genpi:`: {why}.", f"remove `{key}`."
+                f"the plugin `{plugins[folder]}` can't be combined with `genpi:`: {group.why}.",
+                "remove it from `plugins:`, or train without the `genpi:` block.",
             )
-    if int(cfg.get("context_parallel_size") or 1) > 1:
-        raise ConfigError(
-            "`context_parallel_size` above 1 can't be combined with `genpi:`: it would cut "
-            "a batch anywhere, even inside a half.",
-            "remove it; pairs are short enough for one device, or use data parallelism.",
-        )
+    for key, group in used(OPTIONS, cfg):
+        if group.verdict == "refused":
+            raise ConfigError(
+                f"`{key}: {cfg[key]}` can't be combined with `genpi:`: {group.why}.",
+                f"{group.cure or f'remove `{key}`'}.",
+            )
     limit = cfg.get("eval_sequence_len")
     if limit and cfg.get("sequence_len") and int(limit) < int(cfg["sequence_len"]):
         raise ConfigError(
@@ -76,6 +63,31 @@ def check_config(cfg: Mapping[str, Any]) -> None:
         )
 
 
+def without_effect(cfg: Mapping[str, Any]) -> list[str]:
+    """The options of a YAML that have no effect with a `genpi:` block: `key: value`, and why."""
+    return [
+        f"`{key}: {cfg[key]}` has no effect: {group.why}"
+        for key, group in used(OPTIONS, cfg)
+        if group.verdict == "no effect"
+    ]
+
+
+def _check_dataset(name: str, entry: Mapping[str, Any]) -> None:
+    if entry.get("type") != DATASET_TYPE:
+        raise ConfigError(
+            f"`{name}` ({entry.get('path')}) has the type {entry.get('type')!r}.",
+            f"with a `genpi:` block every dataset has `type: {DATASET_TYPE}`; remove the "
+            "block to train on this data as usual.",
+        )
+    for key, group in used(DATASET_KEYS, entry):
+        if group.verdict == "refused":
+            raise ConfigError(
+                f"`{name}.{key}: {entry[key]}` can't be combined with `type: {DATASET_TYPE}`: "
+                f"{group.why}.",
+                f"{group.cure}.",
+            )
+
+
 def check_distillation(cfg: Mapping[str, Any]) -> None:
     """Refuse settings that rule out a teacher.
 
@@ -85,6 +97,30 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
     if why := no_teacher(cfg):
         cause, cure = why
         raise ConfigError(f"`genpi.distill_weight` {cause}", f"{cure}, or set `distill_weight: 0`.")
+
+
+def check_teacher(cfg: Mapping[str, Any], who: str, distills: bool) -> None:
+    """Refuse a teacher that is not there.
+
+    Args:
+        who: `genpi.teacher`.
+
+    Raises:
+        ConfigError: `start` without an adapter to start from, or without distillation.
+    """
+    if who != "start":
+        return
+    if not cfg.get("lora_model_dir"):
+        raise ConfigError(
+            "`genpi.teacher: start` needs `lora_model_dir:`; a new adapter does nothing before "
+            "its first step, so its teacher is the base model.",
+            "name the adapter that training starts from, or set `teacher: base`.",
+        )
+    if not distills:
+        raise ConfigError(
+            "`genpi.teacher: start` has no effect without distillation.",
+            "set `distill_weight: 1`, or remove `teacher`.",
+        )
 
 
 def no_teacher(cfg: Mapping[str, Any]) -> tuple[str, str] | None:

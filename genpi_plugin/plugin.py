@@ -5,16 +5,29 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from axolotl.integrations.base import BasePlugin
+from axolotl.integrations.base import BasePlugin, PluginManager
 from axolotl.utils.logging import get_logger
 
 from genpi_plugin.args import GenPISettings, parse_settings
-from genpi_plugin.checks import check_config, check_distillation, no_teacher, shards_parameters
+from genpi_plugin.checks import (
+    check_config,
+    check_distillation,
+    check_teacher,
+    no_teacher,
+    shards_parameters,
+    without_effect,
+)
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
-from genpi_plugin.training.cpu import cpu_requested, prepare_sharding_on_cpu, training_arguments
+from genpi_plugin.training.cpu import cpu_requested, shards, training_arguments
 
 LOG = get_logger("axolotl.genpi")
+TEACHERS = {
+    "base": "the teacher is the base model with the prompt, without the adapter in {} that "
+    "training starts from (genpi.teacher: base)",
+    "start": "the teacher is the base model with the adapter in {}, as it is now, and the prompt "
+    "(genpi.teacher: start)",
+}
 GREEN, RESET = "\033[32m", "\033[0m"
 
 
@@ -30,15 +43,16 @@ class GenPIPlugin(BasePlugin):
                 raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
             settings = parse_settings(dict(cfg["genpi"]))
             check_config(cfg)
+            for line in without_effect(cfg):
+                LOG.info(f"genpi: {line}")
             if settings.distill_weight is None:
                 settings = self._decide_on_a_teacher(cfg)
             if settings.distills:
                 check_distillation(cfg)
+            check_teacher(cfg, settings.teacher, settings.distills)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-            self._on_cpu = cpu_requested()
-            prepare_sharding_on_cpu(cfg)
             state = fingerprint(cfg, settings.model_dump())
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), state)
             isolate_datasets_cache(cfg)
@@ -60,8 +74,19 @@ class GenPIPlugin(BasePlugin):
 
         axolotl maps the model to the local rank as a device number, which a CPU does not have.
         """
-        if _active(cfg) and self._on_cpu:
+        if _active(cfg) and cpu_requested():
             cfg["device_map"] = {"": "cpu"}
+
+    def pre_model_load(self, cfg: Any) -> None:
+        if not _active(cfg):
+            return
+        from genpi_plugin.training.precedence import check_other_plugins
+
+        plugins = PluginManager.get_instance().plugins
+        with plain_exit():
+            check_other_plugins(
+                cfg, {name: other for name, other in plugins.items() if other is not self}
+            )
 
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
         """Draw a new adapter from `seed`: axolotl sets the seed later, and the state of the random
@@ -96,17 +121,30 @@ class GenPIPlugin(BasePlugin):
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:
         if not _active(cfg):
             return
+        from genpi_plugin.training.collator import GenPICollator
+        from genpi_plugin.training.precedence import check_trainer
+        from genpi_plugin.training.trainer import GenPITrainer
+
+        with plain_exit():
+            check_trainer(trainer, GenPITrainer, GenPICollator)
         trainer.genpi = parse_settings(dict(cfg.genpi))
         trainer.sharded = shards_parameters(cfg)
         if trainer.accelerator.num_processes > 1:
             kind = trainer.accelerator.distributed_type.value
             LOG.info(f"genpi: {trainer.accelerator.num_processes} processes, {kind}")
+            if shards(cfg) and kind == "MULTI_CPU":
+                LOG.warning(
+                    "genpi: asked for CPUs, accelerate leaves DeepSpeed and FSDP out: this is DDP"
+                )
         unpacked = "padded" if trainer.sharded else "bucketed"
         trainer.layout = "packed" if cfg.sample_packing else unpacked
         if trainer.genpi.distills:
             from genpi_plugin.teacher.teacher import open_teacher
 
-            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k))
+            who = trainer.genpi.teacher
+            if cfg.lora_model_dir:
+                LOG.info(f"genpi: {TEACHERS[who].format(cfg.lora_model_dir)}")
+            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k, who))
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):

@@ -5,6 +5,7 @@ A thin layer over `rows.py` and `examples.py`: it reads, refuses and counts rows
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import Any
 
 from axolotl.prompt_tokenizers import DatasetWrappingStrategy
@@ -13,8 +14,9 @@ from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pair
+from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, keeps_prompt, make_pair
 from genpi_plugin.data.prepared import describe_prompt, record_prompts
+from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.rows import Row, parse
 from genpi_plugin.data.shares import reciting_rows
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
@@ -76,10 +78,30 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"{self.name} has no rows.", "make a dataset with `python -m synth run`."
             )
         rows = [self._row(raw, index) for index, raw in enumerate(dataset)]
-        prompts = {row.prompt_id: describe_prompt(row.prompt_id, row.prompt) for row in rows}
         if self.prepared_path:
-            record_prompts(self.prepared_path, prompts.values())
+            prompts = (describe_prompt(row.prompt_id, row.prompt) for row in rows)
+            record_prompts(self.prepared_path, prompts)
+        self._warn_of_shared_requests(rows)
         return rows
+
+    def _warn_of_shared_requests(self, rows: list[Row]) -> None:
+        blind = [row for row in rows if not keeps_prompt(row, self.settings)]
+        names = sorted({row.prompt_id for row in blind})
+        if len(names) > 1:
+            LOG.info(
+                f"genpi: {len(names)} prompts ({', '.join(names)}) in {self.name}, to be told "
+                "apart by the requests alone"
+            )
+        shared = shared_requests(self.prepared_path, blind)
+        if shared:
+            request, prompts = shared[0]
+            LOG.warning(
+                f"genpi: {len(shared)} of {len(rows)} requests in {self.name} stand under several "
+                "prompts, and the student sees none of them: it can't tell which answer is meant "
+                f"and learns a mixture. For example {shorten(request, 80)!r}, under "
+                f"{' and '.join(prompts)}. "
+                "Train an adapter for each prompt, or have each request say which one it is for."
+            )
 
     def _reciting(self, rows: list[Row]) -> set[int]:
         """The rows with a prompt-generation half; says where there are fewer than asked for."""

@@ -38,6 +38,12 @@ def of_weights(base_model: str) -> str | None:
     return of([(path.stat().st_size, sample(path)) for path in files])
 
 
+def of_adapter(folder: Path) -> str | None:
+    """The digest of an adapter's weights and settings; None for a hub's name."""
+    files = [path for path in folder.glob("adapter_*") if path.suffix in {*WEIGHTS, ".json"}]
+    return of_files(files) if files else None
+
+
 def sample(path: Path) -> str:
     """A hash over blocks spread evenly over a file; over all of it when it is small."""
     size, digest = path.stat().st_size, hashlib.sha256()

@@ -127,8 +127,14 @@ def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> l
         )
     for folder in adapters.values():
         found += check_adapter(folder, base_model)
-        manifest = read_manifest(folder)
-        known = {prompt["sha256"] for prompt in manifest["prompts"]} if manifest else set()
+        manifest = read_manifest(folder) or {}
+        if (manifest.get("genpi") or {}).get("teacher") == "start":
+            found.append(
+                f"{folder} was taught by the adapter it started from "
+                f"({(manifest.get('started_from') or {}).get('adapter')}): teacher and floor of "
+                "this evaluation are the base model without any adapter."
+            )
+        known = {prompt["sha256"] for prompt in manifest.get("prompts") or []}
         if known and describe_prompt(data.prompt_id, data.prompt)["sha256"] not in known:
             found.append(
                 f"the prompt of this evaluation is not the one in the manifest of {folder}: you "

@@ -1,4 +1,6 @@
-"""The teacher: the model in training with its adapter off and the prompt before each request.
+"""The teacher: the model in training with the prompt before each request, its adapter off.
+
+With `genpi.teacher: start` the adapter that training starts from is on.
 
 No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows. Each row's
 targets are computed once, before the first step, and stored under a key of everything they depend
@@ -19,6 +21,7 @@ import torch
 from axolotl.utils.logging import get_logger
 from tqdm.auto import tqdm
 
+from genpi_plugin.data import digests
 from genpi_plugin.data.chat import IGNORE_INDEX
 from genpi_plugin.data.digests import sample
 from genpi_plugin.data.examples import (
@@ -66,14 +69,18 @@ class TeacherRow:
 class Teacher:
     """Gives the targets of rows by their key, and computes those that are missing."""
 
-    def __init__(self, store: TargetStore, top_k: int | None, token_budget: int) -> None:
+    def __init__(
+        self, store: TargetStore, top_k: int | None, token_budget: int, with_adapter: bool = False
+    ) -> None:
         """
         Args:
             store: where targets are stored.
             top_k: tokens kept at each position; None keeps the whole vocabulary.
             token_budget: tokens in one forward pass, cached ones included; a longer sequence
                 gets a pass of its own.
+            with_adapter: the teacher is the model as training starts, its adapter on.
         """
+        self.with_adapter = with_adapter
         self.store = store
         self.top_k = top_k
         self.token_budget = token_budget
@@ -88,14 +95,16 @@ class Teacher:
         self._ready = False
         return dataset.remove_columns(TEACHER_COLUMNS)
 
-    def prepare(self, model: Any, accelerator: Any) -> None:
+    def prepare(self, model: Any, accelerator: Any, step: int = 0) -> None:
         """Compute missing targets; every rank must call, and each computes its share.
 
         Args:
             model: the model in training, not wrapped; its adapter can be switched off.
+            step: how many steps the adapter has been trained.
 
         Raises:
-            GenPIError: a row is longer than the model's context, or the targets of another
+            GenPIError: targets are missing that only the adapter before the first step could
+                give, a row is longer than the model's context, or the targets of another
                 process are not visible here.
         """
         if self._ready:
@@ -106,6 +115,13 @@ class Teacher:
             f"genpi: the teacher reads {len(missing)} of {len(keys)} rows; its targets are "
             f"stored in {self.store.folder}"
         )
+        if missing and self.with_adapter and step:
+            raise GenPIError(
+                f"{len(missing)} of the teacher's {len(keys)} targets are missing, and the adapter "
+                f"that would give them has been trained for {step} steps (`genpi.teacher: start`).",
+                "resume with the data and the `dataset_prepared_path` that training started with, "
+                "or start anew.",
+            )
         # By position among all keys, so that targets that others wrote don't change the shares.
         share = keys[accelerator.process_index :: accelerator.num_processes]
         mine = [key for key in share if key in missing]
@@ -144,7 +160,7 @@ class Teacher:
         by_prompt: dict[str, list[TeacherRow]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
-        with _adapter_off(model):
+        with _teaching(model, self.with_adapter):
             head = SupervisedHead(model)
             for group in by_prompt.values():
                 requests = [
@@ -191,12 +207,25 @@ class Teacher:
             yield batch
 
 
-def open_teacher(cfg: Any, top_k: int | None) -> Teacher:
-    """The teacher of a training run, with a store beside its prepared data."""
-    folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{model_digest(cfg, top_k)}"
+def open_teacher(cfg: Any, top_k: int | None, who: str = "base") -> Teacher:
+    """The teacher of a training run, with a store beside its prepared data.
+
+    Args:
+        who: `genpi.teacher`.
+    """
+    mark = model_digest(cfg, top_k)
+    if who == "start":
+        mark = digests.of([mark, start_digest(cfg)])
+    folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{mark}"
     # A training step holds activations of this many tokens, so without gradients they fit.
     budget = int(cfg.sequence_len) * int(cfg.micro_batch_size)
-    return Teacher(TargetStore(folder), top_k, budget)
+    return Teacher(TargetStore(folder), top_k, budget, with_adapter=who == "start")
+
+
+def start_digest(cfg: Mapping[str, Any]) -> str:
+    """The digest of the adapter in `lora_model_dir`; of its name where that is on a hub."""
+    given = str(cfg["lora_model_dir"])
+    return digests.of_adapter(Path(given)) or digests.of(given)
 
 
 def model_digest(cfg: Mapping[str, Any], top_k: int | None) -> str:
@@ -218,12 +247,13 @@ def model_digest(cfg: Mapping[str, Any], top_k: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _adapter_off(model: Any) -> Iterator[None]:
-    """The model as its own teacher: adapter off, no dropout, no gradients."""
+def _teaching(model: Any, with_adapter: bool) -> Iterator[None]:
+    """The model as its own teacher: no dropout, no gradients, the adapter on or off."""
     training = model.training
     model.eval()
+    adapter = contextlib.nullcontext() if with_adapter else model.disable_adapter()
     try:
-        with model.disable_adapter(), torch.no_grad():
+        with adapter, torch.no_grad():
             yield
     finally:
         model.train(training)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from genpi_plugin.teacher.targets import Targets
 
@@ -38,34 +37,37 @@ class TokenCounts:
     prompt_generation: float
 
 
-def cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Sum of cross entropy over tokens, in nats.
+def token_loss_sums(
+    logits: torch.Tensor, targets: torch.Tensor, teacher: Targets | None = None
+) -> torch.Tensor:
+    """Cross entropy, and KL(teacher || student), each summed over tokens, in nats; shape [2].
+
+    Both distributions of the divergence are over the teacher's k most likely tokens and one bucket
+    for all others, so it is at most the divergence over the whole vocabulary, and 0 for equal ones.
+
+    One log-softmax serves both parts, and no function of `torch.nn.functional` does: libraries
+    replace those by kernels that write into their input (Liger's cross entropy), and whoever reads
+    the logits after such a kernel reads gradients.
 
     Args:
-        logits: [tokens, vocabulary], float32; each predicts its target.
+        logits: the student's, [tokens, vocabulary], float32; each predicts its target.
         targets: [tokens].
+        teacher: of the same tokens; without it the divergence is 0.
     """
-    return F.cross_entropy(logits, targets, reduction="sum")
-
-
-def divergence_sum(logits: torch.Tensor, teacher: Targets) -> torch.Tensor:
-    """Sum of KL(teacher || student) over tokens, in nats.
-
-    Both distributions are over the teacher's k most likely tokens and one bucket for all
-    others, so it is at most the divergence over the whole vocabulary, and 0 for equal ones.
-
-    Args:
-        logits: the student's, [tokens, vocabulary], float32.
-        teacher: of the same tokens.
-    """
+    logprobs = logits.log_softmax(-1)
+    if teacher is None:
+        cross_entropy = -logprobs.gather(-1, targets[:, None]).sum()
+        return torch.stack([cross_entropy, torch.zeros_like(cross_entropy)])
     token_ids = teacher.token_ids.long()
-    total = logits.logsumexp(-1)
-    head = logits.gather(-1, token_ids) - total[:, None]
+    # Gathered at once, because each gather's gradient is as large as the logits.
+    own, head = logprobs.gather(-1, torch.cat([targets[:, None], token_ids], -1)).tensor_split(
+        [1], -1
+    )
     divergence = (teacher.logprobs.exp() * (teacher.logprobs - head)).sum()
     if token_ids.shape[-1] < logits.shape[-1]:
-        tail = logits.scatter(-1, token_ids, -torch.inf).logsumexp(-1) - total
+        tail = logprobs.scatter(-1, token_ids, -torch.inf).logsumexp(-1)
         divergence = divergence + (teacher.tail.exp() * (teacher.tail - tail)).sum()
-    return divergence
+    return torch.stack([-own.sum(), divergence])
 
 
 def joint_loss(

@@ -13,7 +13,7 @@ from genpi_plugin.data.chat import IGNORE_INDEX
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import ModelCall
 from genpi_plugin.teacher.targets import Targets
-from genpi_plugin.training.loss import cross_entropy_sum, divergence_sum
+from genpi_plugin.training.loss import token_loss_sums
 
 
 def loss_sums(
@@ -49,6 +49,4 @@ def loss_sums(
 def _part_sums(
     head: SupervisedHead, states: torch.Tensor, targets: torch.Tensor, teacher: Targets | None
 ) -> torch.Tensor:
-    logits = head.logits(states)
-    divergence = logits.new_zeros(()) if teacher is None else divergence_sum(logits, teacher)
-    return torch.stack([cross_entropy_sum(logits, targets), divergence])
+    return token_loss_sums(head.logits(states), targets, teacher)

@@ -115,7 +115,7 @@ class GenPITrainer(AxolotlTrainer):
         if self.teacher is None:
             return None
         with plain_exit():
-            self.teacher.prepare(self._unwrapped_model, self.accelerator)
+            self.teacher.prepare(self._unwrapped_model, self.accelerator, self.state.global_step)
         return self.teacher.targets(keys, self.args.device)
 
     @property

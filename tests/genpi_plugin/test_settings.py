@@ -51,7 +51,7 @@ def test_a_mistake_in_the_block_is_named(block, says):
         ({"datasets": []}, "no `datasets:`"),
         ({"rl": "dpo"}, "`rl: dpo` can't be combined with `genpi:`"),
         ({"train_on_inputs": True}, "`train_on_inputs: True` can't be combined"),
-        ({"context_parallel_size": 2}, "`context_parallel_size` above 1"),
+        ({"context_parallel_size": 2}, "`context_parallel_size: 2` can.t be combined"),
         ({"sequence_len": 4096, "eval_sequence_len": 512}, "`eval_sequence_len: 512`"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from tests import ROOT
-from tests.genpi_plugin.test_axolotl import adapter, axolotl, losses, place, write_config
+from tests.genpi_plugin.test_axolotl import CONFIG, adapter, axolotl, losses, place, write_config
 
 __all__ = ["place"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -21,6 +21,7 @@ DISTILLED = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share"
 UNDISTILLED = {**DISTILLED, "distill_weight": 0}
 # Four rows to evaluate on: one process of two has none of them.
 BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
+PLUGINS = ["tests.genpi_plugin.cpu_processes.CpuProcessesPlugin", *CONFIG["plugins"]]
 # Settings, the YAML's addition, and what accelerate must call it: told to use CPUs it leaves
 # DeepSpeed and FSDP out without a word.
 WAYS = {
@@ -50,8 +51,12 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     """Over gloo: the same rows a step, whoever computes them, give the same curve."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the plugin below
     genpi, changes, kind = WAYS[way]
-    two = write_config(place, way, gradient_accumulation_steps=2, genpi=genpi, **BATCHES, **changes)
+    two = write_config(
+        place, way, gradient_accumulation_steps=2, genpi=genpi, plugins=PLUGINS, **BATCHES,
+        **changes,
+    )  # fmt: skip
     text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
     assert f"2 processes, {kind}" in text
     expected, weights = alone[genpi["distill_weight"]]

@@ -132,6 +132,68 @@ def test_a_beginning_that_reaches_into_the_answers_is_not_all_cached(tmp_path):
         assert_true_targets(model, teacher, pair)
 
 
+def start_teacher(tmp_path, made):
+    from genpi_plugin.teacher.teacher import Teacher
+
+    teacher = Teacher(TargetStore(tmp_path / "start"), None, 400, with_adapter=True)
+    teacher.take_teacher_columns(Dataset.from_list([pair.columns() for pair in made]))
+    return teacher
+
+
+def test_the_start_as_teacher_has_its_adapter_on_and_no_dropout(tmp_path):
+    """Against a plain forward of the same weights; the base model's targets are others."""
+    made = pairs()
+    model = with_random_adapter()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    teacher = start_teacher(tmp_path, made)
+    teacher.prepare(model.train(), Alone())
+    assert model.training
+    for pair in made[:3]:
+        key = pair.columns()["genpi_teacher_key"]
+        found = teacher.targets([key], torch.device("cpu"))
+        dense = torch.zeros(len(found.tail), 512).scatter(
+            -1, found.token_ids.long(), found.logprobs
+        )
+        with torch.no_grad():
+            model.eval()
+            truth = torch.cat([plain_logits(model, s) for s in pair.teacher]).log_softmax(-1)
+            with model.disable_adapter():
+                base = torch.cat([plain_logits(model, s) for s in pair.teacher]).log_softmax(-1)
+        torch.testing.assert_close(dense, truth[:, : dense.shape[1]], rtol=1e-4, atol=1e-4)
+        assert (dense - base).abs().max() > 0.1
+
+
+def test_a_start_that_has_been_trained_since_can_teach_no_more_rows(tmp_path):
+    made = pairs()
+    model = with_random_adapter()
+    start_teacher(tmp_path, made[:5]).prepare(model, Alone())
+    start_teacher(tmp_path, made[:5]).prepare(model, Alone(), step=2)  # all are there
+    with pytest.raises(GenPIError, match=r"3 of the teacher's 8 targets are missing.*for 2 steps"):
+        start_teacher(tmp_path, made).prepare(model, Alone(), step=2)
+
+
+def test_each_teacher_has_a_store_of_its_own(tmp_path):
+    from axolotl.utils.dict import DictDefault
+
+    from genpi_plugin.teacher.teacher import open_teacher
+
+    model = with_random_adapter()
+    cfg = DictDefault(base_model="tiny", dataset_prepared_path=str(tmp_path / "prepared"),
+                      sequence_len=64, micro_batch_size=1)  # fmt: skip
+    folders = [open_teacher(cfg, 8).store.folder]
+    for name in ("one", "two"):
+        model.save_pretrained(tmp_path / name)
+        cfg.lora_model_dir = str(tmp_path / name)
+        assert open_teacher(cfg, 8).store.folder == folders[0]
+        folders.append(open_teacher(cfg, 8, "start").store.folder)
+        assert open_teacher(cfg, 8, "start").with_adapter
+        with torch.no_grad():
+            next(p for p in model.parameters() if p.requires_grad).add_(1)
+    assert len(set(folders)) == 3
+
+
 def test_nothing_is_read_twice(tmp_path):
     made = pairs()
     model = with_random_adapter()
@@ -211,6 +273,22 @@ def test_distillation_alone_trains_on_no_labels(tmp_path):
     [logged] = [entry for entry in made.state.log_history if "loss" in entry]
     assert logged["loss"] == pytest.approx(logged["divergence"], rel=1e-5)
     assert "prompt_generation_loss" not in logged
+
+
+@pytest.mark.parametrize(
+    ("cfg", "distills", "says"),
+    [
+        ({"adapter": "lora"}, True, "needs `lora_model_dir:`"),
+        ({"adapter": "lora", "lora_model_dir": "a"}, False, "no effect without distillation"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_refused(cfg, distills, says):
+    from genpi_plugin.checks import check_teacher
+
+    check_teacher(cfg, "base", distills)
+    check_teacher({"lora_model_dir": "a"}, "start", True)
+    with pytest.raises(ConfigError, match=says):
+        check_teacher(cfg, "start", distills)
 
 
 @pytest.mark.parametrize(

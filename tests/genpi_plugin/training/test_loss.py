@@ -15,8 +15,9 @@ from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, make_pairs
 from genpi_plugin.data.rows import parse
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import PADDING, SMALL_CALL, buckets, make_calls
+from genpi_plugin.teacher.targets import Targets
 from genpi_plugin.training.collator import TOKENS, GenPICollator
-from genpi_plugin.training.loss import LossSums, TokenCounts, cross_entropy_sum, joint_loss
+from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss, token_loss_sums
 from genpi_plugin.training.supervised_loss import loss_sums
 from tests.genpi_plugin.rows_made import our_row, paper
 from tests.tiny import make_model, make_tokenizer, save_tiny
@@ -174,10 +175,61 @@ def test_bucketed_calls_know_which_supervised_tokens_are_theirs():
 
 def test_two_tokens_by_hand():
     logits = torch.log(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
-    total = cross_entropy_sum(logits, torch.tensor([1, 0]))
+    total, _ = token_loss_sums(logits, torch.tensor([1, 0]))
     assert total.item() == pytest.approx(-math.log(0.75) - math.log(0.5))
     loss = joint_loss(LossSums(total, 3 * total), TokenCounts(2, 6), 0.7)
     assert loss.item() == pytest.approx(total.item() / 2)
+
+
+class OverwritingCrossEntropy(torch.autograd.Function):
+    """Like Liger's kernel: the forward pass leaves its gradient where the logits were."""
+
+    @staticmethod
+    def forward(context, logits, targets):
+        loss = -logits.log_softmax(-1).gather(-1, targets[:, None]).sum()
+        gradient = logits.softmax(-1) - F.one_hot(targets, logits.shape[-1])
+        logits.data.copy_(gradient)  # as a kernel writes: unseen by autograd
+        context.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    def backward(context, outer):
+        return context.saved_tensors[0] * outer, None
+
+
+def test_a_cross_entropy_that_overwrites_the_logits_is_not_ours(monkeypatch):
+    """`liger_cross_entropy` replaces torch's for the whole process; loss and gradient stay."""
+    torch.manual_seed(0)
+    truth = torch.randn(6, 64) * 3
+    targets = torch.randint(64, (6,))
+    teacher = Targets.of(truth, 8)
+
+    def plain(logits: torch.Tensor) -> torch.Tensor:
+        probability = logits.exp() / logits.exp().sum(-1, keepdim=True)
+        wanted = truth.exp() / truth.exp().sum(-1, keepdim=True)
+        kept = truth.topk(8).indices
+        divergence = 0.0
+        for row, (mine, right) in enumerate(zip(probability, wanted, strict=True)):
+            pairs = [(right[token], mine[token]) for token in kept[row]]
+            pairs.append((1 - right[kept[row]].sum(), 1 - mine[kept[row]].sum()))
+            divergence = divergence + sum(p * (p / q).log() for p, q in pairs)
+        cross_entropy = -sum(
+            mine[token].log() for mine, token in zip(probability, targets, strict=True)
+        )
+        return torch.stack([cross_entropy, divergence])
+
+    start = torch.randn(6, 64)
+    expected = plain(logits := start.double().requires_grad_())
+    (gradient,) = torch.autograd.grad((expected * torch.tensor([0.7, 1.0])).sum(), logits)
+
+    def overwriting(logits, targets, **_):
+        return OverwritingCrossEntropy.apply(logits, targets)
+
+    monkeypatch.setattr(F, "cross_entropy", overwriting)
+    found = token_loss_sums(logits := start.clone().requires_grad_(), targets, teacher)
+    (mine,) = torch.autograd.grad((found * torch.tensor([0.7, 1.0])).sum(), logits)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mine, gradient.float(), rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_supervised_is_a_loss_of_zero_with_a_gradient_of_zeros():

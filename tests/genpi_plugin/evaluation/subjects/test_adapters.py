@@ -16,15 +16,18 @@ from tests.genpi_plugin.evaluation.run_made import settings
 from tests.genpi_plugin.rows_made import PROMPT
 
 
-def test_a_prompt_that_is_not_the_manifests_is_warned_of(place, capsys):
+def test_a_prompt_and_a_teacher_that_are_not_the_manifests_are_warned_of(place, capsys):
     shutil.copytree("adapters/a", "adapters/with_manifest")
     for prompt, warned in ((PROMPT, False), ([{"role": "system", "content": "Another."}], True)):
+        start = {"genpi": {"teacher": "start"}, "started_from": {"adapter": "before"}}
         manifest = {"prompts": [describe_prompt("shop", prompt)], "weights_mark": None}
+        manifest |= start if warned else {}
         (place / "adapters" / "with_manifest" / "genpi_manifest.json").write_text(
             json.dumps(manifest)
         )
         metrics = evaluate(settings(adapters=["adapters/with_manifest"]))
         assert any("different prompt" in line for line in metrics["warnings"]) is warned
+        assert any("it started from (before)" in line for line in metrics["warnings"]) is warned
         assert ("different prompt" in capsys.readouterr().out) is warned
 
 
