@@ -10,6 +10,7 @@ from axolotl.utils.logging import get_logger
 
 from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.checks import check_config, check_distillation, no_teacher, shards_parameters
+from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.training.cpu import cpu_requested, prepare_sharding_on_cpu, training_arguments
@@ -30,6 +31,7 @@ class GenPIPlugin(BasePlugin):
                 raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
             settings = parse_settings(dict(cfg["genpi"]))
             check_config(cfg)
+            templates.settle(cfg)
             if settings.distill_weight is None:
                 settings = self._decide_on_a_teacher(cfg)
             if settings.distills:

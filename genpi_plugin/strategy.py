@@ -53,6 +53,8 @@ class GenPIStrategy(DatasetWrappingStrategy):
         """
         with plain_exit():
             self._check_rows(dataset)
+            for note in self.view.notes():
+                LOG.warning(f"genpi: {note}")
             pairs = dataset.map(
                 self._tokenize,
                 with_indices=True,

@@ -20,6 +20,7 @@ from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView, TokenSequence
 from genpi_plugin.data.prompt_generation import answer, question
 from genpi_plugin.data.rows import Message, Row, prompt_text, teacher_messages
+from genpi_plugin.errors import TemplateError
 
 LENGTHS = "genpi_lengths"
 BEHAVIOUR_SEQUENCES = "genpi_behaviour_sequences"
@@ -83,8 +84,18 @@ def make_pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> 
         index: its position in the dataset; decides whether it is in `prompt_generation_share`.
 
     Raises:
-        TemplateError: the chat template can't render a half (see `ChatView`).
+        TemplateError: the chat template can't render a half (see `ChatView`); names the row, and
+            the field where it is about one.
     """
+    try:
+        return _pair(row, index, view, settings)
+    except TemplateError as error:
+        field = row.field_of(error.text) if error.text else ""
+        place = f"{row.where}, the field `{field}`" if field else row.where
+        raise type(error)(f"{place}: {error.cause}", error.cure, error.text) from error
+
+
+def _pair(row: Row, index: int, view: ChatView, settings: GenPISettings) -> Pair:
     return Pair(
         behaviour=behaviour_half(row, view, settings) if settings.trains_behaviour else [],
         prompt_generation=(
