@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genpi_plugin.data import cures, templates
+from genpi_plugin.data import cures
 from genpi_plugin.data.frame import Frame, measure, probe
 from genpi_plugin.data.rendering import REFUSALS, Renderer
 from genpi_plugin.data.rows import Message
@@ -69,9 +69,9 @@ class ChatView:
         try:
             rendered = self.rendering(messages, add_generation_prompt)
         except REFUSALS as error:
-            roles = ", ".join(message["role"] for message in messages[:6])
+            roles = _listed([message["role"] for message in messages])
             raise self._error(
-                f"refuses a conversation with the roles {roles} ...: {error}",
+                f"does not take these roles: {roles} ({error})",
                 "if it has no system role, give the prompt as a user turn: `prompt_role: user` in "
                 "the task, or a transcript.",
             ) from error
@@ -113,6 +113,13 @@ class ChatView:
         """
         return self._curable(lambda view: view._right_behind(history, answer))
 
+    def turn(self, history: Sequence[Message], answer: Message) -> tuple[list[int], list[int]]:
+        """As `request_and_answer`, and with any text that the template writes before the answer.
+
+        To be compared, not to be trained on.
+        """
+        return self._curable(lambda view: view._turn(history, answer))
+
     def frame(self, roles: Sequence[str]) -> Frame:
         """What stands around an answer after turns with these roles.
 
@@ -127,7 +134,7 @@ class ChatView:
                 raise self._error(error.cause, error.cure) from None
             except REFUSALS as error:
                 raise self._error(
-                    f"refuses an answer after the roles {', '.join(key[:6])} ...: {error}",
+                    f"does not take these roles: {_listed([*key, 'assistant'])} ({error})",
                     "use another `chat_template:`.",
                 ) from error
         return self._frames[key]
@@ -155,17 +162,7 @@ class ChatView:
                 f"{name} writes {frame.opening!r} before an answer: the model learns to write it "
                 "first."
             )
-        if self.rendering.writes_date():
-            given = templates.date_variables(self.rendering.source)
-            found.append(
-                f"{name} writes today's date, so the tokens are others every day. "
-                + (
-                    f"`chat_template_kwargs: {{{given[0]}: ...}}` sets a fixed one."
-                    if given
-                    else "It takes no fixed one."
-                )
-            )
-        return found
+        return [*found, *filter(None, [self.rendering.date_note()])]
 
     def sequences(self, messages: Sequence[Message], train_from: int = 0) -> list[TokenSequence]:
         """Ids and labels of a conversation: loss on assistant turns from `train_from` on.
@@ -193,8 +190,8 @@ class ChatView:
         Raises:
             TemplateError: naming the first token that differs.
         """
-        _, in_student = self._curable(lambda view: view._request_and_answer(student, answer))
-        _, in_teacher = self._curable(lambda view: view._request_and_answer(teacher, answer))
+        _, in_student = self.turn(student, answer)
+        _, in_teacher = self.turn(teacher, answer)
         if in_student != in_teacher:
             raise self._error(
                 "tokenizes the same answer differently with the prompt and without: "
@@ -212,11 +209,9 @@ class ChatView:
                 f"writes {frame.opening!r} between its generation prompt and an answer",
                 "use a `chat_template:` whose answers stand right behind the generation prompt.",
             )
-        return self._request_and_answer(history, answer)
+        return self._turn(history, answer)
 
-    def _request_and_answer(
-        self, history: Sequence[Message], answer: Message
-    ) -> tuple[list[int], list[int]]:
+    def _turn(self, history: Sequence[Message], answer: Message) -> tuple[list[int], list[int]]:
         before = self.text(history, True)
         frame = self.frame([message["role"] for message in history])
         content = answer["content"] if frame.keeps_space else answer["content"].strip()
@@ -294,6 +289,10 @@ class ChatView:
             for side in (left, right)
         ]
         return f"token {place} is {shown[0]} here and {shown[1]} there."
+
+
+def _listed(roles: Sequence[str]) -> str:
+    return ", ".join(roles[:6]) + (" ..." if len(roles) > 6 else "")
 
 
 def _short(text: str) -> str:

@@ -79,6 +79,18 @@ class Renderer:
             return False
         return first != second
 
+    def date_note(self) -> str:
+        """That the template writes the date, and how to fix it; "" where it does not."""
+        if not self.writes_date():
+            return ""
+        given = templates.date_variables(self.source)
+        cure = (
+            f"`chat_template_kwargs: {{{given[0]}: ...}}` sets a fixed one."
+            if given
+            else "It takes no fixed one; a copy of it with a date in place of the clock would."
+        )
+        return f"{self.name} writes today's date: the tokens are others every day. {cure}"
+
     def _measured_parts(self) -> frozenset[str]:
         for roles in (ROLES, ROLES[1:]):
             not_as_text = self._lost(roles, frozenset())
@@ -94,7 +106,11 @@ class Renderer:
             rendered = self._render(messages, False, in_parts, {})
         except REFUSALS:
             return frozenset(roles)
-        return frozenset(role for turn, role in enumerate(roles) if probe(turn) not in rendered)
+        texts = {role: probe(turn) for turn, role in enumerate(roles)}
+        # Some write the list itself, as Python shows it.
+        return frozenset(
+            role for role, text in texts.items() if text not in rendered or f"'{text}'" in rendered
+        )
 
     def _render(
         self,
