@@ -203,13 +203,14 @@ class ChatView:
     def _right_behind(
         self, history: Sequence[Message], answer: Message
     ) -> tuple[list[int], list[int]]:
+        tokens = self._turn(history, answer)
         frame = self.frame([message["role"] for message in history])
         if frame.foreign:
             raise self._error(
                 f"writes {frame.opening!r} between its generation prompt and an answer",
                 "use a `chat_template:` whose answers stand right behind the generation prompt.",
             )
-        return self._turn(history, answer)
+        return tokens
 
     def _turn(self, history: Sequence[Message], answer: Message) -> tuple[list[int], list[int]]:
         before = self.text(history, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import SequenceMatcher
 from typing import Any
 
 from genpi_plugin.data.templates import shipped, variables
@@ -17,6 +18,8 @@ def find(
 ) -> str:
     """Settings under which the rendering that failed works, as lines of YAML; "" if there are none.
 
+    Of templates come those first that a YAML can name, and the most similar ones.
+
     Args:
         source: the template that failed.
         kwargs: the `chat_template_kwargs` it failed with.
@@ -26,5 +29,12 @@ def find(
         off = {**kwargs, name: False}
         if kwargs.get(name) is not False and name in variables(source) and works(source, off):
             return f"`chat_template_kwargs: {{{name}: false}}` (serve the adapter with it, too)"
-    others = [line for line, path in shipped().items() if works(path.read_text("utf-8"), {})]
+    sources = {line: path.read_text("utf-8") for line, path in shipped().items()}
+    others = [line for line, other in sources.items() if works(other, {})]
+    others.sort(
+        key=lambda line: (
+            not line.startswith("chat_template:"),
+            -SequenceMatcher(None, source, sources[line]).quick_ratio(),
+        )
+    )
     return ", ".join(f"`{line}`" for line in others[:NAMED])
