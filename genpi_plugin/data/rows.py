@@ -123,20 +123,23 @@ def parse_prompt(value: Any, name: str, where: str) -> list[Message]:
 def parse_transcript(text: str) -> list[Message]:
     """Read `<SYSTEM>:`, `<USER>:`, `<AGENT>:` markers at line starts; an empty end is left out.
 
-    Text without a marker is one system message.
+    As the official datasets have them: text before the first marker is a system message, and so
+    is text without a marker. Prompt files are read more strictly (`prompts.read_transcript`).
     """
+    before, turns = split_transcript(text)
+    while turns and not turns[-1]["content"]:
+        turns.pop()
+    return [{"role": "system", "content": before}, *turns] if before or not turns else turns
+
+
+def split_transcript(text: str) -> tuple[str, list[Message]]:
+    """The text before the first marker of a transcript, and its turns, without white space."""
     pieces = re.split(r"^(<(?:SYSTEM|USER|AGENT)>:)", text, flags=re.MULTILINE)
-    if len(pieces) == 1:
-        return [{"role": "system", "content": text.strip()}]
     turns = [
         {"role": MARKERS[marker], "content": content.strip()}
         for marker, content in zip(pieces[1::2], pieces[2::2], strict=True)
     ]
-    while turns and not turns[-1]["content"]:
-        turns.pop()
-    if pieces[0].strip():
-        turns.insert(0, {"role": "system", "content": pieces[0].strip()})
-    return turns
+    return pieces[0].strip(), turns
 
 
 def prompt_text(prompt: Sequence[Message]) -> str:

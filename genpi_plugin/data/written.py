@@ -19,6 +19,8 @@ THOUGHTS = (
 _PAIRS = "|".join(rf"{re.escape(opener)}\s*{re.escape(closer)}" for opener, closer in THOUGHTS)
 EMPTY_THOUGHTS = re.compile(rf"\s*(?:{_PAIRS})\s*")
 SHOWN = 80
+# An end of a text that is shorter stands in any other by chance.
+SIGNIFICANT = 4
 
 
 def missing(content: str, written: str) -> str:
@@ -37,7 +39,7 @@ def missing(content: str, written: str) -> str:
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if text[middle:] in written else (middle + 1, high)
-    return text[:low]
+    return text[:low] if len(text) - low >= SIGNIFICANT else text
 
 
 def open_thoughts(text: str) -> tuple[str, str] | None:
