@@ -24,7 +24,19 @@ class RowError(GenPIError):
 
 
 class TemplateError(GenPIError):
-    """A chat template that can't give the student the request it will see at inference."""
+    """A chat template that can't give the student the request it will see at inference.
+
+    `text` is the piece of a message that it is about, where it is about one.
+    """
+
+    def __init__(self, cause: str, cure: str = "", text: str = "") -> None:
+        super().__init__(cause, cure)
+        self.text = text
+
+
+class TextError(TemplateError):
+    """A message that no template could give to the model: it holds a control token, or
+    characters that the tokenizer does not know."""
 
 
 class SequenceLengthError(GenPIError):

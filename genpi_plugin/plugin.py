@@ -17,6 +17,7 @@ from genpi_plugin.checks import (
     shards_parameters,
     without_effect,
 )
+from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.training.cpu import cpu_requested, shards, training_arguments
@@ -45,6 +46,7 @@ class GenPIPlugin(BasePlugin):
             check_config(cfg)
             for line in without_effect(cfg):
                 LOG.info(f"genpi: {line}")
+            templates.settle(cfg)
             if settings.distill_weight is None:
                 settings = self._decide_on_a_teacher(cfg)
             if settings.distills:

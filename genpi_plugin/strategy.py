@@ -57,6 +57,8 @@ class GenPIStrategy(DatasetWrappingStrategy):
         with plain_exit():
             rows = self._check_rows(dataset)
             reciting = self._reciting(rows)
+            for note in self.view.notes():
+                LOG.warning(f"genpi: {note}")
             pairs = dataset.map(
                 self._tokenize,
                 with_indices=True,

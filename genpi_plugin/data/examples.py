@@ -22,6 +22,7 @@ from genpi_plugin.data.chat import IGNORE_INDEX, ChatView, TokenSequence
 from genpi_plugin.data.prompt_generation import answer, question
 from genpi_plugin.data.rows import Message, Row, prompt_text, teacher_messages
 from genpi_plugin.data.shares import reciting_rows
+from genpi_plugin.errors import TemplateError
 
 LENGTHS = "genpi_lengths"
 # Supervised tokens of the row: [behaviour half, prompt-generation half].
@@ -90,8 +91,18 @@ def make_pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool =
         recites: whether the row is one of those with a prompt-generation half (`reciting_rows`).
 
     Raises:
-        TemplateError: the chat template can't render a half (see `ChatView`).
+        TemplateError: the chat template can't render a half (see `ChatView`); names the row, and
+            the field where it is about one.
     """
+    try:
+        return _pair(row, view, settings, recites)
+    except TemplateError as error:
+        field = row.field_of(error.text) if error.text else ""
+        place = f"{row.where}, the field `{field}`" if field else row.where
+        raise type(error)(f"{place}: {error.cause}", error.cure, error.text) from error
+
+
+def _pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool) -> Pair:
     return Pair(
         behaviour=behaviour_half(row, view, settings) if settings.trains_behaviour else [],
         prompt_generation=(

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from genpi_plugin.data import templates
 from genpi_plugin.data.rows import Message, prompt_text
 
 # Raise when the tokens that the same rows and settings give would change.
@@ -31,11 +32,11 @@ TOKEN_KEYS = ("base_model", "tokenizer_config", "tokenizer_type", "chat_template
 
 
 def fingerprint(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """16 hex digits for everything that decides the tokens: data, settings, tokenizer.
+    """16 hex digits for everything that decides the tokens: data, settings, tokenizer, template.
 
     Args:
         cfg: the axolotl config. Data and tokenizers in local folders count by content; those on
-            a hub by name and revision.
+            a hub by name and revision. The day counts where the chat template writes it.
         settings: the `genpi:` block with its defaults filled in.
     """
     digest = hashlib.sha256()
@@ -43,7 +44,7 @@ def fingerprint(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     datasets = [
         dict(entry) for key in ("datasets", "test_datasets") for entry in cfg.get(key) or []
     ]
-    facts = [TOKENS_VERSION, known, dict(settings), datasets]
+    facts = [TOKENS_VERSION, known, dict(settings), datasets, templates.facts(cfg)]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for path in [*_data_files(datasets), *tokenizer_files(cfg)]:
         digest.update(path.name.encode())

@@ -30,6 +30,15 @@ TEXT_FIELDS = ("input", "floor_output", "teacher_output", "reason")
 OPTIONAL = ("floor_output", "reason")
 MARKERS = {"<SYSTEM>:": "system", "<USER>:": "user", "<AGENT>:": "assistant"}
 MARKER_OF = {role: marker for marker, role in MARKERS.items()}
+MESSAGE_KEYS = {"role", "content"}
+# What other tools write, and what becomes of it for now.
+UNSUPPORTED = {
+    "tools": "tools are not trained yet",
+    "tool_calls": "calls of tools are not trained yet",
+    "tool_call_id": "results of tools are not trained yet",
+    "reasoning_content": "thoughts beside an answer are not trained yet",
+    "reasoning": "thoughts beside an answer are not trained yet",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,17 @@ class Row:
     teacher_output: str
     reason: str | None
     conversation: list[Message]
+    where: str = ""
+
+    def field_of(self, text: str) -> str:
+        """The field in which a piece of text stands; "" where it is in none."""
+        fields = {name: getattr(self, name) or "" for name in TEXT_FIELDS}
+        for name in ("prompt", "conversation"):
+            fields |= {
+                f"{name}[{turn}].content": message["content"]
+                for turn, message in enumerate(getattr(self, name))
+            }
+        return next((name for name, content in fields.items() if text in content), "")
 
     @property
     def can_recite(self) -> bool:
@@ -62,11 +82,13 @@ def parse(raw: Mapping[str, Any], where: str) -> Row:
         where: file and row number, for messages.
 
     Raises:
-        RowError: a field is missing, empty, of the wrong type, or its roles are out of order.
+        RowError: a field is missing, empty, unknown, of the wrong type, or its roles are out of
+            order.
     """
     official = "prompt" not in raw and "context" in raw
     names = OFFICIAL_NAMES if official else {name: name for name in OFFICIAL_NAMES}
     named: dict[str, Any] = {ours: raw.get(theirs) for ours, theirs in names.items()}
+    _check_known(raw, {"id", *names.values()}, "", where)
     for field, name in names.items():
         if named.get(field) is None and field not in OPTIONAL:
             raise RowError(
@@ -88,6 +110,7 @@ def parse(raw: Mapping[str, Any], where: str) -> Row:
         prompt_id=str(named["prompt_id"]),
         prompt=prompt,
         conversation=conversation,
+        where=where,
         **{field: named[field] for field in TEXT_FIELDS},
     )
 
@@ -111,20 +134,23 @@ def parse_prompt(value: Any, name: str, where: str) -> list[Message]:
 def parse_transcript(text: str) -> list[Message]:
     """Read `<SYSTEM>:`, `<USER>:`, `<AGENT>:` markers at line starts; an empty end is left out.
 
-    Text without a marker is one system message.
+    As the official datasets have them: text before the first marker is a system message, and so
+    is text without a marker. Prompt files are read more strictly (`prompts.read_transcript`).
     """
+    before, turns = split_transcript(text)
+    while turns and not turns[-1]["content"]:
+        turns.pop()
+    return [{"role": "system", "content": before}, *turns] if before or not turns else turns
+
+
+def split_transcript(text: str) -> tuple[str, list[Message]]:
+    """The text before the first marker of a transcript, and its turns, without white space."""
     pieces = re.split(r"^(<(?:SYSTEM|USER|AGENT)>:)", text, flags=re.MULTILINE)
-    if len(pieces) == 1:
-        return [{"role": "system", "content": text.strip()}]
     turns = [
         {"role": MARKERS[marker], "content": content.strip()}
         for marker, content in zip(pieces[1::2], pieces[2::2], strict=True)
     ]
-    while turns and not turns[-1]["content"]:
-        turns.pop()
-    if pieces[0].strip():
-        turns.insert(0, {"role": "system", "content": pieces[0].strip()})
-    return turns
+    return pieces[0].strip(), turns
 
 
 def prompt_text(prompt: Sequence[Message]) -> str:
@@ -143,6 +169,20 @@ def teacher_messages(prompt: Sequence[Message], messages: Sequence[Message]) -> 
         joined = f"{prompt[-1]['content']}\n\n{messages[0]['content']}"
         return [*prompt[:-1], {"role": "user", "content": joined}, *messages[1:]]
     return [*prompt, *messages]
+
+
+def _check_known(given: Mapping[str, Any], known: set[str], prefix: str, where: str) -> None:
+    """Refuse what would be dropped. A column that is empty in this row holds nothing to drop."""
+    for name, value in given.items():
+        if name in known or value is None or (isinstance(value, str | list | dict) and not value):
+            continue
+        why = UNSUPPORTED.get(name, "nothing reads it")
+        raise RowError(
+            f"{where}: the field `{prefix}{name}` is not one of a {'message' if prefix else 'row'}"
+            f": {why}.",
+            "leave the row out, or take the field out of the dataset if the answers do not "
+            "depend on it (docs/dataset.md lists the fields there are).",
+        )
 
 
 def _check_text(value: Any, name: str, where: str) -> None:
@@ -178,6 +218,7 @@ def _check_messages(value: Any, name: str, where: str) -> list[Message]:
                 "roles are `system`, `user` and `assistant`.",
             )
         _check_text(content, f"{name}[{number}].content", where)
+        _check_known(message, MESSAGE_KEYS, f"{name}[{number}].", where)
         messages.append({"role": role, "content": content})
     return messages
 

@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+from genpi_plugin.data.prompts import has_markers
 from synth.dataset.summary import Summary, counted, next_step, print_summary
 from synth.durations import duration
 from synth.engines.base import Answer
@@ -21,7 +22,6 @@ from synth.store.rows import STAGES, Rejection, Row
 from synth.store.store import Store
 from synth.task.fields import FILTERS
 from synth.task.taskfile import Task
-from synth.task.templates import MARKER
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import control_fault, visible
 
@@ -150,7 +150,7 @@ def print_task(task: Task, console: Console) -> None:
             lines.append(f"{key}: {', '.join(names) or 'none'}")
     if not seeds:
         lines.append("Note: no `inputs.seeds`; a handful of real examples makes better inputs.")
-    if len(task.prompt) == 1 and MARKER.search(task.prompt[0].content):
+    if len(task.prompt) == 1 and has_markers(task.prompt[0].content):
         lines.append(
             "Note: the prompt is read as plain text but has <USER>: or <AGENT>: markers; "
             "name the file .txt to have them read as turns."

@@ -11,22 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from genpi_plugin.data.rows import OFFICIAL_NAMES
 from synth.dataset.splits import read_batches, split_files
 from synth.errors import SynthError
 from synth.store.rows import as_messages
 from synth.task.templates import render_transcript
 from synth.text import json_line
-
-# Our field -> the official one; `id` has none.
-OFFICIAL = {
-    "prompt_id": "context_id",
-    "prompt": "context",
-    "input": "pseudo_input",
-    "floor_output": "student_output_single",
-    "teacher_output": "teacher_output_single",
-    "reason": "reason",
-    "conversation": "teacher_output_conv",
-}
 
 
 def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict[str, int]:
@@ -64,7 +54,7 @@ def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict
 def official_table(table: pa.Table) -> pa.Table:
     """The table with the official names; the prompt becomes a transcript with markers."""
     contexts = [render_transcript(as_messages(prompt)) for prompt in table["prompt"].to_pylist()]
-    columns: dict[str, Any] = {official: table[ours] for ours, official in OFFICIAL.items()}
+    columns: dict[str, Any] = {official: table[ours] for ours, official in OFFICIAL_NAMES.items()}
     columns["context"] = pa.array(contexts, pa.string())
     return pa.table(columns)
 

@@ -1,10 +1,18 @@
-"""From a request's messages to token ids, and back: what the engines in this process share."""
+"""From a request's messages to token ids, and back: what the engines in this process share.
+
+The rendering is the plugin's own, so that what is asked here is what is trained later.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from genpi_plugin.data import templates
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.errors import TemplateError, TextError
 from synth.engines.base import OVERLONG, Request
 from synth.errors import EngineError, RowError
 
@@ -19,45 +27,92 @@ def check_template(tokenizer: Any, model: str) -> None:
         )
 
 
+class Chat:
+    """A model's chat template, as the plugin reads it: requests and answers to token ids."""
+
+    def __init__(self, tokenizer: Any, template_kwargs: Mapping[str, Any], model: str) -> None:
+        """
+        Args:
+            tokenizer: a Hugging Face tokenizer with a chat template.
+            template_kwargs: passed to the template; a request's own go over them.
+            model: its name, for messages.
+        """
+        self.tokenizer = tokenizer
+        self.template_kwargs = dict(template_kwargs)
+        self.model = model
+        self._views: dict[tuple[str, str], ChatView] = {}
+
+    def request_ids(self, request: Request) -> list[int]:
+        """The request's token ids, up to where the answer begins.
+
+        Raises:
+            EngineError: the chat template does not take these messages or leaves a part of them
+                out, or the request has arguments that a server alone takes.
+            RowError: a message holds a control token.
+        """
+        if request.sampling.request_args:
+            raise EngineError(
+                f"{self.model} runs in this process, and a stage of task.yml has request_args for "
+                f"it: {', '.join(request.sampling.request_args)}.",
+                "They are fields of a server's request: leave them out, or name a server with "
+                "--base-url. Arguments of the chat template go into chat_template_kwargs.",
+            )
+        with _as_ours():
+            return self._view(request).request_ids(_messages(request))
+
+    def answer_ids(self, request: Request, answer: str) -> list[int]:
+        """The tokens of an answer behind a request, with the one that ends its turn.
+
+        Raises:
+            EngineError, RowError: as `request_ids`; or no answer can stand behind the request.
+        """
+        with _as_ours():
+            given = {"role": "assistant", "content": answer}
+            return self._view(request).turn(_messages(request), given)[1]
+
+    def end_ids(self, configured: int | list[int] | None) -> list[int]:
+        """Every token that ends an answer: the folder's, the tokenizer's, the template's."""
+        ends: Iterable[int | None] = configured if isinstance(configured, list) else [configured]
+        ends = [*ends, self.tokenizer.eos_token_id, self._end_of_turn()]
+        return list(dict.fromkeys(end for end in ends if end is not None))
+
+    def date_note(self) -> str:
+        """That the template writes the date, in words for the user; "" where it does not."""
+        return _capital(self._view_with({}).rendering.date_note())
+
+    def _end_of_turn(self) -> int | None:
+        try:
+            return self._view_with({}).end_of_turn()
+        except TemplateError:
+            return None  # it answers all the same; the plugin refuses to train on it
+
+    def _view(self, request: Request) -> ChatView:
+        return self._view_with(request.sampling.chat_template_kwargs)
+
+    def _view_with(self, own: Mapping[str, Any]) -> ChatView:
+        arguments = {**self.template_kwargs, **own}
+        key = (str(self.tokenizer.chat_template), json.dumps(arguments, sort_keys=True))
+        if key not in self._views:
+            self._views[key] = ChatView(self.tokenizer, arguments)
+        return self._views[key]
+
+
 def request_ids(
     tokenizer: Any, template_kwargs: dict[str, Any], request: Request, model: str
 ) -> list[int]:
-    """The request's token ids, up to where the answer begins.
+    """See `Chat.request_ids`."""
+    return Chat(tokenizer, template_kwargs, model).request_ids(request)
 
-    Args:
-        tokenizer: a Hugging Face tokenizer with a chat template.
-        template_kwargs: passed to the template; the request's own go over them.
-        request: what is asked.
-        model: its name, for messages.
 
-    Raises:
-        EngineError: the chat template does not take these messages, or the request has arguments
-            that a server alone takes.
-    """
-    from jinja2 import TemplateError
-
-    if request.sampling.request_args:
-        raise EngineError(
-            f"{model} runs in this process, and a stage of task.yml has request_args for it: "
-            f"{', '.join(request.sampling.request_args)}.",
-            "They are fields of a server's request: leave them out, or name a server with "
-            "--base-url. Arguments of the chat template go into chat_template_kwargs.",
-        )
-    messages = [{"role": m.role, "content": m.content} for m in request.messages]
-    try:
-        rendered = tokenizer.apply_chat_template(
-            messages,
-            add_generation_prompt=True,
-            return_dict=True,
-            **{**template_kwargs, **request.sampling.chat_template_kwargs},
-        )
-    except TemplateError as error:
-        roles = ", ".join(message.role for message in request.messages)
-        raise EngineError(
-            f"The chat template of {model} does not take these roles: {roles} ({error}).",
-            "If it takes no system message, set `prompt_role: user` in task.yml.",
-        ) from error
-    return list(rendered["input_ids"])
+def template_identity(model: str, template_kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """What a model's requests depend on besides its folder: the template's arguments, and the day
+    where the template writes it; both absent where there is nothing."""
+    found = {}
+    if template_kwargs:
+        found["chat_template_kwargs"] = json.dumps(template_kwargs, sort_keys=True)
+    if day := templates.today(templates.of_tokenizer(model), template_kwargs):
+        found["today"] = ", ".join(day)
+    return found
 
 
 def answer_limit(ids: list[int], request: Request, context: int) -> int:
@@ -75,15 +130,6 @@ def answer_limit(ids: list[int], request: Request, context: int) -> int:
     return min(request.sampling.max_tokens, room)
 
 
-def end_ids(
-    tokenizer: Any, template_kwargs: dict[str, Any], configured: int | list[int] | None
-) -> list[int]:
-    """Every token that ends an answer: the folder's, the tokenizer's, the template's."""
-    ends: Iterable[int | None] = configured if isinstance(configured, list) else [configured]
-    ends = [*ends, tokenizer.eos_token_id, _turn_end_id(tokenizer, template_kwargs)]
-    return list(dict.fromkeys(end for end in ends if end is not None))
-
-
 def answer_text(tokenizer: Any, tokens: list[int]) -> str:
     """The text of an answer's tokens."""
     text: str = tokenizer.decode(
@@ -92,11 +138,24 @@ def answer_text(tokenizer: Any, tokens: list[int]) -> str:
     return text
 
 
-def _turn_end_id(tokenizer: Any, template_kwargs: dict[str, Any]) -> int | None:
-    """The special token that the chat template puts right after an assistant turn."""
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "marker"}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, **template_kwargs)
-    after = text.rpartition("marker")[2].lstrip()
-    ids = tokenizer.encode(after, add_special_tokens=False)
-    known = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return ids[0] if ids and ids[0] in known else None
+def _messages(request: Request) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in request.messages]
+
+
+@contextlib.contextmanager
+def _as_ours() -> Iterator[None]:
+    """Turn the plugin's errors into this package's."""
+    try:
+        yield
+    except TextError as error:
+        raise RowError("holds a control token", f"{error.cause} {_capital(error.cure)}") from error
+    except TemplateError as error:
+        raise EngineError(
+            _capital(error.cause),
+            f"{_capital(error.cure)} A template goes into the model's folder as "
+            "chat_template.jinja, and its arguments behind --chat-template-kwargs.",
+        ) from error
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 from typing import Any
 
 from synth.engines.base import Answer, Request, Usage
-from synth.engines.chat import answer_limit, answer_text, check_template, end_ids, request_ids
+from synth.engines.chat import (
+    Chat,
+    answer_limit,
+    answer_text,
+    check_template,
+    template_identity,
+)
 from synth.engines.weights import cannot_load, check_model_name, describe
 from synth.errors import EngineError, RequestError
 
@@ -65,6 +70,7 @@ class VLLMEngine:
         self._engine: Any = None
         self._tokenizer: Any = None
         self._end_ids: list[int] = []
+        self._chat: Chat | None = None
         self._numbers = itertools.count()
 
     @property
@@ -76,9 +82,7 @@ class VLLMEngine:
         """Name, revision, dtype, template arguments; as of the `transformers` engine."""
         if self._identity is None:
             self._identity = {**describe(self.model), "dtype": self.dtype}
-            if self.chat_template_kwargs:
-                encoded = json.dumps(self.chat_template_kwargs, sort_keys=True)
-                self._identity["chat_template_kwargs"] = encoded
+            self._identity |= template_identity(self.model, self.chat_template_kwargs)
         return self._identity
 
     @property
@@ -94,7 +98,8 @@ class VLLMEngine:
 
         if self._engine is None:
             self._load()
-        ids = request_ids(self._tokenizer, self.chat_template_kwargs, request, self.model)
+        assert self._chat is not None, "it is loaded with the model"
+        ids = self._chat.request_ids(request)
         limit = answer_limit(ids, request, self._engine.model_config.max_model_len)
         how = request.sampling
         params = SamplingParams(
@@ -161,4 +166,5 @@ class VLLMEngine:
             why = cannot_load(self.model, error)
             raise EngineError(why.cause, f"{why.cure} {MEMORY}") from error
         # vLLM knows the folder's end tokens by itself; these are the template's and tokenizer's.
-        self._end_ids = end_ids(self._tokenizer, self.chat_template_kwargs, None)
+        self._chat = Chat(self._tokenizer, self.chat_template_kwargs, self.model)
+        self._end_ids = self._chat.end_ids(None)

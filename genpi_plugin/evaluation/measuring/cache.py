@@ -20,7 +20,10 @@ SUFFIXES = {".py", ".yml", ".txt", ".md", ".jsonl"}
 # Code that decides a system's answers and divergences.
 CORE = (
     "data/chat.py",
+    "data/frame.py",
+    "data/rendering.py",
     "data/rows.py",
+    "data/written.py",
     "reading/prefix.py",
     "reading/shared_attention.py",
     "reading/shared_prefix.py",

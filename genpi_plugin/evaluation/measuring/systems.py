@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from genpi_plugin.data import digests
+from genpi_plugin.data import digests, templates
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
 from genpi_plugin.data.rows import Message
@@ -49,6 +49,7 @@ class SubjectLoader:
             "model": model_digest(cfg, None),
             "tokens": {key: cfg.get(key) for key in TOKEN_KEYS},
             "tokenizer": digests.of_files(tokenizer_files(cfg)),
+            "template": templates.facts(cfg),
             "code": core_digest(),
         }
         self._loaded: tuple[Any, ChatView] | None = None

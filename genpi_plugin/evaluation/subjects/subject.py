@@ -136,7 +136,5 @@ class Subject:
         """Tokens that end an answer: the model's own, and the template's end of turn."""
         configured = self.model.generation_config.eos_token_id
         configured = configured if isinstance(configured, list) else [configured]
-        _, answer = self.view.request_and_answer(
-            [{"role": "user", "content": "a"}], {"role": "assistant", "content": "a"}
-        )
-        return sorted({t for t in [*configured, answer[-1]] if t is not None})
+        ends = [*configured, self.view.end_of_turn()]
+        return sorted({token for token in ends if token is not None})

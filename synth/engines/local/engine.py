@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synth.engines.base import Answer, Request
-from synth.engines.chat import answer_limit
+from synth.engines.chat import answer_limit, template_identity
 from synth.engines.local.scheduler import BATCH_SIZE, Scheduler
 from synth.engines.weights import check_model_name, describe
 
@@ -85,9 +84,7 @@ class TransformersEngine:
 
             dtype = str(resolve_dtype(self.dtype)).removeprefix("torch.")
             self._identity = {**describe(self.model), "dtype": dtype}
-            if self.chat_template_kwargs:
-                encoded = json.dumps(self.chat_template_kwargs, sort_keys=True)
-                self._identity["chat_template_kwargs"] = encoded
+            self._identity |= template_identity(self.model, self.chat_template_kwargs)
         return self._identity
 
     @property

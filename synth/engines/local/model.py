@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from synth.engines.base import Answer, Request, Usage
-from synth.engines.chat import answer_text, check_template, end_ids, request_ids
+from synth.engines.chat import Chat, answer_text, check_template
 from synth.engines.local.batch import Batch, Prefix, Row
 from synth.engines.local.device import device_type, free_bytes, resolve_dtype, total_bytes
 from synth.engines.local.grouping import shared_prefix as shared_beginning
@@ -72,9 +72,10 @@ class LocalModel:
             raise too_large(name, error) from error
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise cannot_load(name, error) from error
-        self.end_ids = end_ids(
-            self.tokenizer, template_kwargs, self.model.generation_config.eos_token_id
-        )
+        self.chat = Chat(self.tokenizer, template_kwargs, name)
+        if note := self.chat.date_note():
+            log.warning(note)
+        self.end_ids = self.chat.end_ids(self.model.generation_config.eos_token_id)
         # Only the request shapes an answer, nothing that the model's folder recommends.
         self.model.generation_config = GenerationConfig()
         pad = self.tokenizer.pad_token_id
@@ -95,8 +96,8 @@ class LocalModel:
             )  # fmt: skip
 
     def render(self, request: Request) -> list[int]:
-        """The request's token ids; see `request_ids`."""
-        return request_ids(self.tokenizer, self.template_kwargs, request, self.name)
+        """The request's token ids; see `Chat.request_ids`."""
+        return self.chat.request_ids(request)
 
     def known_prefixes(self, ids: list[int]) -> list[int]:
         """How much of the beginning of `ids` has been read, by each beginning that is kept."""

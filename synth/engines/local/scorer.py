@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -73,30 +73,5 @@ def _log_probs(local: LocalModel, request: list[int], answer: list[int]) -> torc
 
 
 def answer_ids(local: LocalModel, request: Request, answer: str) -> list[int]:
-    """The tokens of an answer after a request, with what ends its turn.
-
-    At inference the request's tokens are fixed before the answer begins, so what the template
-    writes after them is tokenized by itself.
-    """
-    turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
-    arguments = {**local.template_kwargs, **request.sampling.chat_template_kwargs}
-    before = _text(local, turns, True, arguments)
-    answered = [*turns, {"role": "assistant", "content": answer}]
-    whole = _text(local, answered, False, arguments)
-    after = whole[len(before) :]
-    if not whole.startswith(before):
-        # Mistral's moves the system turn once there is an answer: go by the last user turn.
-        tail = before[before.rfind(turns[-1]["content"].strip()) :]
-        after = whole[whole.rfind(tail) + len(tail) :]
-    ids = list(local.tokenizer(after, add_special_tokens=False)["input_ids"])
-    ends = [place for place, token in enumerate(ids) if token in local.end_ids]
-    return ids[: ends[0] + 1] if ends else ids
-
-
-def _text(
-    local: LocalModel, messages: list[dict[str, str]], prompted: bool, arguments: dict[str, Any]
-) -> str:
-    text: str = local.tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=prompted, **arguments
-    )
-    return text
+    """The tokens of an answer after a request, with what ends its turn; see `Chat.answer_ids`."""
+    return local.chat.answer_ids(request, answer)

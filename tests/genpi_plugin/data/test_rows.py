@@ -108,3 +108,45 @@ def test_a_prompt_of_turns_survives_being_written_and_read(contents):
 
 def test_a_lone_message_is_recited_without_markers():
     assert prompt_text([{"role": "system", "content": "Be brief."}]) == "Be brief."
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+
+
+def turn(**more):
+    return [{"role": "assistant", "content": "Let me see.", **more}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"tools": [CALL]}, "tools"),
+        ({"source": "shop"}, "source"),
+        ({"conversation": turn(tool_calls=[CALL])}, "conversation[0].tool_calls"),
+        ({"conversation": turn(reasoning_content="hm")}, "conversation[0].reasoning_content"),
+        ({"prompt": [{"role": "system", "content": "a", "name": "b"}]}, "prompt[0].name"),
+    ],
+)
+def test_a_field_that_nothing_reads_is_refused_by_name(changes, field):
+    with pytest.raises(RowError) as error:
+        parse(our_row(**changes), "data/x, row 7")
+    assert error.value.cause.startswith(f"data/x, row 7: the field `{field}` is not one of a")
+    assert error.value.cure
+
+
+def test_columns_that_are_empty_in_a_row_hold_nothing_to_lose():
+    """As `datasets` fills them in where other rows have something."""
+    conversation = turn(tool_calls=None, reasoning_content="")
+    row = parse(our_row(tools=None, source="", conversation=conversation), "w")
+    assert row.conversation == turn()
+
+
+def test_the_synthesizers_columns_are_all_known():
+    from synth.dataset.export import SCHEMA
+    from synth.dataset.official import official_table
+
+    table = SCHEMA.empty_table()
+    for names in (table.column_names, official_table(table).column_names):
+        row = our_row() if "prompt" in names else official_row()
+        assert set(names) <= set(row)
+        parse({name: row[name] for name in names}, "w")

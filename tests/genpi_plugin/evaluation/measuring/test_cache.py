@@ -14,6 +14,7 @@ from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections.catalog import SECTIONS
 from tests.genpi_plugin.evaluation.run_made import OTHERS, settings
 from tests.genpi_plugin.rows_made import our_row
+from tests.tiny import CHATML, save_tiny
 
 
 def test_another_adapter_leaves_the_teachers_answers(place, capsys):
@@ -49,6 +50,28 @@ def test_what_is_kept_depends_on_the_adapters_files(place):
     assert (
         second["internalization"] == evaluate(settings(adapters=["adapters/b"]))["internalization"]
     )
+
+
+def test_what_is_kept_depends_on_the_template_and_the_day_it_writes(tmp_path, monkeypatch):
+    import datetime as real
+
+    import transformers.utils.chat_template_utils as rendering
+
+    cfg = {"base_model": str(save_tiny(tmp_path / "model"))}
+
+    def facts(day, template):
+        class Clock(real.datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return real.datetime(2026, 11, day)
+
+        monkeypatch.setattr(rendering, "datetime", Clock)
+        (tmp_path / "own.jinja").write_text(template)
+        chosen = {"chat_template": "jinja", "chat_template_jinja": str(tmp_path / "own.jinja")}
+        return systems.SubjectLoader({**cfg, **chosen}, tmp_path, 1).facts
+
+    dated = "{{ strftime_now('%d') }}" + CHATML
+    assert facts(24, CHATML) == facts(25, CHATML) != facts(24, dated) != facts(25, dated)
 
 
 def test_what_is_kept_depends_on_the_prompt(place):
