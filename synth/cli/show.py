@@ -15,6 +15,7 @@ from synth.engines.base import Answer
 from synth.progress.cost import read_cost
 from synth.quality.filters import input_fault
 from synth.quality.role_markers import marker_notes
+from synth.quality.thoughts import thought_notes
 from synth.stages.plan import plan_of
 from synth.store.folder import STORE, is_locked, read_run
 from synth.store.rows import STAGES, Rejection, Row
@@ -168,6 +169,6 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
-    lines += [f"Note: {note}" for note in marker_notes(task)]
+    lines += [f"Note: {note}" for note in (*marker_notes(task), *thought_notes(task))]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

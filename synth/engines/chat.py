@@ -85,9 +85,12 @@ def end_ids(
 
 
 def answer_text(tokenizer: Any, tokens: list[int]) -> str:
-    """The text of an answer's tokens."""
+    """The text of an answer's tokens, with the special tokens inside it, which mean something.
+
+    They mark thoughts or tool calls, or begin a turn that is somebody else's.
+    """
     text: str = tokenizer.decode(
-        tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False
     )
     return text
 

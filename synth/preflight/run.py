@@ -81,6 +81,7 @@ async def _run(
         talks is not None or not _talks(task),
         rejected,
         tally.uncounted,
+        tally.thoughts,
     )
 
 
