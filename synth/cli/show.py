@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+from genpi_plugin.data.text import control_fault
 from synth.dataset.summary import Summary, counted, next_step, print_summary
 from synth.durations import duration
 from synth.engines.base import Answer
@@ -24,7 +25,7 @@ from synth.task.fields import FILTERS
 from synth.task.taskfile import Task
 from synth.task.templates import MARKER
 from synth.task.yaml_traps import cut_by_comment, quote_it
-from synth.text import control_fault, visible
+from synth.text import visible
 
 SPEAKER = {"assistant": "agent", "user": "environment"}
 STYLE = {"assistant": "green", "user": "cyan"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from genpi_plugin.data.text import control_fault, folded
 from synth.engines.base import Answer, Message
 from synth.errors import RowError
 from synth.quality.refusals import refuses
 from synth.task.config import Inputs, TaskConfig
-from synth.text import control_fault, folded
 
 EMPTY = "empty"
 NO_TEXT = "came to no text"

@@ -15,6 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
+from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.markers import special_tokens
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
@@ -23,7 +25,6 @@ from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
 from synth.engines.base import Engine
 from synth.engines.models import IN_PROCESS, ModelSpec, open_engine
-from synth.engines.weights import special_tokens
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
@@ -43,7 +44,7 @@ from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
 from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
-from synth.task.inputs.lines import GivenInputs, read_inputs
+from synth.task.given import read_inputs
 from synth.task.taskfile import Task
 
 log = logging.getLogger("synth")

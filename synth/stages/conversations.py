@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from genpi_plugin.data.text import control_fault, folded
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
 from synth.quality.actions import command
@@ -34,7 +35,6 @@ from synth.store.store import Generate
 from synth.task.config import Conversations
 from synth.task.taskfile import Task
 from synth.task.templates import instructed, teacher_messages
-from synth.text import control_fault, folded
 
 ENVIRONMENT = """\
 Play a part in a conversation with an AI agent. Your part: {environment}.

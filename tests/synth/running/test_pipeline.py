@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from genpi_plugin.data.inputs.lines import GivenInputs
 from synth.dataset.summary import remarks, summarize
 from synth.engines.base import Answer, ToolCall
 from synth.errors import EngineError, RowError, SynthError
@@ -11,7 +12,6 @@ from synth.running.limits import MANY
 from synth.running.models import IN_FLIGHT, Models
 from synth.running.pipeline import synthesize
 from synth.store.store import Store
-from synth.task.inputs.lines import GivenInputs
 from tests.synth.scripted import PROMPT, Scripted, make_task, shop, stage_of
 
 
