@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from synth.engines.base import OVERLONG, Request
 from synth.errors import EngineError, RowError
+
+# How a chat template begins a thought at the end of a request, and how many tokens that takes.
+THOUGHT_BEGUN = re.compile(
+    r"(?:<(?:[a-z]{1,12}[:_])?think(?:ing)?>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>)\s*\Z",
+    re.IGNORECASE,
+)
+MARK_TOKENS = 16
 
 
 def check_template(tokenizer: Any, model: str) -> None:
@@ -84,15 +92,27 @@ def end_ids(
     return list(dict.fromkeys(end for end in ends if end is not None))
 
 
-def answer_text(tokenizer: Any, tokens: list[int]) -> str:
+def answer_text(tokenizer: Any, request: list[int], tokens: list[int]) -> str:
     """The text of an answer's tokens, with the special tokens inside it, which mean something.
 
-    They mark thoughts or tool calls, or begin a turn that is somebody else's.
+    They mark thoughts or tool calls, or begin a turn that is somebody else's. Where the chat
+    template has begun a thought at the request's end, the text begins with its mark: what comes
+    behind it is a thought, also when the token limit cuts it.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        request: the request's token ids.
+        tokens: the answer's, without its end token.
     """
-    text: str = tokenizer.decode(
-        tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False
-    )
-    return text
+
+    def text_of(ids: list[int]) -> str:
+        text: str = tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    begun = THOUGHT_BEGUN.search(text_of(request[-MARK_TOKENS:]))
+    return (begun[0] if begun else "") + text_of(tokens)
 
 
 def _turn_end_id(tokenizer: Any, template_kwargs: dict[str, Any]) -> int | None:

@@ -72,7 +72,8 @@ def thoughts_apart(answer: Answer, own: Sequence[str] = ()) -> Answer:
         answer: as the engine gave it.
         own: texts of the application's; a mark that stands in one of them marks no thought.
     """
-    left, thoughts = answer.text, []
+    left = answer.text
+    thoughts: list[str] = []
     while (parted := _parted(left, own, first=not thoughts)) is not None:
         thought, left = parted
         thoughts.append(thought.strip())

@@ -194,3 +194,18 @@ def test_preflight_names_a_model_that_thinks_and_the_cure(tmp_path):
     assert code == 0
     assert "The generator thinks: 6 of its 6 answers" in printed
     assert "--generator-chat-template-kwargs" in printed
+
+
+def test_a_thought_that_the_template_began_and_the_limit_cut_is_no_floor(tmp_path):
+    """Nothing marks it: the target's other answer tells that the target thinks."""
+
+    def answer(messages):
+        if stage(messages) == "floor":
+            return Reply("Okay, they want a lamp, so I would", "length")
+        if stage(messages) == "teacher":
+            return THINKERS["begun by the template"](plain(messages))
+        return plain(messages)
+
+    code, printed, rows, *_ = made(tmp_path, answer)
+    assert (code, rows) == (1, [])
+    assert "4 x floor output cut by the token limit while it thought" in printed
