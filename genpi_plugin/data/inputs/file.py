@@ -27,7 +27,7 @@ class Item:
 def items_of(path: Path) -> tuple[str, list[Item]]:
     """What a file holds, and what its numbers count ("line", "item").
 
-    `.jsonl`, and `.json` in lines: one object with `input`, or one string, a line. `.json`: also a
+    `.jsonl`, `.ndjson`, and `.json` in lines: one object with `input`, or one string, a line. `.json`: also a
     list of them. Any other file: one input a line. White space around an input is no part of it,
     and lines without anything else are none.
 
@@ -44,7 +44,7 @@ def items_of(path: Path) -> tuple[str, list[Item]]:
     lines = [
         (number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()
     ]
-    if suffix in {".jsonl", ".json"}:
+    if suffix in {".jsonl", ".ndjson", ".json"}:
         return "line", list(_json_lines(lines))
     return "line", [Item(number, line.strip()) for number, line in lines]
 
@@ -55,7 +55,7 @@ def _text_of(path: Path) -> str:
     except OSError as error:
         raise GenPIError(
             f"The inputs file {path} can't be read: {error.strerror or error}.",
-            "Give the path of a file in UTF-8.",
+            "Give the path of a file in UTF-8 (--inputs, --general).",
         ) from None
     try:
         text = data.decode("utf-8-sig")

@@ -90,11 +90,13 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
             'In a JSON file each is {"input": "what the application sends"}. '
             "Correct them or take them out.",
         )
-    if len(texts) < (count or 1):
+    if not texts:
+        raise GenPIError(f"{path} holds no inputs.", "Write one a line.")
+    if count is not None and len(texts) < count:
         repeated = f", {len(duplicates)} duplicates not counted" if duplicates else ""
         raise GenPIError(
-            f"{path} holds {len(texts)} distinct inputs{repeated}; {count or 1} are wanted.",
-            "Add inputs, or ask for fewer." if count else "Write one a line.",
+            f"{path} holds {len(texts)} distinct inputs{repeated}; {count} are wanted.",
+            "Add inputs, or ask for fewer.",
         )
     notes = _notes(path, unit, duplicates, extra, controls)
     return GivenInputs(tuple(texts), tuple(duplicates), notes, tuple(numbers), str(path), unit)

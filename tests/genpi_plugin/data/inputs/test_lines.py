@@ -28,6 +28,7 @@ FILES = {
                   ["one\nmore", "two"]),
     "single.json": ('{\n  "input": "one"\n}\n', ["one"]),
     "UPPER.JSONL": (AS_LINES, TWO),
+    "lines.ndjson": (AS_LINES, TWO),
 }  # fmt: skip
 
 
@@ -54,8 +55,8 @@ def test_a_file_is_read_as_it_is_meant(tmp_path, name):
         ("bad.json", b'["one", {"text": "two"}]', "1 items that are not inputs:\n  item 2: no",
          "Correct them"),
         ("nul.txt", b"a\0b", "line 1: holds the character NUL", "Correct them"),
-        ("empty.txt", b"\n \n", "holds 0 distinct inputs", "one a line"),
-        ("list.json", b"[]", "holds 0 distinct inputs", "one a line"),
+        ("empty.txt", b"\n \n", "holds no inputs", "one a line"),
+        ("list.json", b"[]", "holds no inputs", "one a line"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_read_is_said_with_its_line_and_a_cure(tmp_path, name, data, says, cure):
