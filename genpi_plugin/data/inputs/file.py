@@ -27,9 +27,9 @@ class Item:
 def items_of(path: Path) -> tuple[str, list[Item]]:
     """What a file holds, and what its numbers count ("line", "item").
 
-    `.jsonl`, `.ndjson`, and `.json` in lines: one object with `input`, or one string, a line. `.json`: also a
-    list of them. Any other file: one input a line. White space around an input is no part of it,
-    and lines without anything else are none.
+    `.jsonl`, `.ndjson`, and `.json` in lines: one object with `input`, or one string, a line.
+    `.json`: also a list of them. Any other file: one input a line. White space around an input is
+    no part of it, and lines without anything else are none.
 
     Raises:
         GenPIError: there is no such file, it is not in UTF-8, or a JSON list is broken.
