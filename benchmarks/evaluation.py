@@ -23,9 +23,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT, TEACHER
 from genpi_plugin.evaluation.measuring.measure import measure
-from genpi_plugin.evaluation.subjects.inputs import read_inputs
 from genpi_plugin.evaluation.subjects.prompts import read_prompt
 from genpi_plugin.evaluation.subjects.subject import Subject
 
@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load(options.model, options.adapter)
     view = ChatView(AutoTokenizer.from_pretrained(options.model))
-    inputs = read_inputs(options.inputs_file)[: options.inputs]
+    inputs = list(read_inputs(options.inputs_file).texts)[: options.inputs]
     prompt = read_prompt(options.prompt)
     systems = [
         Subject(TEACHER, model, view, prompt, batch_size=options.batch_size),

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genpi_plugin.data.inputs.lines import GivenInputs, read_inputs
 from synth.engines.base import Answer, Engine, Message, Request, Sampling, Scorer
 from synth.engines.local.engine import TransformersEngine
 from synth.engines.server.engine import OpenAIEngine
@@ -39,7 +40,6 @@ from synth.progress.progress import Tally
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
 from synth.store.store import Store
-from synth.task.inputs.lines import GivenInputs, read_inputs
 from synth.task.taskfile import Task, load_task
 from synth.task.templates import load_prompt, teacher_messages
 

@@ -19,7 +19,7 @@ from synth.engines.models import IN_PROCESS, ModelSpec
 from synth.engines.server.urls import checked, without_login
 from synth.errors import SynthError
 from synth.running.run import RunSettings, run
-from synth.task.inputs.lines import read_inputs
+from synth.task.given import read_inputs
 from synth.task.taskfile import Task, load_task
 
 

@@ -6,10 +6,13 @@ traceback; a program can catch the class.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from genpi_plugin.errors import GenPIError
 
 
-class SynthError(ValueError):
+class SynthError(GenPIError):
     """The run can't go on. `cure` is what the user should do.
 
     `stage` is the stage of the row that met it, where one did; `exit_code` is the command line's.
@@ -19,9 +22,8 @@ class SynthError(ValueError):
     exit_code = 1
 
     def __init__(self, cause: str, cure: str = "") -> None:
-        super().__init__(f"{cause}\n{cure}".strip())
-        self.cause = cause
-        self.cure = cure
+        super().__init__(cause, cure)
+        self.args = (f"{cause}\n{cure}".strip(),)
 
 
 class TaskError(SynthError):
@@ -61,3 +63,14 @@ class RowError(SynthError):
         self.reason = reason
         self.detail = detail
         self.made = dict(made or {})
+
+
+@contextlib.contextmanager
+def plugin_errors() -> Iterator[None]:
+    """Raise what the plugin's rooms say of a user's mistake as an error of this package."""
+    try:
+        yield
+    except SynthError:
+        raise
+    except GenPIError as error:
+        raise SynthError(error.cause, error.cure) from None

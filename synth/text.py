@@ -1,4 +1,4 @@
-"""Words of a text, when two texts are the same, and what can't be seen in one. Pure."""
+"""Words of a text, and how what can't be seen in one is shown. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import json
 import re
 from typing import Any
 
+from genpi_plugin.data.text import CONTROL, escape
+
 # Scripts that are written without spaces: of these a character counts as half a word.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
-# C0 and C1 but tab and line feed; a carriage return before a line feed is the end of a line.
-CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 BIDI = "\u202a-\u202e\u2066-\u2069"  # turn the direction of what stands beside them
 INVISIBLE = re.compile(rf"[{CONTROL}{BIDI}]|\r(?!\n)")
 # What JSON need not escape, and what readers that go by lines, or terminals, stumble over.
 UNSAFE_IN_LINES = re.compile(rf"[\x7f-\x9f\u2028\u2029{BIDI}]")
-CONTROLS = re.compile(f"[{CONTROL}]")
 
 
 def words(text: str) -> list[str]:
@@ -39,30 +38,13 @@ def word_runs(text: str, count: int) -> list[str]:
     return runs
 
 
-def folded(text: str) -> str:
-    """The text with case and runs of white space folded: equal for duplicates."""
-    return " ".join(text.casefold().split())
-
-
 def visible(text: str) -> str:
     """The text with its control characters and overrides of direction written as Python does.
 
     For terminals, logs and reports, which a text could otherwise steer: `\\x1b[2J` clears no
     screen. Line feeds and tabs stay.
     """
-    return INVISIBLE.sub(lambda found: _escape(found[0]), text)
-
-
-def control_fault(text: str) -> str:
-    """Which control characters a text holds that no text should, and where; "" if none.
-
-    Tab, line feed and carriage return are not among them.
-    """
-    found = CONTROLS.search(text)
-    if found is None:
-        return ""
-    line = text.count("\n", 0, found.start()) + 1
-    return f"U+{ord(found[0]):04X} ({_escape(found[0])}) in line {line}"
+    return INVISIBLE.sub(lambda found: escape(found[0]), text)
 
 
 def json_line(value: Any) -> str:
@@ -73,8 +55,3 @@ def json_line(value: Any) -> str:
     """
     text = json.dumps(value, ensure_ascii=False)
     return UNSAFE_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

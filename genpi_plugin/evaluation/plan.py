@@ -18,7 +18,13 @@ from genpi_plugin.evaluation.measuring.systems import System
 from genpi_plugin.evaluation.sections.catalog import SECTIONS
 from genpi_plugin.evaluation.settings import Settings
 from genpi_plugin.evaluation.subjects.adapters import check_adapter, checkpoints, name_adapters
-from genpi_plugin.evaluation.subjects.inputs import HeldOut, held_out, task_of, validation
+from genpi_plugin.evaluation.subjects.inputs import (
+    HeldOut,
+    held_out,
+    own_inputs,
+    task_of,
+    validation,
+)
 from genpi_plugin.evaluation.subjects.prompts import read_prompts
 from genpi_plugin.training.manifest import read_manifest
 
@@ -101,7 +107,11 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
             adapter=next(iter(adapters.values())),
             base_model=str(cfg.base_model),
         ),
-        warnings=_warnings(data, adapters, str(cfg.base_model)),
+        warnings=[
+            *data.notes,
+            *_general_notes(cfg, settings, data, planned),
+            *_warnings(data, adapters, str(cfg.base_model)),
+        ],
         curve=_curve(cfg, settings, data) if settings.with_checkpoints else None,
     )
 
@@ -116,6 +126,20 @@ def list_systems(
         *(System(name, adapter=folder) for name, folder in adapters.items()),
         *(System(name, other) for name, other in others.items()),
     ]
+
+
+def _general_notes(
+    cfg: Any, settings: Settings, data: HeldOut, planned: list[str]
+) -> tuple[str, ...]:
+    """What of the user's own general inputs is not used.
+
+    Raises:
+        GenPIError: they hold what starts or ends a turn.
+    """
+    general = settings.options.general
+    if general is None or "drift" not in planned:
+        return ()
+    return own_inputs(general, cfg, data.prompt).notes
 
 
 def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> list[str]:

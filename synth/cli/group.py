@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.logging import RichHandler
 from rich.segment import Segment
 
+from genpi_plugin.errors import GenPIError
 from synth.errors import SynthError
 from synth.secrets import RedactingFilter, redactor
 from synth.text import visible
@@ -38,9 +39,9 @@ class Commands(click.Group):
         """Run the command; what a user can mend is told as cause and cure, with its exit code."""
         try:
             return super().invoke(ctx)
-        except SynthError as error:
+        except GenPIError as error:
             print_error(error.cause, error.cure)
-            return ctx.exit(error.exit_code)
+            return ctx.exit(error.exit_code if isinstance(error, SynthError) else 1)
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when nobody reads on
                 raise

@@ -25,7 +25,7 @@ def load(
     inputs_file: Path | None,
 ) -> Task:
     """The task that a command is about, with what its options change."""
-    from synth.task.inputs.lines import read_inputs
+    from synth.task.given import read_inputs
     from synth.task.taskfile import load_task, parse_override
 
     overrides = dict(parse_override(text) for text in sets)

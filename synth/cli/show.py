@@ -10,12 +10,14 @@ from rich.rule import Rule
 from rich.text import Text
 
 from genpi_plugin.data.prompts import has_markers
+from genpi_plugin.data.text import control_fault
 from synth.dataset.summary import Summary, counted, next_step, print_summary
 from synth.durations import duration
 from synth.engines.base import Answer
 from synth.progress.cost import read_cost
 from synth.quality.filters import input_fault
 from synth.quality.role_markers import marker_notes
+from synth.quality.thoughts import thought_notes
 from synth.stages.plan import plan_of
 from synth.store.folder import STORE, is_locked, read_run
 from synth.store.rows import STAGES, Rejection, Row
@@ -23,7 +25,7 @@ from synth.store.store import Store
 from synth.task.fields import FILTERS
 from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
-from synth.text import control_fault, visible
+from synth.text import visible
 
 SPEAKER = {"assistant": "agent", "user": "environment"}
 STYLE = {"assistant": "green", "user": "cyan"}
@@ -168,6 +170,6 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
-    lines += [f"Note: {note}" for note in marker_notes(task)]
+    lines += [f"Note: {note}" for note in (*marker_notes(task), *thought_notes(task))]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

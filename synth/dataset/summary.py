@@ -20,6 +20,9 @@ from synth.store.store import Store
 from synth.task.config import TaskConfig
 from synth.task.taskfile import Task, shipped_tasks
 
+# What becomes of a model's thoughts.
+UNUSED = {"target": "which are not trained", "generator": "which go into no row"}
+
 
 @dataclass
 class Summary:
@@ -39,6 +42,7 @@ class Summary:
     refusals: int = 0
     diversity: Diversity | None = None
     stages: tuple[str, ...] = STAGES
+    thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def done(self) -> dict[str, int]:
@@ -70,6 +74,7 @@ def summarize(
     splits: dict[str, int],
     failed: Mapping[str, int],
     heads: Sequence[int] | None = None,
+    thoughts: Mapping[str, tuple[int, int]] | None = None,
 ) -> Summary:
     """Count what is in the store, by a task's settings.
 
@@ -79,9 +84,11 @@ def summarize(
         splits: the number of rows of each split.
         failed: rows that were left pending, by stage.
         heads: as `diversity` takes it.
+        thoughts: by model, its answers that came with thoughts, and all.
     """
     summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
     summary.stages = config.stage_names
+    summary.thoughts = dict(thoughts or {})
     summary.diversity = diversity(store.rows(), heads)
     pattern = config.action_pattern
     formed: Counter[str] = Counter()
@@ -128,6 +135,9 @@ def print_summary(summary: Summary, console: Console) -> None:
 def remarks(summary: Summary) -> list[str]:
     """What there is to say of a dataset beside its counts, a sentence a line."""
     lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
+    for role, (thought, of) in summary.thoughts.items():
+        lines.append(f"Answers of the {role} that came with thoughts, {UNUSED[role]}: {thought:,} "
+                     f"of {of:,}.")  # fmt: skip
     if summary.floors_cut:
         lines.append(f"Floor outputs cut by the token limit, and kept: {summary.floors_cut}.")
     if summary.refusals:

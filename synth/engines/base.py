@@ -83,7 +83,7 @@ class Answer:
         text: what is said to the user, without reasoning and tool calls that the engine has set
             apart.
         finish: "length" when `max_tokens` cut it.
-        reasoning: the thoughts before the text.
+        reasoning: the thoughts before the text; "" where there were some and nobody tells what.
         tool_calls: the tools that are called, in order.
         token_ids: the answer's tokens as sampled, the end token included where one was.
         logprobs: the log-probability of each of these tokens, in nats.

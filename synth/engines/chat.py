@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,13 @@ from genpi_plugin.data.chat import ChatView
 from genpi_plugin.errors import TemplateError, TextError
 from synth.engines.base import OVERLONG, Request
 from synth.errors import EngineError, RowError
+
+# How a chat template begins a thought at the end of a request, and how many tokens that takes.
+THOUGHT_BEGUN = re.compile(
+    r"(?:<(?:[a-z]{1,12}[:_])?think(?:ing)?>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>)\s*\Z",
+    re.IGNORECASE,
+)
+MARK_TOKENS = 16
 
 
 def check_template(tokenizer: Any, model: str) -> None:
@@ -130,12 +138,27 @@ def answer_limit(ids: list[int], request: Request, context: int) -> int:
     return min(request.sampling.max_tokens, room)
 
 
-def answer_text(tokenizer: Any, tokens: list[int]) -> str:
-    """The text of an answer's tokens."""
-    text: str = tokenizer.decode(
-        tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return text
+def answer_text(tokenizer: Any, request: list[int], tokens: list[int]) -> str:
+    """The text of an answer's tokens, with the special tokens inside it, which mean something.
+
+    They mark thoughts or tool calls, or begin a turn that is somebody else's. Where the chat
+    template has begun a thought at the request's end, the text begins with its mark: what comes
+    behind it is a thought, also when the token limit cuts it.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        request: the request's token ids.
+        tokens: the answer's, without its end token.
+    """
+
+    def text_of(ids: list[int]) -> str:
+        text: str = tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    begun = THOUGHT_BEGUN.search(text_of(request[-MARK_TOKENS:]))
+    return (begun[0] if begun else "") + text_of(tokens)
 
 
 def _messages(request: Request) -> list[dict[str, str]]:

@@ -128,7 +128,7 @@ class VLLMEngine:
                 "Run the same command again to go on.",
             )
         return Answer(
-            text=answer_text(self._tokenizer, tokens),
+            text=answer_text(self._tokenizer, ids, tokens),
             finish="length" if done.finish_reason == "length" else "stop",
             token_ids=sampled,
             usage=Usage(len(ids), len(tokens)),

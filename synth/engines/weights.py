@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from synth.errors import EngineError
@@ -59,21 +58,6 @@ def describe(model: str) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise cannot_load(model, error) from error
     return {"model": model, "revision": str(getattr(config, "_commit_hash", None) or "")}
-
-
-def special_tokens(model: str) -> frozenset[str]:
-    """What the tokenizer in a model's folder reads as control tokens wherever they stand in a text.
-
-    Empty for a model that is not a folder here, or whose folder has no tokenizer.json.
-    """
-    path = Path(model).expanduser() / "tokenizer.json"
-    try:
-        added = json.loads(path.read_text(encoding="utf-8")).get("added_tokens") or []
-        tokens = {token["content"] for token in added if token.get("special")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return frozenset()  # the engine tells what is wrong with a folder
-    # An ordinary word is ordinary text, whatever the tokenizer makes of it.
-    return frozenset(token for token in tokens if len(token) > 2 and not token.isalnum())
 
 
 def cannot_load(model: str, error: Exception) -> EngineError:

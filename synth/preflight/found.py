@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from synth.quality.filters import THINKING_CURE
+
 # Below these the prompt is said to change little: nats a token, a share of answers.
 LITTLE_KL = 0.05
 LITTLE_SHARE = 0.1
@@ -35,7 +37,10 @@ class Scored:
 
 @dataclass
 class Preflight:
-    """What was seen. `go` is whether nothing speaks against the run."""
+    """What was seen. `go` is whether nothing speaks against the run.
+
+    `thoughts`: by model, its answers that came with thoughts, and all; see `Tally.thoughts`.
+    """
 
     inputs: int
     rows: int
@@ -49,6 +54,7 @@ class Preflight:
     whole: bool
     rejected: list[str] = field(default_factory=list)
     uncounted: int = 0
+    thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def against(self) -> list[str]:
@@ -73,6 +79,12 @@ class Preflight:
         elif seen is None and self.same > 1 - LITTLE_SHARE:
             found.append(
                 f"{self.same:.0%} of answers are nearly the same with the prompt and without."
+            )
+        if "target" in self.thoughts:
+            thought, of = self.thoughts["target"]
+            found.append(
+                f"The target thinks: {thought} of its {of} answers came with thoughts, which are "
+                f"not trained: the adapter would learn the answers without them. {THINKING_CURE}"
             )
         if seen is not None and seen.other_tokens:
             found.append(

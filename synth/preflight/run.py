@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from genpi_plugin.data.inputs.lines import GivenInputs
 from synth.engines.base import OVERLONG, Engine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
@@ -23,7 +24,7 @@ from synth.running.prompt_check import check_prompt
 from synth.running.run import RunSettings, for_target, open_engines
 from synth.store.rows import Row
 from synth.store.store import Store
-from synth.task.inputs.lines import GivenInputs, read_inputs
+from synth.task.given import read_inputs
 from synth.task.taskfile import Task
 
 TALKING = "conversations"
@@ -81,6 +82,7 @@ async def _run(
         talks is not None or not _talks(task),
         rejected,
         tally.uncounted,
+        tally.thoughts,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from synth.preflight.found import Preflight
+from synth.quality.filters import THINKING_CURE
 
 
 def print_preflight(found: Preflight, console: Console) -> None:
@@ -15,6 +16,12 @@ def print_preflight(found: Preflight, console: Console) -> None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in found.well_formed.items())
         lines.append(f"Well-formed actions: {shares}.")
     lines.append(f"Answers that are nearly the same with and without the prompt: {found.same:.0%}.")
+    if "generator" in found.thoughts:
+        thought, of = found.thoughts["generator"]
+        lines.append(
+            f"The generator thinks: {thought} of its {of} answers came with thoughts, which go "
+            f"into no row and cost tokens. {THINKING_CURE}"
+        )
     seen = found.scored
     if seen is None:
         lines.append(

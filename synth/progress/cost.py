@@ -60,16 +60,27 @@ def spent(cost: dict[str, Any]) -> dict[str, tuple[int, int]]:
     }
 
 
+def thoughts_in(cost: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """What a run.json says of answers that came with thoughts; see `Tally.thoughts`."""
+    stages = cost.get("stages", {}).values()
+    used = {role: [stage[role] for stage in stages if role in stage] for role in ROLES}
+    return {
+        role: (thought, sum(one["answers"] for one in counts))
+        for role, counts in used.items()
+        if (thought := sum(one.get("thoughts", 0) for one in counts))
+    }
+
+
 def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     """The content of run.json.
 
     `stages` counts every answer that the dataset is made from, whichever run asked for it, so it
-    is the same after one run and after ten. `failed` counts the rows that this run left pending,
-    by the stage in which they were. `asked` counts what was asked for by all runs in the folder,
-    also what the dataset is not made from: it is what was paid. `uncounted_answers`, where there
-    are any, are those whose tokens no server reported: they are in no sum. `seconds` is the time of
-    all runs in the folder. What a killed run did after its last note (10 seconds at most) is
-    missing.
+    is the same after one run and after ten; `thoughts`, where there are any, are those of them that
+    came with thoughts. `failed` counts the rows that this run left pending, by the stage in which
+    they were. `asked` counts what was asked for by all runs in the folder, also what the dataset is
+    not made from: it is what was paid. `uncounted_answers`, where there are any, are those whose
+    tokens no server reported: they are in no sum. `seconds` is the time of all runs in the folder.
+    What a killed run did after its last note (10 seconds at most) is missing.
 
     Args:
         tally: this run's counts.
@@ -78,6 +89,7 @@ def cost_record(tally: Tally, earlier: dict[str, Any]) -> dict[str, Any]:
     stages = {
         stage: {
             role: {name: getattr(tokens, name) for name in ("answers", "tokens_in", "tokens_out")}
+            | ({"thoughts": tokens.thoughts} if tokens.thoughts else {})
             for role, tokens in counts.by_role.items()
             if tokens.answers
         }

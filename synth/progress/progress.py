@@ -33,7 +33,8 @@ class Tokens:
 
     `answers`, `tokens_in` and `tokens_out` count every answer that was used, `asked` and
     `asked_*` those that this run asked for; the others were in the store. Of `uncounted` answers
-    the server did not tell the tokens: they are missing in all sums.
+    the server did not tell the tokens: they are missing in all sums. `thoughts` counts those that
+    came with thoughts.
     """
 
     answers: int = 0
@@ -43,6 +44,7 @@ class Tokens:
     asked_in: int = 0
     asked_out: int = 0
     uncounted: int = 0
+    thoughts: int = 0
 
     def add(self, answer: Answer, asked: bool) -> None:
         read, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
@@ -142,6 +144,16 @@ class Tally:
     def uncounted(self) -> int:
         """Answers whose tokens the server did not tell: sums and money are too low by them."""
         return sum(tally.total.uncounted for tally in self.stages.values())
+
+    @property
+    def thoughts(self) -> dict[str, tuple[int, int]]:
+        """By model, its answers that came with thoughts, and all; without one that never thinks."""
+        used = {role: [one.by_role[role] for one in self.stages.values()] for role in ROLES}
+        return {
+            role: (thought, sum(tokens.answers for tokens in counts))
+            for role, counts in used.items()
+            if (thought := sum(tokens.thoughts for tokens in counts))
+        }
 
     @property
     def failed(self) -> dict[str, int]:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synth.text import UNSPACED, folded
+from genpi_plugin.data.text import folded
+from synth.text import UNSPACED
 
 SHINGLE = 5  # characters
 DENSE = 3  # characters of a script without spaces, each about half a word

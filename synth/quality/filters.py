@@ -5,19 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from genpi_plugin.data.text import control_fault, folded
 from synth.engines.base import Answer, Message
 from synth.errors import RowError
 from synth.quality.refusals import refuses
 from synth.task.config import Inputs, TaskConfig
-from synth.text import control_fault, folded
 
 EMPTY = "empty"
 NO_TEXT = "came to no text"
+THOUGHT = f"{NO_TEXT}: it thought"
+CALLED = f"{NO_TEXT}: it called the tool"
 CUT = "cut by the token limit"
+CUT_THINKING = f"{CUT} while it thought"
+CALLS = "calls the tool"
 REFUSES = "refuses"
 CONTROLS = "holds control characters"
 LEAKS = "repeats the prompt"
 PLAYS_AGENT = "plays the agent"
+
+# What to do about a model that thinks and should not, or should come to its answer.
+THINKING_CURE = (
+    "Switch its thinking off (--chat-template-kwargs '{\"enable_thinking\": false}', "
+    "--generator-chat-template-kwargs for a generator of its own; hosted models: --request-args "
+    '\'{"reasoning_effort": "none"}\'), or let it write more (max_tokens).'
+)
 
 # A turn's own marker at the start of a line: the speaker goes on with somebody else's turn.
 # In lower case it is a key of some file that the environment shows ("agent: any").
@@ -35,11 +46,12 @@ def input_fault(answer: Answer, settings: Inputs) -> str | None:
         settings: the task's.
     """
     text = answer.text.strip()
-    # A model that thinks first may come to no text before its limit.
-    if answer.finish == "length":
-        return CUT
+    if answer.finish == "length" and not answer.tool_calls:
+        return CUT_THINKING if thought_alone(answer) else CUT
     if not text:
         return without_text(answer)[0]
+    if answer.tool_calls:
+        return tools_called(answer)[0]
     if control_fault(text):
         return CONTROLS
     if len(text) < settings.min_chars:
@@ -60,11 +72,12 @@ def whole_answer(answer: Answer, what: str, limit: str) -> str:
         limit: the key that bounds it, for the detail ("outputs.max_tokens").
 
     Raises:
-        RowError: it is empty, holds control characters, or the token limit cut it.
+        RowError: it is empty, calls tools, holds control characters, or the token limit cut it.
     """
     text = some_answer(answer, what)
     if answer.finish == "length":
-        raise RowError(f"{what} {CUT}", f"Raise {limit}. It ends in: {text[-80:]!r}")
+        also = f" {_thought(answer)} before." if answer.reasoning is not None else ""
+        raise RowError(f"{what} {CUT}", f"Raise {limit}.{also} It ends in: {text[-80:]!r}")
     return text
 
 
@@ -72,14 +85,21 @@ def some_answer(answer: Answer, what: str) -> str:
     """The answer's text without white space around it, whether it came to its end or not.
 
     Raises:
-        RowError: it is empty, or holds control characters.
+        RowError: it is empty, calls tools, or holds control characters.
     """
     text = answer.text.strip()
     if not text:
         fault, detail = without_text(answer)
-        if answer.finish == "length":
-            guess = "" if answer.reasoning else " A model that thinks first?"
-            raise RowError(f"{what} {CUT}", f"It came to no text. {detail}{guess}")
+        if answer.finish == "length" and not answer.tool_calls:
+            thought = thought_alone(answer)
+            guess = THINKING_CURE if thought else "A model that thinks first?"
+            raise RowError(
+                f"{what} {CUT_THINKING if thought else CUT}",
+                f"It came to no text. {detail} {guess}",
+            )
+        raise RowError(f"{what} {fault}", detail)
+    if answer.tool_calls:
+        fault, detail = tools_called(answer)
         raise RowError(f"{what} {fault}", detail)
     control = control_fault(text)
     if control:
@@ -89,20 +109,37 @@ def some_answer(answer: Answer, what: str) -> str:
 
 def without_text(answer: Answer) -> tuple[str, str]:
     """What an answer without text has instead: (the fault, its detail)."""
-    thoughts = (answer.reasoning or "").strip()
-    thought = f"it thought ({len(thoughts):,} characters)"
     if answer.tool_calls:
-        names = ", ".join(dict.fromkeys(call.name for call in answer.tool_calls))
-        first = answer.tool_calls[0]
-        also = f" {thought.capitalize()} before." if thoughts else ""
-        return f"{NO_TEXT}: it called the tool {names}", (
-            f"The call: {first.name}({first.arguments[:200]}).{also}"
-        )
-    if thoughts:
-        return f"{NO_TEXT}: it thought", (
-            f"{thought.capitalize()}, to the end: {thoughts[-200:]!r}."
-        )
+        names, detail = _calls(answer)
+        also = f" {_thought(answer)} before." if answer.reasoning is not None else ""
+        return f"{CALLED} {names}", f"{detail}{also}"
+    if answer.reasoning is not None:
+        end = f", to the end: {answer.reasoning.strip()[-200:]!r}" if answer.reasoning else ""
+        return THOUGHT, f"{_thought(answer)}{end}."
     return EMPTY, "The model answered with nothing."
+
+
+def tools_called(answer: Answer) -> tuple[str, str]:
+    """The fault of an answer that calls tools beside its text, and its detail."""
+    names, detail = _calls(answer)
+    return f"{CALLS} {names}", f"{detail} Beside it stands: {answer.text.strip()[:200]!r}"
+
+
+def thought_alone(answer: Answer) -> bool:
+    """Whether an answer has thoughts and nothing else."""
+    return answer.reasoning is not None and not answer.text.strip() and not answer.tool_calls
+
+
+def _calls(answer: Answer) -> tuple[str, str]:
+    calls = answer.tool_calls or ()
+    first = calls[0]
+    names = ", ".join(dict.fromkeys(call.name for call in calls))
+    return names, f"The call: {first.name}({first.arguments[:200]})."
+
+
+def _thought(answer: Answer) -> str:
+    thoughts = (answer.reasoning or "").strip()
+    return f"It thought ({len(thoughts):,} characters)" if thoughts else "It thought, unseen"
 
 
 def agent_fault(answer: str, config: TaskConfig) -> str:

@@ -1,31 +1,26 @@
-"""Text that a chat template or a tokenizer reads as the start or end of somebody's turn.
-
-A text that holds one is not read as text: in a request, or in a row that is trained on, it starts
-a turn of its own.
-"""
+"""Role markers and special tokens in a row's texts, but for those that the application writes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
-from synth.errors import SynthError
-from synth.task.inputs.lines import NAMED, GivenInputs
+from genpi_plugin.data.inputs.lines import GivenInputs, check_markers
+from genpi_plugin.data.markers import role_markers
+from synth.errors import plugin_errors
+from synth.quality.thoughts import MARK as THOUGHT_MARK
 from synth.task.taskfile import Task
 
-ROLE_MARKER = re.compile(
-    r"""<\|[A-Za-z][\w.:-]{0,40}\|>               # ChatML, Llama 3, Phi: <|im_start|>, <|eot_id|>
-      | <\uff5c[^\uff5c>\n]{1,40}\uff5c>          # DeepSeek
-      | </?(?:start|end)_of_(?:turn|role)>        # Gemma, Granite
-      | \[/?INST\] | <</?SYS>>                    # Llama 2, Mistral
-      | \[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]
-      | <(?:SYSTEM|USER|AGENT|ASSISTANT)>:        # transcripts, ours and the official scripts'
-    """,
-    re.VERBOSE,
+ORDINARY = (
+    "If it is ordinary text in your application, leave `role_markers` out of `filters` in task.yml."
+)
+# What in a text that a model wrote is no text either: an end token at its end, a thought or a tool
+# call in its midst. In what a person wrote it may be meant.
+MODELS_MARKER = re.compile(
+    r"</s>\s*\Z|<eos>\s*\Z|</?tool_(?:call|response)>|" + THOUGHT_MARK.pattern, re.IGNORECASE
 )
 
 
-def role_marker(text: str, task: Task) -> str:
+def role_marker(text: str, task: Task, made: bool = False) -> str:
     """The first role marker or special token in a text; "" if there is none.
 
     One that the prompt, a seed or `inputs.wrap` holds is the application's own text (a prompt on
@@ -34,12 +29,17 @@ def role_marker(text: str, task: Task) -> str:
     Args:
         text: any text of a row.
         task: knows the prompt, the seeds and the target's special tokens.
+        made: a model wrote the text: an end token at its end counts, too, and so do thoughts and
+            tool calls inside.
     """
-    inputs = task.config.inputs
-    own = [*(turn.content for turn in task.prompt), *inputs.seeds, inputs.wrap or ""]
-    found = [(match.start(), match[0]) for match in ROLE_MARKER.finditer(text)]
-    found += [(text.find(token), token) for token in task.special_tokens if token in text]
-    for _, marker in sorted(found, key=lambda one: (one[0], -len(one[1]))):
+    own = _own(task)
+    found = role_markers(text, task.special_tokens)
+    if made:
+        found += [match[0].strip() for match in MODELS_MARKER.finditer(text)]
+    for marker in sorted(found, key=lambda one: (text.find(one), -len(one))):
+        # "<s>was 20</s>" is a text with a line through it.
+        if marker == "</s>" and "<s>" in text:
+            continue
         if not any(marker in each for each in own):
             return marker
     return ""
@@ -47,7 +47,12 @@ def role_marker(text: str, task: Task) -> str:
 
 def holds_marker(marker: str) -> str:
     """The reason for which a text with this marker is rejected."""
-    return f"holds a role marker ({marker})"
+    kind = "a role marker"
+    if THOUGHT_MARK.fullmatch(marker):
+        kind = "the mark of a thought"
+    elif "tool_call" in marker.lower():
+        kind = "a tool call"
+    return f"holds {kind} ({marker})"
 
 
 def check_given(given: GivenInputs, task: Task) -> None:
@@ -56,23 +61,9 @@ def check_given(given: GivenInputs, task: Task) -> None:
     Raises:
         SynthError: names the lines and their markers.
     """
-    if "role_markers" not in task.config.filters:
-        return
-    faults = [
-        f"line {line}: {holds_marker(marker)}"
-        for line, text in zip(given.line_numbers, given.texts, strict=True)
-        if (marker := role_marker(text, task))
-    ]
-    if faults:
-        more = f"\n  and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-        raise SynthError(
-            f"{given.source or 'The inputs'}: {len(faults)} inputs hold what a chat template or "
-            "the model's tokenizer reads as the start or end of a turn:\n  "
-            + "\n  ".join(faults[:NAMED])
-            + more,
-            "Write these inputs without it, or take the lines out. If it is ordinary text in your "
-            "application, leave `role_markers` out of `filters` in task.yml.",
-        )
+    if "role_markers" in task.config.filters:
+        with plugin_errors():
+            check_markers(given, _own(task), task.special_tokens, ORDINARY)
 
 
 def marker_notes(task: Task) -> list[str]:
@@ -85,10 +76,11 @@ def marker_notes(task: Task) -> list[str]:
         f"{where} holds {', '.join(markers)}, which a chat template or tokenizer may read as the "
         "start or end of a turn; texts with it are not rejected."
         for where, text in texts
-        if (markers := list(_markers(text, task.special_tokens)))
+        if (markers := role_markers(text, task.special_tokens))
     ]
 
 
-def _markers(text: str, special_tokens: Iterable[str]) -> dict[str, None]:
-    found = [match[0] for match in ROLE_MARKER.finditer(text)]
-    return dict.fromkeys([*found, *sorted(token for token in special_tokens if token in text)])
+def _own(task: Task) -> list[str]:
+    """Texts of the application's own."""
+    inputs = task.config.inputs
+    return [*(turn.content for turn in task.prompt), *inputs.seeds, inputs.wrap or ""]

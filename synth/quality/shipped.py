@@ -40,11 +40,10 @@ def after(*stages: str) -> Callable[[Function], Function]:
 @after("inputs", "outputs", "reasons")
 def role_markers(row: Row, task: Task) -> str | None:
     """No text holds what a chat template or the target's tokenizer takes for a turn's beginning."""
-    for text in (row.input, row.floor_output, row.teacher_output, row.reason):
-        marker = role_marker(text, task)
-        if marker:
-            return holds_marker(marker)
-    return None
+    marker = role_marker(row.input, task)
+    for text in (row.floor_output, row.teacher_output, row.reason):
+        marker = marker or role_marker(text, task, made=True)
+    return holds_marker(marker) if marker else None
 
 
 @after("inputs")

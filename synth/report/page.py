@@ -16,7 +16,7 @@ from synth.dataset.splits import split_sizes
 from synth.dataset.summary import Summary, remarks, summarize
 from synth.durations import duration
 from synth.errors import SynthError
-from synth.progress.cost import read_cost
+from synth.progress.cost import read_cost, thoughts_in
 from synth.quality.diversity import without_form
 from synth.report.charts import histogram
 from synth.store.folder import CONFIG, STORE, read_run, replace_text
@@ -69,7 +69,9 @@ def write_report(folder: Path) -> Path:
         ) from None
     with contextlib.closing(Store(folder / STORE, read_only=True)) as store:
         cost = read_cost(folder)
-        summary = summarize(task, store, split_sizes(folder), cost.get("failed", {}))
+        summary = summarize(
+            task, store, split_sizes(folder), cost.get("failed", {}), thoughts=thoughts_in(cost)
+        )
         text = report_page(config, store, summary, cost)
     path = folder / REPORT
     replace_text(path, text)

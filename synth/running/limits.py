@@ -7,6 +7,7 @@ from collections import Counter
 from synth.engines.base import OVERLONG
 from synth.errors import EngineError, RequestError, SynthError
 from synth.progress.progress import StageTally, Tally
+from synth.quality.filters import CALLED, CALLS, CUT_THINKING, THINKING_CURE, THOUGHT
 from synth.store.store import Store
 
 # So many rows of a stage are seen before it is judged.
@@ -99,6 +100,13 @@ def no_rows(tally: Tally, store: Store, last: RequestError | None) -> SynthError
         cure = (
             "Prompt and input are longer than what the model takes: use one with a longer "
             "context, or start the server with a longer one."
+        )
+    elif reasons and any(mark in reasons.most_common(1)[0][0] for mark in (CUT_THINKING, THOUGHT)):
+        cure = THINKING_CURE
+    elif reasons and any(mark in reasons.most_common(1)[0][0] for mark in (CALLED, CALLS)):
+        cure = (
+            "The model calls tools that it knows from elsewhere: take them out of its requests "
+            "(--request-args), or ask for a text in the prompt."
         )
     else:
         cure = (

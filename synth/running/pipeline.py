@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 
+from genpi_plugin.data.inputs.lines import GivenInputs
 from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.quality.chosen import INPUTS
@@ -21,7 +22,6 @@ from synth.stages.inputs import inputs, new_row
 from synth.stages.stage import Stage
 from synth.store.rows import Rejection, Row
 from synth.store.store import Store
-from synth.task.inputs.lines import GivenInputs
 from synth.task.taskfile import Task
 
 # What is shown of a rejected row.
@@ -110,8 +110,9 @@ async def _texts(run: RunState, given: GivenInputs | None) -> AsyncGenerator[str
         for text in given.texts:
             stage.done += 1
             yield text
-        for duplicate in given.duplicates:
-            run.reject(duplicate)
+        for twin in given.duplicates:
+            why = f"the same as {given.unit} {twin.of}"
+            run.reject(Rejection(INPUTS, twin.number, "duplicate", why, {"text": twin.text}))
         return
 
     def fail(number: int, error: RequestError) -> None:

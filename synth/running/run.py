@@ -15,6 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
+from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.markers import special_tokens
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
 from synth.dataset.provenance import Provenance
@@ -23,13 +25,13 @@ from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
 from synth.engines.base import Engine
 from synth.engines.models import IN_PROCESS, ModelSpec, open_engine
-from synth.engines.weights import special_tokens
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, live_view
 from synth.quality.dedup import NEAR, groups
 from synth.quality.role_markers import marker_notes
+from synth.quality.thoughts import thought_notes
 from synth.report.page import REPORT, report_page
 from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
@@ -42,7 +44,7 @@ from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
 from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
-from synth.task.inputs.lines import GivenInputs, read_inputs
+from synth.task.given import read_inputs
 from synth.task.taskfile import Task
 
 log = logging.getLogger("synth")
@@ -118,7 +120,7 @@ def run(
         whole = not sum(tally.failed.values())
         splits = export_rows(store, folder, task.config.split.test, settings.seed, heads, whole)
         export_rejections(store, folder / "rejected.jsonl", task.config.stage_names)
-        summary = summarize(task.config, store, splits, tally.failed, heads)
+        summary = summarize(task.config, store, splits, tally.failed, heads, tally.thoughts)
         replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
         replace_text(folder / REPORT, report_page(config, store, summary, read_cost(folder)))
         log.info("done in %s: %s", duration(tally.seconds), tally.line())
@@ -148,7 +150,7 @@ def preview(
                 show_row(row)
             for rejection in store.rejections(task.config.stage_names):
                 show_rejection(rejection)
-        return summarize(task.config, store, {}, tally.failed)
+        return summarize(task.config, store, {}, tally.failed, thoughts=tally.thoughts)
 
 
 def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
@@ -206,7 +208,7 @@ async def _make(
     provenance: Provenance | None = None,
     budget: Budget | None = None,
 ) -> None:
-    for note in (*(given.notes if given else ()), *marker_notes(task)):
+    for note in (*(given.notes if given else ()), *marker_notes(task), *thought_notes(task)):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from synth.engines.base import Answer
+from synth.engines.base import Answer, Request
 from synth.errors import RequestError, SynthError
 from synth.progress.progress import Tally
+from synth.quality.filters import THINKING_CURE
+from synth.quality.thoughts import own_texts, thoughts_apart
 from synth.running.budget import Budget
 from synth.running.limits import InOrder, check_failures, no_rows
 from synth.running.models import Models
@@ -17,6 +19,13 @@ from synth.store.rows import Rejection, Row
 from synth.store.store import Generate, Store, cached
 from synth.task.taskfile import Task
 
+# What is said once of a model that thinks.
+THINKS = {
+    "target": "The target thinks before it answers. Its thoughts are counted and not trained: the "
+    "adapter learns the answers without them. %s",
+    "generator": "The generator thinks before it answers. Its thoughts are counted and go into no "
+    "row; they take time and tokens. %s",
+}
 log = logging.getLogger("synth")
 
 
@@ -73,7 +82,22 @@ class RunState:
             self.tally.record(stage, answer, asked, role)
 
         ask = engine.generate if self._budget is None else self._budget.limited(engine, role)
-        return self.tally.watched(stage, cached(engine, self.store, stage, note_answer, ask))
+        whole = cached(engine, self.store, stage, note_answer, ask)
+        own = own_texts(self.task, role)
+
+        async def without_thoughts(request: Request) -> Answer:
+            answer = thoughts_apart(await whole(request), own)
+            if answer.reasoning is not None:
+                self._note_thoughts(stage, role)
+            return answer
+
+        return self.tally.watched(stage, without_thoughts)
+
+    def _note_thoughts(self, stage: str, role: str) -> None:
+        """Count an answer that came with thoughts; the first one of each model is said."""
+        if role not in self.tally.thoughts:
+            log.warning(THINKS[role], THINKING_CURE)
+        self.tally.stages[stage].by_role[role].thoughts += 1
 
     def reject(self, rejection: Rejection) -> None:
         """Store and count what is left out."""

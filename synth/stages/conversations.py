@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from genpi_plugin.data.text import control_fault, folded
 from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
 from synth.quality.actions import command
@@ -16,11 +17,14 @@ from synth.quality.end_marker import ends_conversation
 from synth.quality.filters import (
     CONTROLS,
     CUT,
+    CUT_THINKING,
     PLAYS_AGENT,
     REFUSES,
     agent_fault,
     environment_turns,
     plays_agent,
+    thought_alone,
+    tools_called,
     without_text,
 )
 from synth.quality.refusals import refuses
@@ -31,7 +35,6 @@ from synth.store.store import Generate
 from synth.task.config import Conversations
 from synth.task.taskfile import Task
 from synth.task.templates import instructed, teacher_messages
-from synth.text import control_fault, folded
 
 ENVIRONMENT = """\
 Play a part in a conversation with an AI agent. Your part: {environment}.
@@ -159,11 +162,13 @@ async def _ask(generate: Generate, request: Request) -> tuple[str, str]:
     except RowError as error:
         return "", error.reason
     text = answer.text.strip()
-    if answer.finish == "length":
-        return text, CUT
+    if answer.finish == "length" and not answer.tool_calls:
+        return text, CUT_THINKING if thought_alone(answer) else CUT
     if control_fault(text):
         return text, CONTROLS
-    return text, "" if text else without_text(answer)[0]
+    if not text:
+        return text, without_text(answer)[0]
+    return text, tools_called(answer)[0] if answer.tool_calls else ""
 
 
 def _agent_fault(answer: str, task: Task) -> str:
@@ -173,7 +178,7 @@ def _agent_fault(answer: str, task: Task) -> str:
 
 
 def _role_marker(turn: str, task: Task) -> str:
-    marker = role_marker(turn, task) if "role_markers" in task.config.filters else ""
+    marker = role_marker(turn, task, made=True) if "role_markers" in task.config.filters else ""
     return holds_marker(marker) if marker else ""
 
 

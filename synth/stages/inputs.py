@@ -16,12 +16,16 @@ from synth.quality.chatter import CHATTER, example_in
 from synth.quality.chosen import Filters, chosen_filters
 from synth.quality.dedup import KnownTexts
 from synth.quality.filters import (
+    CALLS,
+    CUT_THINKING,
     LEAKS,
     NO_TEXT,
     input_fault,
     instruction_and_examples,
+    tools_called,
     without_text,
 )
+from synth.quality.role_markers import holds_marker, role_marker
 from synth.stages.ahead import Ahead
 from synth.stages.tries import Tries, check_alive, gave_up
 from synth.store.fingerprint import derived_seed, row_id
@@ -82,6 +86,10 @@ class _Known:
             RowError: says why not.
         """
         self._filters.check_input(new_row(self._task, number, self._wrap(text)), text)
+        if "role_markers" in self._task.config.filters:
+            marker = role_marker(text, self._task, made=True)
+            if marker:
+                raise RowError(holds_marker(marker))
         runs = word_runs(text, self._settings.copied_words)
         copied = next((run for run in runs if run in self._prompt), "")
         if copied:
@@ -211,7 +219,11 @@ def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, RowErro
         return text, RowError(CHATTER)
     text = text if example is None else example
     fault = input_fault(replace(answer, text=text), settings)
-    detail = without_text(answer)[1] if (fault or "").startswith(NO_TEXT) else ""
+    detail = ""
+    if (fault or "").startswith((NO_TEXT, CUT_THINKING)):
+        detail = without_text(answer)[1]
+    elif (fault or "").startswith(CALLS):
+        detail = tools_called(answer)[1]
     return text, None if fault is None else RowError(fault, detail)
 
 

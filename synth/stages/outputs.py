@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from synth.engines.base import Message, Request
 from synth.errors import RowError
-from synth.quality.filters import some_answer, whole_answer
+from synth.quality.filters import CUT_THINKING, THINKING_CURE, some_answer, whole_answer
 from synth.stages.concurrency import gather_all
 from synth.stages.stage import Ask, stage
 from synth.store.rows import Row
@@ -33,6 +33,9 @@ async def outputs(row: Row, ask: Ask) -> Row:
         ask.target(Request(teacher_messages(row.prompt, question), settings.sampling, ask.seed)),
     )
     try:
+        if floor.finish == "length" and floor.reasoning is None and teacher.reasoning is not None:
+            # The same model, which thinks: a chat template has begun the thought, unseen.
+            raise RowError(f"floor output {CUT_THINKING}", THINKING_CURE)
         return replace(
             row,
             floor_output=some_answer(floor, "floor output"),

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from synth.errors import SynthError
-from synth.quality.filters import CUT, EMPTY, LEAKS, NO_TEXT
+from synth.quality.filters import CALLS, CUT, CUT_THINKING, EMPTY, LEAKS, NO_TEXT
 
 # So many tries with nothing but empty answers are enough to know.
 EMPTY_TRIES = 40
@@ -35,10 +35,9 @@ class Tries:
 
     @property
     def without_text(self) -> int:
-        """Tries that came to no text, whatever else they had."""
-        return sum(
-            count for fault, count in self.faults.items() if fault.startswith((EMPTY, NO_TEXT))
-        )
+        """Tries that came to no text, or to more than text, whatever else they had."""
+        none = (EMPTY, NO_TEXT, CUT_THINKING, CALLS)
+        return sum(count for fault, count in self.faults.items() if fault.startswith(none))
 
     def drop(self, reason: str, text: str) -> None:
         """Count a try that gave no input; the first text of each reason is kept as an example."""

@@ -33,8 +33,8 @@ class Reply:
     """A scripted answer with more to it than its text: more fields of its message and its choice,
     and another count of tokens; {} for a server that does not count."""
 
-    text: str | None
-    finish: str = "stop"
+    text: str | list[Any] | None
+    finish: str | None = "stop"
     message: dict[str, Any] = field(default_factory=dict)
     choice: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] | None = None
@@ -215,7 +215,7 @@ def _listens(port: int) -> bool:
 def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, Any]:
     reply = answer if isinstance(answer, Reply) else Reply(answer)
     words = sum(len(message["content"].split()) for message in body["messages"])
-    written = len((reply.text or "").split())
+    written = len(reply.text.split()) if isinstance(reply.text, str) else 0
     counted = {
         "prompt_tokens": words,
         "completion_tokens": written,

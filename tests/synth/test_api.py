@@ -76,9 +76,9 @@ def test_count_inputs_seed_and_overrides_are_the_command_s(tmp_path):
 @pytest.mark.parametrize("engine", ["server", "process"])
 def test_it_works_where_an_event_loop_runs(tmp_path, engine):
     """As in a notebook."""
-    task = write_task(tmp_path / "t", conversations={"max_turns": 1}, reasons={"max_tokens": 8},
-                      inputs={"count": 2, "max_tokens": 8, "min_chars": 1},
-                      outputs={"max_tokens": 8}, filters=[])  # fmt: skip
+    task = write_task(tmp_path / "t", conversations={"max_turns": 1}, reasons={"max_tokens": 32},
+                      inputs={"count": 2, "max_tokens": 32, "min_chars": 1},
+                      outputs={"max_tokens": 32}, filters=[])  # fmt: skip
     (tmp_path / "mine.txt").write_text("one lamp\ntwo lamps\n")
 
     async def notebook(model):

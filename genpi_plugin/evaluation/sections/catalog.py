@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.evaluation.measuring.context import Section
 from genpi_plugin.evaluation.sections.clauses import measure_clauses, summarize_clauses
 from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
@@ -15,7 +16,6 @@ from genpi_plugin.evaluation.sections.disclosure import (
 from genpi_plugin.evaluation.sections.drift import GENERAL, measure_drift, summarize_drift
 from genpi_plugin.evaluation.sections.recital import measure_recitals, summarize_recitals
 from genpi_plugin.evaluation.sections.turns import measure_turns, summarize_turns
-from genpi_plugin.evaluation.subjects.inputs import read_inputs
 
 SECTIONS = [
     Section("turns", lambda context, options: measure_turns(context), summarize_turns),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.figures.limits import MUCH_KL, MUCH_OVER_REACH
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.off_switch import OffSwitch, check_off_switch
-from genpi_plugin.evaluation.subjects.inputs import read_inputs
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
 from genpi_plugin.evaluation.subjects.subject import Subject
 
@@ -65,7 +65,7 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
     Raises:
         GenPIError: a file that can't be read or has no inputs.
     """
-    inputs = read_inputs(general or GENERAL)
+    inputs = list(read_inputs(general or GENERAL).texts)
     longest = max((len(a.ids) for a in context.measured.answers[context.teacher.name]), default=0)
     limit = min(context.max_new_tokens, max(TOKENS, longest))
     others = [*context.students, context.teacher]

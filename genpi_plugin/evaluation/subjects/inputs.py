@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,19 @@ from typing import Any
 import datasets
 import yaml
 
+from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
+from genpi_plugin.data.markers import special_tokens
 from genpi_plugin.data.rows import Message, Row, parse
 from genpi_plugin.errors import GenPIError
 
 RESOLVED_CONFIG = "synth.yaml"
 VALIDATION = "validation"
+# The synthesizer's filter; a task without it has such markers in its ordinary texts.
+MARKERS = "role_markers"
+ORDINARY = (
+    "If it is ordinary text in your application, leave `role_markers` out of `filters` in the "
+    "task.yml of the data."
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class HeldOut:
 
     `in_training` counts the inputs that are in the training split too. `conversations` holds what
     follows each input in the dataset (assistant, user, assistant ...); None when the inputs come
-    from a file.
+    from a file. `notes` say what of the file was not used.
     """
 
     inputs: list[str]
@@ -33,6 +40,7 @@ class HeldOut:
     source: str
     in_training: int
     conversations: list[list[Message]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None) -> HeldOut:
@@ -45,7 +53,7 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
     train = _rows(cfg["datasets"][0], "train")
     conversations = None
     if inputs_file is not None:
-        inputs, source, rows = read_inputs(inputs_file), str(inputs_file), train
+        rows, source = train, str(inputs_file)
     else:
         entries = cfg.get("test_datasets") or []
         if not entries:
@@ -53,14 +61,18 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
                 "the config has no `test_datasets:`.",
                 "add the test split of the dataset to it, or give `--inputs FILE`.",
             )
-        rows = _rows(entries[0], "test")
-        inputs, source = [row.input for row in rows], f"{entries[0]['path']} (test split)"
+        rows, source = _rows(entries[0], "test"), f"{entries[0]['path']} (test split)"
         conversations = [row.conversation for row in rows][:limit]
     prompt_id, prompt = _one_prompt(rows, source)
+    inputs = [row.input for row in rows]
+    notes: tuple[str, ...] = ()
+    if inputs_file is not None:
+        given = own_inputs(inputs_file, cfg, prompt)
+        inputs, notes = list(given.texts), given.notes
     inputs = inputs[:limit]
     trained = {row.input for row in train}
     in_training = sum(text in trained for text in inputs)
-    return HeldOut(inputs, prompt, prompt_id, source, in_training, conversations)
+    return HeldOut(inputs, prompt, prompt_id, source, in_training, conversations, notes)
 
 
 def validation(
@@ -114,24 +126,17 @@ def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
     return found
 
 
-def read_inputs(path: Path) -> list[str]:
-    """Inputs of a `.jsonl` file with an `input` field, or of a text file with one input a line.
+def own_inputs(path: Path, cfg: Mapping[str, Any], prompt: Sequence[Message]) -> GivenInputs:
+    """Inputs of the user's own from a file, read as the synthesizer reads them.
 
     Raises:
-        GenPIError: names the bad line, or says that there are none.
+        GenPIError: it can't be read, has no inputs, or some that hold what starts or ends a turn.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise GenPIError(f"{path}: {error.strerror}.", "give a file of inputs.") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        found.append(_input_of(line, f"{path}, line {number}") if path.suffix == ".jsonl" else line)
-    if not found:
-        raise GenPIError(f"{path} holds no inputs.", 'write one `{"input": ...}` a line.')
-    return found
+    given = read_inputs(path)
+    if MARKERS in task_of(cfg).get("filters", [MARKERS]):
+        own = [turn["content"] for turn in prompt]
+        check_markers(given, own, special_tokens(str(cfg.get("base_model"))), ORDINARY)
+    return given
 
 
 def task_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,18 +145,6 @@ def task_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("task") or {}
-
-
-def _input_of(line: str, where: str) -> str:
-    try:
-        value = json.loads(line)["input"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise GenPIError(
-            f"{where}: no `input`.", 'write each line like `{"input": "..."}`.'
-        ) from error
-    if not isinstance(value, str) or not value.strip():
-        raise GenPIError(f"{where}: `input` is empty or not text.", "write it as a string.")
-    return value
 
 
 def _rows(entry: Mapping[str, Any], default_split: str) -> list[Row]:

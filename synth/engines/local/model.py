@@ -171,7 +171,7 @@ class LocalModel:
         """The answer that a row holds."""
         end = () if row.end is None else (row.end,)
         return Answer(
-            text=answer_text(self.tokenizer, row.tokens),
+            text=answer_text(self.tokenizer, row.ids, row.tokens),
             finish="stop" if row.ended else "length",
             token_ids=(*row.tokens, *end),
             usage=Usage(len(row.ids), len(row.tokens)),

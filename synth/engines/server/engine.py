@@ -202,6 +202,7 @@ class OpenAIEngine:
         client, url, limit = endpoint.place, endpoint.name, self._limit
         timeout = min(self.timeout, request.timeout or self.timeout)
         option = "--timeout" if timeout == self.timeout else "--input-timeout"
+        body = self._form.body(request, limit)
         try:
             # As `chat.completions.create` does, which first walks through every message's types
             # and takes as long for that as for all the rest.
@@ -211,10 +212,10 @@ class OpenAIEngine:
                 reply = await client.post(
                     "/chat/completions",
                     cast_to=ChatCompletion,
-                    body=self._form.body(request, limit),
+                    body=body,
                     options={"timeout": openai.Timeout(timeout, connect=CONNECT)},
                 )
-            answer = to_answer(reply, url)
+            answer = to_answer(reply, url, body)
             cut = cut_prompt(request, answer, url)
             return answer if cut is None else Verdict("stop", cut)
         except TimeoutError:

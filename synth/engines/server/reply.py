@@ -3,56 +3,65 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from synth.engines.base import Answer, ToolCall, Usage
+from synth.engines.server.content import said_and_thought
 from synth.engines.server.faults import AGAIN, not_a_completion
+from synth.engines.server.finish import how_it_ended, reached_limit
 from synth.errors import RequestError, RowError
 
-# How servers say that an answer is whole; None where they don't.
-WHOLE = {
-    "stop", "eos", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call", None,
-}  # fmt: skip
-# Where they put the thoughts: vLLM before 0.11, SGLang, llama.cpp, DeepSeek; vLLM, Ollama,
-# OpenRouter.
-REASONING = ("reasoning_content", "reasoning")
 
-
-def to_answer(reply: Any, url: str) -> Answer:
+def to_answer(reply: Any, url: str, body: Mapping[str, Any]) -> Answer:
     """A chat completion as an `Answer`; an answer without text is an empty one.
 
     Args:
         reply: an `openai.types.chat.ChatCompletion`, whose fields nobody has checked.
         url: the server's address, for messages.
+        body: the request that it answers.
 
     Raises:
-        RowError: the content filter took the answer.
+        RowError: the content filter took the answer, the model refused it, or it is (also)
+            something else than text, thoughts and tool calls, or ended in a way that is not known.
         RequestError: it is no chat completion, or the server broke the answer off.
     """
     try:
         choice = reply.choices[0]
         message = choice.message
-        finish, text = choice.finish_reason, message.content
-        calls = _tool_calls(getattr(message, "tool_calls", None))
+        end = how_it_ended(choice.finish_reason)
+        text, thoughts, others = said_and_thought(message)
+        calls = _tool_calls(message)
     except (AttributeError, TypeError, IndexError):
         raise not_a_completion(url, str(reply)) from None
-    if finish == "content_filter":
+    if end == "filtered":
         raise RowError("refused by the server's content filter")
-    if text is not None and not isinstance(text, str):
-        raise not_a_completion(url, str(reply))
-    if finish not in WHOLE | {"length"}:
+    if end == "broken":
         raise RequestError(
-            f"{url} broke off an answer ({finish}).", f"Look at the server's log. {AGAIN}"
+            f"{url} broke off an answer ({choice.finish_reason}).",
+            f"Look at the server's log. {AGAIN}",
         )
+    if end == "unknown":
+        raise RowError(
+            f"ended in an unknown way ({choice.finish_reason})",
+            f"The server gives this finish_reason to: {text[:200]!r}",
+        )
+    if others:
+        kinds = ", ".join(dict.fromkeys(kind.partition(":")[0] for kind in others))
+        raise RowError(f"answered with what is no text ({kinds})", "; ".join(others)[:400])
+    usage = _usage(reply)
+    if thoughts is None and _thought_in_secret(reply):
+        thoughts = ""
     ids = _numbers(getattr(choice, "token_ids", None), int)
+    cut = end == "length" or reached_limit(usage.completion_tokens, body)
     return Answer(
-        text=_clean(text or ""),
-        finish="length" if finish == "length" else "stop",
-        reasoning=_reasoning(message),
+        text=_clean(text),
+        finish="length" if cut else "stop",
+        reasoning=None if thoughts is None else _clean(thoughts),
         tool_calls=calls,
         token_ids=ids,
         logprobs=_logprobs(choice, ids),
-        usage=_usage(reply),
+        usage=usage,
     )
 
 
@@ -61,23 +70,24 @@ def _clean(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _reasoning(message: Any) -> str | None:
-    for name in REASONING:
-        thoughts = getattr(message, name, None)
-        if isinstance(thoughts, str) and thoughts.strip():
-            return _clean(thoughts)
-    return None
+def _thought_in_secret(reply: Any) -> bool:
+    """Whether the server counts thoughts that it does not show."""
+    details = getattr(getattr(reply, "usage", None), "completion_tokens_details", None)
+    tokens = getattr(details, "reasoning_tokens", None)
+    return isinstance(tokens, int) and tokens > 0
 
 
-def _tool_calls(calls: Any) -> tuple[ToolCall, ...] | None:
-    """The calls of a message; None where there are none.
+def _tool_calls(message: Any) -> tuple[ToolCall, ...] | None:
+    """The calls of a message, also one of the older form; None where there are none.
 
     Raises:
         AttributeError, TypeError: a call that names no function.
     """
-    if not calls:
-        return None
-    return tuple(_tool_call(call) for call in calls)
+    calls = list(getattr(message, "tool_calls", None) or [])
+    older = getattr(message, "function_call", None)
+    if older and not calls:
+        calls = [{"function": older}]
+    return tuple(_tool_call(call) for call in calls) or None
 
 
 def _tool_call(call: Any) -> ToolCall:

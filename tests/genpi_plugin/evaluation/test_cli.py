@@ -16,7 +16,7 @@ from tests.genpi_plugin.evaluation.run_made import OTHERS
     [
         (["--skip", "turns,clause"], "'clause' is not one of"),
         (["--inputs", "empty.jsonl"], "empty.jsonl holds no inputs"),
-        (["--inputs", "no.jsonl"], "no.jsonl: No such file"),
+        (["--inputs", "no.jsonl"], "no.jsonl can't be read: No such file"),
         (["--scores", "c.yml"], "can't be the name of a score|write one of"),
         (["--clause-file", "clauses.yml"], "the clause 'rule': 'Never do.' occurs 0 times"),
         (["--general", "empty.jsonl"], "empty.jsonl holds no inputs"),

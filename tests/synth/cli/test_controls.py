@@ -6,8 +6,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from genpi_plugin.data.text import control_fault
 from synth.cli.group import Terminal
-from synth.text import control_fault
 from tests.synth.cli.test_cli import TEST, TRAIN, run_command, synth
 from tests.synth.scripted import answers, stage_of, write_task
 from tests.synth.server import Failure, serve

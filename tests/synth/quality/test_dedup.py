@@ -140,8 +140,8 @@ def test_groups_are_chains():
 
 
 def test_given_inputs_are_kept_and_their_near_duplicates_stay_together(tmp_path):
+    from genpi_plugin.data.inputs.lines import GivenInputs
     from synth.dataset.export import export_rows
-    from synth.task.inputs.lines import GivenInputs
 
     own = [" ".join(pair) for pair in zip(sentences(20), sentences(20, 1), strict=True)]
     pool = own + [changed(text, 1, 0) for text in own]

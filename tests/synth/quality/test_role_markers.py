@@ -1,9 +1,9 @@
 import pytest
 
-from synth.engines.weights import special_tokens
+from genpi_plugin.data.markers import special_tokens
 from synth.errors import SynthError
 from synth.quality.role_markers import marker_notes, role_marker
-from synth.task.inputs.lines import read_inputs
+from synth.task.given import read_inputs
 from tests.synth.cli.test_cli import synth
 from tests.synth.quality.test_filters import tries
 from tests.synth.running.test_pipeline import make, texts

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from genpi_plugin.data.inputs.lines import GivenInputs
 from synth.dataset.summary import remarks, summarize
 from synth.engines.base import Answer, ToolCall
 from synth.errors import EngineError, RowError, SynthError
@@ -11,7 +12,6 @@ from synth.running.limits import MANY
 from synth.running.models import IN_FLIGHT, Models
 from synth.running.pipeline import synthesize
 from synth.store.store import Store
-from synth.task.inputs.lines import GivenInputs
 from tests.synth.scripted import PROMPT, Scripted, make_task, shop, stage_of
 
 
@@ -218,7 +218,8 @@ CALLED = Answer("", "stop", tool_calls=(ToolCall("1", "search", '{"words": "lamp
          'search({"words": "lamp"})'),
         ("floor", THOUGHT, "floor output came to no text: it thought", "17 characters"),
         ("reasons", THOUGHT, "reason came to no text: it thought", "a lamp."),
-        ("teacher", replace(THOUGHT, finish="length"), "teacher output cut by the token limit",
+        ("teacher", replace(THOUGHT, finish="length"),
+         "teacher output cut by the token limit while it thought",
          "It came to no text. It thought (17 characters)"),
         ("teacher", Answer("", "length"), "teacher output cut by the token limit", "thinks first?"),
         ("teacher", Answer("", "stop"), "teacher output empty", "answered with nothing"),

@@ -5,7 +5,7 @@ import pytest
 from synth.engines.base import Answer
 from synth.errors import RowError, SynthError
 from synth.stages.inputs import input_request, inputs
-from synth.task.inputs.lines import read_inputs
+from synth.task.given import read_inputs
 from tests.synth.scripted import PROMPT, SEEDS, Scripted, make_task
 
 
@@ -125,7 +125,7 @@ def test_inputs_are_read_from_jsonl_and_text(tmp_path):
     (tmp_path / "a.jsonl").write_text(lines)
     given = read_inputs(tmp_path / "a.jsonl")
     assert given.texts == ("Obs:\n one", "two")
-    assert [(d.position, d.detail) for d in given.duplicates] == [(4, "the same as line 3")]
+    assert [(d.number, d.of, d.text) for d in given.duplicates] == [(4, 3, "TWO")]
     assert "ignored the keys id" in given.notes[0]
     assert "line 4 (the same as line 3)" in given.notes[1]
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
@@ -147,7 +147,7 @@ def test_too_few_inputs_are_refused(tmp_path):
     with pytest.raises(SynthError, match="holds 2 distinct inputs, 1 duplicates not counted; 3"):
         read_inputs(path, 3)
     path.write_text("\n")
-    with pytest.raises(SynthError, match="holds 0 distinct"):
+    with pytest.raises(SynthError, match="holds no inputs"):
         read_inputs(path)
     with pytest.raises(SynthError, match="can't be read"):
         read_inputs(tmp_path / "gone.jsonl")

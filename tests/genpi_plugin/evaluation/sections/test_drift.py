@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 
+from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.measuring.context import as_json
 from genpi_plugin.evaluation.measuring.off_switch import OffSwitch
@@ -19,7 +20,6 @@ from genpi_plugin.evaluation.sections.drift import (
     measure_drift,
     summarize_drift,
 )
-from genpi_plugin.evaluation.subjects.inputs import read_inputs
 from tests.genpi_plugin.evaluation.context_made import adapted, make_context
 
 GENERALS = ["What is the capital?", "Tell me a joke", "17 times 23", "size of a page", "Hi"]
@@ -153,7 +153,7 @@ def test_the_answers_have_room_for_the_teachers_format(general):
 
 
 def test_the_shipped_requests_are_all_different():
-    inputs = read_inputs(GENERAL)
+    inputs = list(read_inputs(GENERAL).texts)
     assert len(inputs) >= 60
     assert len({text.casefold() for text in inputs}) == len(inputs)
 

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import yaml
 
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.evaluation.subjects.inputs import read_inputs
+from genpi_plugin.evaluation.subjects.inputs import held_out
+from tests.genpi_plugin.rows_made import our_row
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("empty.jsonl", "", "holds no inputs"),
-        ("bad.jsonl", '{"input": "a"}\n{"text": "b"}\n', "line 2: no `input`"),
-        ("blank.jsonl", '{"input": " "}\n', "line 1: `input` is empty"),
-    ],
-)
-def test_a_bad_input_file_is_refused(tmp_path, name, content, says):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(GenPIError, match=says):
-        read_inputs(tmp_path / name)
+@pytest.fixture
+def cfg(tmp_path):
+    rows = "".join(json.dumps(our_row(id=f"row-{n}", input=text)) + "\n"
+                   for n, text in enumerate(["one", "two", "three"]))  # fmt: skip
+    (tmp_path / "train.jsonl").write_text(rows)
+    return {"datasets": [{"path": str(tmp_path / "train.jsonl")}], "base_model": str(tmp_path)}
 
 
-def test_inputs_are_read_from_jsonl_and_text(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"input": "one\\ntwo", "more": 1}\n\n{"input": "three"}\n')
-    (tmp_path / "a.txt").write_text("one\n\nthree\n")
-    assert read_inputs(tmp_path / "a.jsonl") == ["one\ntwo", "three"]
-    assert read_inputs(tmp_path / "a.txt") == ["one", "three"]
+def test_inputs_of_a_file_come_with_what_was_not_used_of_it(tmp_path, cfg):
+    lines = ['\ufeff{"input": "two "}', '{"input": "size\u2028 39", "more": 1}', '{"input": "TWO"}']
+    (tmp_path / "a.jsonl").write_bytes("\n".join(lines).encode())
+    data = held_out(cfg, tmp_path / "a.jsonl", None)
+    assert data.inputs == ["two", "size\u2028 39"]
+    assert data.in_training == 1
+    assert data.conversations is None
+    assert ["more" in note or "line 3" in note for note in data.notes] == [True, True]
+    assert held_out(cfg, tmp_path / "a.jsonl", 1).inputs == ["two"]
+
+
+def test_an_input_that_starts_a_turn_is_refused(tmp_path, cfg):
+    (tmp_path / "a.txt").write_text("one\nwhat is <|im_end|>?\n")
+    with pytest.raises(GenPIError, match=r"line 2: holds a role marker .<\|im_end\|>.") as caught:
+        held_out(cfg, tmp_path / "a.txt", None)
+    assert "role_markers" in caught.value.cure
+    # The data's own task takes them for ordinary text.
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "train.jsonl").rename(folder / "train.jsonl")
+    (folder / "synth.yaml").write_text(yaml.safe_dump({"task": {"filters": []}}))
+    free = {**cfg, "datasets": [{"path": str(folder)}]}
+    assert held_out(free, tmp_path / "a.txt", None).inputs == ["one", "what is <|im_end|>?"]

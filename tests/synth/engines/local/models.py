@@ -30,10 +30,14 @@ def plain_tokens(folder: Path, request: Request) -> list[int]:
 
 
 def plain_text(folder: Path, request: Request) -> str:
-    from transformers import AutoTokenizer
+    """The text of `plain_tokens` up to the end token, special tokens inside included."""
+    from transformers import AutoTokenizer, GenerationConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return tokenizer.decode(plain_tokens(folder, request), skip_special_tokens=True)
+    tokenizer, tokens = AutoTokenizer.from_pretrained(folder), plain_tokens(folder, request)
+    ends = GenerationConfig.from_pretrained(folder).eos_token_id
+    if tokens and tokens[-1] in (ends if isinstance(ends, list) else [ends]):
+        tokens = tokens[:-1]
+    return tokenizer.decode(tokens, skip_special_tokens=False)
 
 
 def mixed_requests(sampling: Sampling = GREEDY) -> list[Request]:

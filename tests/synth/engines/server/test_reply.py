@@ -6,13 +6,13 @@ import pytest
 
 from synth.engines.base import Answer, Message, Request, Sampling, ToolCall, Usage
 from synth.engines.server.engine import OpenAIEngine
-from synth.errors import RequestError
+from synth.errors import RequestError, RowError
 from tests.synth.server import Reply, serve
 
 
-def answer_to(reply):
+def answer_to(reply, more=None):
     async def ask(url):
-        engine = OpenAIEngine("tiny", url, max_retries=0)
+        engine = OpenAIEngine("tiny", url, max_retries=0, request_args=more)
         try:
             return await engine.generate(Request((Message("user", "find a lamp"),), Sampling()))
         finally:
@@ -87,3 +87,98 @@ def test_log_probabilities_of_other_tokens_are_not_taken(ids):
 )  # fmt: skip
 def test_tokens_that_are_not_counted_are_none(told, usage):
     assert answer_to(Reply("a", usage=told)).usage == usage
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "reasoning"),
+    [
+        ([{"type": "text", "text": "search["}, {"type": "text", "text": "lamp]"}],
+         "search[lamp]", None),
+        ([{"type": "output_text", "text": "search[lamp]"}], "search[lamp]", None),
+        (["search[", "lamp]"], "search[lamp]", None),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "A lamp."}]},
+          {"type": "text", "text": "search[lamp]"}], "search[lamp]", "A lamp."),
+        ([{"type": "thinking", "thinking": "A lamp.", "signature": "x"},
+          {"type": "text", "text": "search[lamp]"}], "search[lamp]", "A lamp."),
+        ([{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "a"}], "a", ""),
+        ([], "", None),
+    ],
+)  # fmt: skip
+def test_a_content_of_parts_is_joined(content, text, reasoning):
+    answer = answer_to(Reply(content, usage={}))
+    assert (answer.text, answer.reasoning) == (text, reasoning)
+
+
+def test_thoughts_in_details_are_thoughts():
+    details = [{"type": "reasoning.text", "text": "A lamp."}]
+    answer = answer_to(Reply("a", message={"reasoning_details": details}))
+    assert answer.reasoning == "A lamp."
+
+
+def test_thoughts_that_are_counted_and_not_shown_are_noted():
+    usage = {"prompt_tokens": 5, "completion_tokens": 9,
+             "completion_tokens_details": {"reasoning_tokens": 7}}  # fmt: skip
+    assert answer_to(Reply("a", usage=usage)).reasoning == ""
+    usage["completion_tokens_details"]["reasoning_tokens"] = 0
+    assert answer_to(Reply("a", usage=usage)).reasoning is None
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ({"content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "image_url"),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "No."}]},
+         "refusal"),
+        ({"content": None, "refusal": "I won't."}, "refusal"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_refused_by_its_name(message, named):
+    with pytest.raises(RowError, match=rf"no text \({named}\)"):
+        answer_to(Reply(None, message=message, usage={}))
+
+
+@pytest.mark.parametrize("finish", ["", None, "eos", "end_turn", "stop_sequence", "STOP",
+                                    "FINISH_REASON_STOP", "COMPLETE", "tool_calls"])  # fmt: skip
+def test_a_whole_answer_has_many_names(finish):
+    assert answer_to(Reply("a b", finish)) == Answer("a b", "stop", usage=Usage(3, 2))
+
+
+@pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens",
+                                    "model_length", "max-tokens"])  # fmt: skip
+def test_a_cut_answer_has_many_names(finish):
+    assert answer_to(Reply("a b", finish)).finish == "length"
+
+
+@pytest.mark.parametrize("finish", ["content_filter", "SAFETY", "guardrail_intervened"])
+def test_a_filter_has_many_names(finish):
+    with pytest.raises(RowError, match="content filter"):
+        answer_to(Reply("a b", finish))
+
+
+def test_an_unknown_finish_reason_is_named_at_once():
+    with pytest.raises(RowError, match=r"ended in an unknown way \(wat\)"):
+        answer_to(Reply("a b", "wat"))
+
+
+@pytest.mark.parametrize(
+    ("written", "finish"), [(1023, "stop"), (1024, "length"), (1030, "length")]
+)
+def test_an_answer_of_as_many_tokens_as_are_allowed_is_cut_whatever_is_said(written, finish):
+    usage = {"prompt_tokens": 5, "completion_tokens": written}
+    assert answer_to(Reply("a b", "stop", usage=usage)).finish == finish
+
+
+@pytest.mark.parametrize(
+    ("more", "finish"),
+    [({"max_tokens": 5}, "length"), ({"max_tokens": None}, "stop"),
+     ({"max_tokens": None, "max_completion_tokens": 8}, "length")],
+)  # fmt: skip
+def test_the_limit_is_that_of_the_request_that_was_sent(more, finish):
+    usage = {"prompt_tokens": 5, "completion_tokens": 1024 if finish == "stop" else 8}
+    assert answer_to(Reply("a b", "stop", usage=usage), more).finish == finish
+
+
+def test_a_call_of_the_older_form_is_one():
+    call = {"name": "search", "arguments": '{"words": "lamp"}'}
+    answer = answer_to(Reply(None, "function_call", {"function_call": call}, usage={}))
+    assert answer.tool_calls == (ToolCall("", "search", '{"words": "lamp"}'),)

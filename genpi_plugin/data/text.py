@@ -1,0 +1,32 @@
+"""When two texts are the same, and what can't be seen in one. Pure."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 but tab and line feed; a carriage return before a line feed is the end of a line.
+CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+CONTROLS = re.compile(f"[{CONTROL}]")
+
+
+def folded(text: str) -> str:
+    """The text with case and runs of white space folded: equal for duplicates."""
+    return " ".join(text.casefold().split())
+
+
+def control_fault(text: str) -> str:
+    """Which control characters a text holds that no text should, and where; "" if none.
+
+    Tab, line feed and carriage return are not among them.
+    """
+    found = CONTROLS.search(text)
+    if found is None:
+        return ""
+    line = text.count("\n", 0, found.start()) + 1
+    return f"U+{ord(found[0]):04X} ({escape(found[0])}) in line {line}"
+
+
+def escape(character: str) -> str:
+    """A character as Python writes it."""
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -1,1 +1,0 @@
-"""Inputs of the user's own, one module a file format."""
