@@ -61,3 +61,7 @@ class RowError(SynthError):
         self.reason = reason
         self.detail = detail
         self.made = dict(made or {})
+
+
+class ReasonError(RowError):
+    """A filter rejects a row's floor output or reason: the row stays, without both."""
