@@ -1,7 +1,8 @@
 """Prompt in, dataset out: the synthesizer of axolotl-genpi. Start with `python -m synth --help`.
 
 From Python: `synth.make(task, target=...)`. For filters and stages of one's own: `synth.after`,
-`synth.stage`, `synth.Row`, `synth.Ask`, and `synth.RowError` to reject a row.
+`synth.stage`, `synth.Row`, `synth.Ask`, `synth.RowError` to reject a row, and `synth.ReasonError`
+to reject what it has for recitals.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from synth.api import Model, make
-    from synth.errors import RowError, SynthError
+    from synth.errors import ReasonError, RowError, SynthError
     from synth.quality.shipped import after
     from synth.stages.stage import Ask, stage
     from synth.store.rows import Row
@@ -24,10 +25,13 @@ _PLACES = {
     "Ask": "synth.stages.stage",
     "stage": "synth.stages.stage",
     "after": "synth.quality.shipped",
+    "ReasonError": "synth.errors",
     "RowError": "synth.errors",
     "SynthError": "synth.errors",
 }
-__all__ = ["Ask", "Model", "Row", "RowError", "SynthError", "after", "make", "stage"]
+__all__ = [
+    "Ask", "Model", "ReasonError", "Row", "RowError", "SynthError", "after", "make", "stage",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

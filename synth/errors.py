@@ -74,3 +74,7 @@ def plugin_errors() -> Iterator[None]:
         raise
     except GenPIError as error:
         raise SynthError(error.cause, error.cure) from None
+
+
+class ReasonError(RowError):
+    """A filter rejects a row's floor output or reason: the row stays, without both."""

@@ -50,11 +50,16 @@ def report(folder: Path) -> None:
               help="disk: `datasets.load_from_disk`, which needs datasets.")  # fmt: skip
 def export(folder: Path, output: Path, official_schema: bool, form: str) -> None:
     """Write the dataset in another form."""
-    from synth.dataset.official import export_folder
+    from synth.dataset.official import export_folder, rows_without_reason
 
     for split, rows in export_folder(folder, output, official_schema, form).items():
         click.echo(f"{rows} {split} rows")
     click.echo(f"Wrote {output}")
+    if official_schema and (without := rows_without_reason(folder)):
+        click.echo(
+            f"Note: {without} rows have no reason. The official scripts want one in every row: "
+            "make the dataset with --set reasons.share=1, or leave these rows out."
+        )
 
 
 @click.command(

@@ -32,18 +32,21 @@ STYLE = {"assistant": "green", "user": "cyan"}
 
 
 def print_row(row: Row, console: Console) -> None:
-    """Print a whole row: input, the two answers, the reason, the rest of the conversation."""
+    """Print a whole row: input, the answers, the reason, the rest of the conversation."""
     parts: list[Rule | Text] = []
 
     def part(title: str, text: str, style: str) -> None:
-        parts.append(Rule(title, align="left", style="dim"))
-        # `Text`, not markup: a row may hold [brackets].
-        parts.append(Text(visible(text), style=style))
+        if text:
+            parts.append(Rule(title, align="left", style="dim"))
+            # `Text`, not markup: a row may hold [brackets].
+            parts.append(Text(visible(text), style=style))
 
     part("input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
     part("teacher: the answer with the prompt", row.teacher_output, "green")
     part("reason", row.reason, "magenta")
+    if not row.reason:
+        parts.append(Rule("no reason: a row for the behaviour alone", align="left", style="dim"))
     for turn in row.conversation[1:]:
         part(SPEAKER[turn.role], turn.content, STYLE[turn.role])
     parts.append(Rule(f"ended: {row.conversation_end}", align="left", style="dim"))
@@ -59,7 +62,8 @@ def print_rejection(rejection: Rejection, console: Console) -> None:
     if rejection.detail:
         parts += [Rule("why", align="left", style="dim"), Text(visible(rejection.detail))]
     by = f" (filter {rejection.filter})" if rejection.filter else ""
-    title = Text(f"rejected in {rejection.stage}: {rejection.reason}{by}")
+    kept = ", its row kept" if rejection.kept else ""
+    title = Text(f"rejected in {rejection.stage}{kept}: {rejection.reason}{by}")
     console.print(Panel(Group(*parts), title=title, border_style="red"))
 
 
@@ -87,6 +91,7 @@ def print_status(folder: Path, console: Console) -> None:
     store = Store(folder / STORE, read_only=True)
     try:
         rows, rejected, answers = len(store.row_ids()), store.rejected(), store.answers()
+        lost = store.lost()
     finally:
         store.close()
     wanted = config["task"]["inputs"]["count"]
@@ -99,6 +104,8 @@ def print_status(folder: Path, console: Console) -> None:
     line(f"Rows finished: {rows} of {wanted}")
     for stage, counts in rejected.items():
         line(f"Rejected in {stage}: {counts.total()} ({counted(counts)})")
+    if lost:
+        line(f"Reasons lost, their rows kept: {lost.total()} ({counted(lost)})")
     cost = read_cost(folder)
     for stage, count in cost.get("failed", {}).items():
         if count:
@@ -113,7 +120,7 @@ def print_status(folder: Path, console: Console) -> None:
         )
     exported = sorted(path.name for path in (folder / "data").glob("*.parquet"))
     line(f"Exported: {', '.join(exported) or 'nothing yet'}")
-    lost = sum(counts.total() for stage, counts in rejected.items() if stage != "inputs")
+    out = sum(counts.total() for stage, counts in rejected.items() if stage != "inputs")
     # With inputs of the user's own a filter may have left some out.
     whole = cost.get("finished") and not any(cost.get("failed", {}).values())
     if is_locked(folder):
@@ -121,7 +128,7 @@ def print_status(folder: Path, console: Console) -> None:
     elif "stopped_by" in cost:
         line(f"The last run stopped: {cost['stopped_by']} To go on, with a higher limit:")
         line(f"  {config['run']['command']}")
-    elif not exported or (rows + lost < wanted and not whole):
+    elif not exported or (rows + out < wanted and not whole):
         line("No run is at work here. To go on:")
         line(f"  {config['run']['command']}")
 
@@ -141,6 +148,7 @@ def print_task(task: Task, console: Console) -> None:
         f"Task {config.name} ({task.source})",
         f"Prompt {task.prompt_id}: {characters} characters in {len(task.prompt)} turns ({roles})",
         f"Inputs: {config.inputs.count}, after {seeds} seeds",
+        f"Reasons: in {config.reasons.share:.0%} of the rows",
         f"Conversations: at most {config.conversations.max_turns} assistant turns",
         f"Actions: {config.action_pattern or 'no action_pattern'}",
     ]

@@ -29,9 +29,9 @@ behaves as if the prompt were in the request (Generative Prompt Internalization,
 | `id`, `prompt_id` | known by content: the same input and prompt have the same ids anywhere |
 | `prompt` | the messages to internalize |
 | `input` | what a user sends |
-| `floor_output` | the target model's answer without the prompt |
+| `floor_output` | the target model's answer without the prompt; null in rows without a reason |
 | `teacher_output` | the target model's answer with the prompt |
-| `reason` | why the prompt changes the answer |
+| `reason` | why the prompt changes the answer; null where none was made, or it was lost |
 | `conversation` | how it goes on after the input: assistant, user, assistant ... |
 
 ## Provenance
@@ -42,14 +42,15 @@ behaves as if the prompt were in the request (Generative Prompt Internalization,
 
 ## Stages
 
-| stage | made | rejected | why | not answered yet |
+| stage | passed | rejected | why | not answered yet |
 |---|---|---|---|---|
 {stages}
 
 {remarks}
 
-Rejected rows are in `rejected.jsonl`, each with its reason. `synth.yaml` holds every setting,
-`report.html` shows the figures and some rows, `run.json` says what it took.
+Rejected rows are in `rejected.jsonl`, each with its reason, and so is what rows that are here lost.
+`synth.yaml` holds every setting, `report.html` shows the figures and some rows, `run.json` says
+what it took.
 
 ## The command
 

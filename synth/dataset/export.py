@@ -96,15 +96,16 @@ def export_rejections(store: Store, path: Path, stages: Sequence[str] = STAGES) 
     """Write what was rejected, one JSON object a line; the number.
 
     Each has its `stage`, `position`, `reason`, `detail`, under `made` what there was of it, and the
-    `filter` that rejected it, where one did. They go by stage, in the order of `stages`.
+    `filter` that rejected it, where one did; and `kept` where the row is in the dataset, without
+    its reason. They go by stage, in the order of `stages`.
     """
     count = 0
     beside = path.with_name(path.name + ".tmp")
     with beside.open("w", encoding="utf-8", newline="\n") as lines:
         for rejection in store.rejections(stages):
             record = asdict(rejection)
-            if not rejection.filter:
-                del record["filter"]
+            record = {name: value for name, value in record.items()
+                      if value or name not in ("filter", "kept")}  # fmt: skip
             lines.write(json_line(record))
             count += 1
     replace_file(beside, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from genpi_plugin.data.rows import OFFICIAL_NAMES
@@ -49,6 +50,20 @@ def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict
     output.mkdir(parents=True)
     write = _write_parquet if form == "parquet" else _write_jsonl
     return {split: write(tables, output / f"{split}.{form}") for split, tables in made.items()}
+
+
+def rows_without_reason(folder: Path) -> int:
+    """How many rows of a run's dataset have no reason, or no floor output.
+
+    Raises:
+        SynthError: a file can't be read.
+    """
+    count = 0
+    for path in split_files(folder).values():
+        for table in read_batches(path):
+            lacks = [pc.is_null(table[name]) for name in ("floor_output", "reason")]
+            count += pc.sum(pc.or_(*lacks)).as_py() or 0
+    return count
 
 
 def official_table(table: pa.Table) -> pa.Table:

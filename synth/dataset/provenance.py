@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from synth.dataset.differences import differences
 from synth.errors import SynthError
 from synth.store.folder import delete_exports, read_config, write_config
 from synth.store.store import Store
-from synth.task.config import TaskConfig
+from synth.task.config import BEFORE_SHARES, TaskConfig
+from synth.task.taskfile import Task
 
 # How it was run, what it is called, and what the evaluation alone reads: no row depends on it.
 # `models` is looked at once they are open.
@@ -35,8 +37,7 @@ class Provenance:
     ) -> None:
         self.path = path
         self.config = config
-        # A run that came to no answer binds nobody.
-        self._earlier = (read_config(path) if store.answers() else None) or {}
+        self._earlier = _earlier(path, store)
         self._may_change = resume_changed
         self._changes: list[str] = []
         self._grows = False
@@ -97,11 +98,37 @@ class Provenance:
         self._changes += changes
 
 
+def as_begun(task: Task, path: Path, store: Store) -> Task:
+    """The task with the share of reasons with which a folder was begun, if it names none itself.
+
+    So a folder in which every row has a reason, as all had before there was `reasons.share`, goes
+    on as it is.
+    """
+    reasons = task.config.reasons
+    earlier = _earlier(path, store)
+    if not earlier or "share" in reasons.model_fields_set:
+        return task
+    share = (earlier["task"].get("reasons") or {}).get("share", BEFORE_SHARES)
+    if share == reasons.share:
+        return task
+    log.info("The folder was begun with `reasons.share: %g` and goes on with it. For another add, "
+             "for example, --set reasons.share=%g --resume changed.",
+             share, reasons.share)  # fmt: skip
+    begun = reasons.model_copy(update={"share": share})
+    return replace(task, config=task.config.model_copy(update={"reasons": begun}))
+
+
+def _earlier(path: Path, store: Store) -> dict[str, Any]:
+    """What a folder's rows come from; {} where there is nothing. A run that came to no answer
+    binds nobody."""
+    return (read_config(path) if store.answers() else None) or {}
+
+
 def _with_new_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """An earlier configuration with the keys of task.yml that its version did not have yet: they
-    are at their defaults, which do what was done without them."""
+    """An earlier configuration with the keys of task.yml that its version did not have yet, at what
+    was done without them."""
     try:
-        task = TaskConfig.model_validate(config["task"]).model_dump(mode="json")
+        task = TaskConfig.of_run(config["task"]).model_dump(mode="json")
     except ValidationError:  # it had a key that is gone: a difference to be shown
         return config
     return {**config, "task": task}

@@ -26,7 +26,11 @@ UNUSED = {"target": "which are not trained", "generator": "which go into no row"
 
 @dataclass
 class Summary:
-    """Counts of a finished run."""
+    """Counts of a finished run.
+
+    `floors` and `reasons` are the rows that have a floor output and a reason, of the `share` that
+    should; `lost` says why others have none.
+    """
 
     wanted: int
     rows: int
@@ -37,7 +41,11 @@ class Summary:
     well_formed: dict[str, float] = field(default_factory=dict)
     agent_turns: int = 0
     agent_turns_formed: int = 0
+    floors: int = 0
     floors_cut: int = 0
+    reasons: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    share: float = 1.0
     failed: dict[str, int] = field(default_factory=dict)
     refusals: int = 0
     diversity: Diversity | None = None
@@ -89,13 +97,16 @@ def summarize(
     summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
     summary.stages = config.stage_names
     summary.thoughts = dict(thoughts or {})
+    summary.share, summary.lost = config.reasons.share, store.lost()
     summary.diversity = diversity(store.rows(), heads)
     pattern = config.action_pattern
     formed: Counter[str] = Counter()
     for row in store.rows():
         summary.rows += 1
         summary.ends[row.conversation_end or "a stage of the task's own"] += 1
+        summary.floors += bool(row.floor_output)
         summary.floors_cut += row.floor_cut
+        summary.reasons += bool(row.reason)
         summary.refusals += refuses(row.teacher_output)
         summary.turns[sum(turn.role == "assistant" for turn in row.conversation)] += 1
         if pattern is not None:
@@ -104,8 +115,9 @@ def summarize(
             turns = [turn.content for turn in row.conversation if turn.role == "assistant"]
             summary.agent_turns += len(turns)
             summary.agent_turns_formed += sum(bool(re.search(pattern, turn)) for turn in turns)
-    if pattern is not None and summary.rows:
-        summary.well_formed = {name: formed[name] / summary.rows for name in ("teacher", "floor")}
+    if pattern is not None:
+        of = {"teacher": summary.rows, "floor": summary.floors}
+        summary.well_formed = {name: formed[name] / rows for name, rows in of.items() if rows}
     return summary
 
 
@@ -118,7 +130,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Print rows made and rejected by stage, with the reasons."""
     table = Table()
     table.add_column("stage")
-    table.add_column("made", justify="right")
+    table.add_column("passed", justify="right")
     table.add_column("rejected", justify="right")
     table.add_column("failed", justify="right")
     table.add_column("why rejected")
@@ -138,12 +150,19 @@ def remarks(summary: Summary) -> list[str]:
     for role, (thought, of) in summary.thoughts.items():
         lines.append(f"Answers of the {role} that came with thoughts, {UNUSED[role]}: {thought:,} "
                      f"of {of:,}.")  # fmt: skip
+    lines += _reasons(summary)
     if summary.floors_cut:
-        lines.append(f"Floor outputs cut by the token limit, and kept: {summary.floors_cut}.")
+        lines.append(
+            f"Floor outputs cut by the token limit, and kept: {summary.floors_cut}"
+            f"{_of(summary.floors, summary.rows)}."
+        )
     if summary.refusals:
         lines.append(f"Teacher outputs that refuse, and kept: {summary.refusals}.")
     if summary.well_formed:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.well_formed.items())
+        of = {"teacher": "", "floor": _of(summary.floors, summary.rows)}
+        shares = ", ".join(
+            f"{name} {share:.0%}{of[name]}" for name, share in summary.well_formed.items()
+        )
         over_all = ""
         if summary.agent_turns:
             share = summary.agent_turns_formed / summary.agent_turns
@@ -164,6 +183,28 @@ def remarks(summary: Summary) -> list[str]:
         sizes = "; ".join(f"{name} {size}" for name, size in found.lengths.items())
         lines.append(f"Characters, median (least to most): {sizes}.")
     return lines
+
+
+def _reasons(summary: Summary) -> list[str]:
+    """How many rows can be recited, where it is not all of them."""
+    lines = []
+    if summary.reasons < summary.rows:
+        lines.append(
+            f"Rows with a reason, which recitals need: {summary.reasons:,} of {summary.rows:,} "
+            f"(`reasons.share` {summary.share:g})."
+        )
+    if summary.lost:
+        lost = summary.lost.total()
+        lines.append(
+            f"Reasons that were lost, their rows kept without: {lost:,} of "
+            f"{summary.reasons + lost:,} ({counted(summary.lost)})."
+        )
+    return lines
+
+
+def _of(count: int, rows: int) -> str:
+    """Of how many rows a figure is, where it is not of all."""
+    return "" if count == rows else f" (of {count:,} rows)"
 
 
 def next_step(task: Task, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from synth.quality.filters import THINKING_CURE
@@ -24,7 +25,7 @@ class Scored:
         other_tokens: the first answer that the template gives other tokens with the prompt than
             without; "" if there is none.
         longest: tokens of the longest of what the model must take: a request for a reason with
-            room for the reason, or a prompt-generation half.
+            room for the reason, or a prompt-generation half; 0 where no row has any.
         context: tokens that the model takes; None where the server does not say.
     """
 
@@ -40,19 +41,24 @@ class Preflight:
     """What was seen. `go` is whether nothing speaks against the run.
 
     `thoughts`: by model, its answers that came with thoughts, and all; see `Tally.thoughts`.
+    `same` is of the `floors` rows that have a floor output, None where there is none. `lost` says
+    why rows have no reason that should; `reasons` have one.
     """
 
     inputs: int
     rows: int
     scored: Scored | None
     well_formed: dict[str, float]
-    same: float
+    same: float | None
+    floors: int
     too_long: int
     tokens: dict[str, tuple[float, float]]
     wanted: int
     money: float | None
     whole: bool
     rejected: list[str] = field(default_factory=list)
+    reasons: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
     uncounted: int = 0
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -62,6 +68,11 @@ class Preflight:
         found = []
         if self.rows < HALF * self.inputs:
             found.append(f"Only {self.rows} of {self.inputs} rows came through.")
+        if self.lost and self.reasons < HALF * (self.reasons + self.lost.total()):
+            found.append(
+                f"Only {self.reasons} of {self.reasons + self.lost.total()} reasons came through; "
+                "without one a row can't be recited."
+            )
         teacher, floor = self.well_formed.get("teacher"), self.well_formed.get("floor")
         if teacher is not None and teacher < HALF:
             found.append(
@@ -76,7 +87,7 @@ class Preflight:
         elif seen is None and teacher is not None and floor is not None:
             if teacher - floor < LITTLE_SHARE:
                 found.append("With the prompt, actions are hardly more often well-formed.")
-        elif seen is None and self.same > 1 - LITTLE_SHARE:
+        elif seen is None and self.same is not None and self.same > 1 - LITTLE_SHARE:
             found.append(
                 f"{self.same:.0%} of answers are nearly the same with the prompt and without."
             )

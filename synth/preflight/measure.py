@@ -33,7 +33,8 @@ async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | N
         nats += found.nats
         tokens += found.tokens
         other = other or found.other_tokens
-        longest = max(longest, await _longest(scorer, row, task))
+        if row.floor_output:
+            longest = max(longest, await _longest(scorer, row, task))
     return Scored(nats / max(tokens, 1), scorer.exact, other, longest, await engine.context())
 
 

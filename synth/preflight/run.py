@@ -1,4 +1,8 @@
-"""From a few inputs: rows up to their reasons, scores, a few conversations, and what they cost."""
+"""From a few inputs: rows up to their reasons, scores, a few conversations, and what they cost.
+
+Every row that is looked at has a floor output and a reason, so that the figures are of all of them;
+what a run costs is reckoned with the share that it makes.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,15 @@ from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
 from synth.preflight.measure import measure
 from synth.progress.progress import ROLES, Tally, live_view
+from synth.quality.chosen import INPUTS
 from synth.quality.dedup import NEAR, shingles, similarity
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
 from synth.running.prompt_check import check_prompt
 from synth.running.run import RunSettings, for_target, open_engines
+from synth.stages.outputs import floor_request
+from synth.stages.plan import plan_of
+from synth.store.fingerprint import request_key
 from synth.store.rows import Row
 from synth.store.store import Store
 from synth.task.given import read_inputs
@@ -68,19 +76,25 @@ async def _run(
                 for reason, number in reasons.items()
             ]
             too_long = sum(r.reason == OVERLONG for r in store.rejections())
+            lost = store.lost()
+            spared = _spared(task, models, store, tally, settings.seed, rows)
             if rows:
                 scored = await _score(models.target, rows, task)
                 talks = await _talk(task, models, store, settings, rows[:TALKS])
+    with_floor = [row for row in rows if row.floor_output]
     return Preflight(
         count,
         len(rows),
         scored,
         _well_formed(rows, task.config.action_pattern),
-        sum(map(_alike, rows)) / max(len(rows), 1),
+        sum(map(_alike, with_floor)) / len(with_floor) if with_floor else None,
+        len(with_floor),
         too_long,
-        *_cost(tally, talks, task.config.inputs.count, count),
+        *_cost(tally, talks, spared, task.config.inputs.count, count),
         talks is not None or not _talks(task),
         rejected,
+        sum(bool(row.reason) for row in rows),
+        lost,
         tally.uncounted,
         tally.thoughts,
     )
@@ -124,32 +138,66 @@ def _alike(row: Row) -> bool:
 
 
 def _short(task: Task, count: int, max_turns: int = 1) -> Task:
-    """The task with `count` inputs and conversations of so many turns, whatever their end."""
+    """The task with `count` inputs, conversations of so many turns, whatever their end, and reasons
+    in all rows, if there are any."""
     config = task.config
     inputs = config.inputs.model_copy(update={"count": count})
     talks = config.conversations.model_copy(update={"max_turns": max_turns, "require_end": False})
-    return replace(
-        task, config=config.model_copy(update={"inputs": inputs, "conversations": talks})
-    )
+    reasons = config.reasons.model_copy(update={"share": float(config.reasons.share > 0)})
+    parts = {"inputs": inputs, "conversations": talks, "reasons": reasons}
+    return replace(task, config=config.model_copy(update=parts))
 
 
 def _well_formed(rows: Sequence[Row], pattern: str | None) -> dict[str, float]:
     if pattern is None or not rows:
         return {}
+    texts = {
+        "teacher": [row.teacher_output for row in rows],
+        "floor": [row.floor_output for row in rows if row.floor_output],
+    }
     return {
-        "teacher": sum(bool(re.search(pattern, row.teacher_output)) for row in rows) / len(rows),
-        "floor": sum(bool(re.search(pattern, row.floor_output)) for row in rows) / len(rows),
+        name: sum(bool(re.search(pattern, text)) for text in found) / len(found)
+        for name, found in texts.items()
+        if found
     }
 
 
+def _spared(
+    task: Task, models: Models, store: Store, tally: Tally, seed: int, rows: Sequence[Row]
+) -> dict[str, tuple[float, float]]:
+    """Of what was asked for the inputs that were looked at, what a run leaves out: tokens in and
+    out by role. The run makes floor outputs and reasons for its share of the rows only."""
+    left_out = 1 - task.config.reasons.share
+    plan = plan_of(task)
+    spared = {}
+    for role in ROLES:
+        used = [tally.stages[name].by_role[role] for name in plan.recitals]
+        spared[role] = (sum(one.tokens_in for one in used), sum(one.tokens_out for one in used))
+    rejected = (r.made for r in store.rejections() if r.stage != INPUTS and not r.kept)
+    for text in (*(row.input for row in rows), *(str(made["input"]) for made in rejected)):
+        key = request_key(models.target.identity, floor_request(text, task, seed))
+        if floor := store.get(key):
+            read, written = spared["target"]
+            spared["target"] = (
+                read + (floor.usage.prompt_tokens or 0),
+                written + (floor.usage.completion_tokens or 0),
+            )
+    return {role: (left_out * read, left_out * out) for role, (read, out) in spared.items()}
+
+
 def _cost(
-    tally: Tally, talks: Tally | None, wanted: int, count: int
+    tally: Tally,
+    talks: Tally | None,
+    spared: dict[str, tuple[float, float]],
+    wanted: int,
+    count: int,
 ) -> tuple[dict[str, tuple[float, float]], int, float | None]:
     """Of a run of `wanted` inputs: tokens in and out by role, inputs, money.
 
     Args:
         tally: of `count` inputs, with conversations of one turn.
         talks: of a few of them, with whole conversations.
+        spared: tokens of the former that a run does not take; see `_spared`.
         wanted: inputs of the run.
         count: inputs that were looked at.
     """
@@ -160,8 +208,10 @@ def _cost(
         if talks is not None:
             parts.append(([talks.stages[TALKING].by_role[role]], wanted / talks.total))
         tokens[role] = (
-            sum(times * one.tokens_in for part, times in parts for one in part),
-            sum(times * one.tokens_out for part, times in parts for one in part),
+            sum(times * one.tokens_in for part, times in parts for one in part)
+            - spared[role][0] * wanted / count,
+            sum(times * one.tokens_out for part, times in parts for one in part)
+            - spared[role][1] * wanted / count,
         )
     whole = {role: (round(each[0]), round(each[1])) for role, each in tokens.items()}
     return tokens, wanted, tally.prices.of(whole)

@@ -12,16 +12,25 @@ def print_preflight(found: Preflight, console: Console) -> None:
     """Print what was seen, and whether to go on."""
     lines = [f"{found.rows} of {found.inputs} rows came through, up to their reasons."]
     lines += [f"  rejected in {line}" for line in found.rejected]
+    lines += [f"  {count} kept without a reason: {why}" for why, count in found.lost.most_common()]
+    of = {"teacher": "", "floor": "" if found.floors == found.rows else f" (of {found.floors})"}
     if found.well_formed:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in found.well_formed.items())
+        shares = ", ".join(
+            f"{name} {share:.0%}{of[name]}" for name, share in found.well_formed.items()
+        )
         lines.append(f"Well-formed actions: {shares}.")
-    lines.append(f"Answers that are nearly the same with and without the prompt: {found.same:.0%}.")
     if "generator" in found.thoughts:
         thought, of = found.thoughts["generator"]
         lines.append(
             f"The generator thinks: {thought} of its {of} answers came with thoughts, which go "
             f"into no row and cost tokens. {THINKING_CURE}"
         )
+    lines.append(
+        "Answers without the prompt are not looked at, since the task makes none (`reasons.share`)."
+        if found.same is None
+        else f"Answers that are nearly the same with and without the prompt: {found.same:.0%}"
+        f"{of['floor']}."
+    )
     seen = found.scored
     if seen is None:
         lines.append(
@@ -41,7 +50,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
         takes = "the server does not tell what the model takes."
         if seen.context is not None:
             takes = f"the model takes {seen.context:,}."
-        lines.append(f"Prompt and reason: {seen.longest:,} tokens at most; {takes}")
+        if seen.longest:
+            lines.append(f"Prompt and reason: {seen.longest:,} tokens at most; {takes}")
     (tokens_in, tokens_out) = map(sum, zip(*found.tokens.values(), strict=True))
     money = "" if found.money is None else f", {found.money:.2f} at these prices"
     more = "" if found.whole else " Further turns of conversations come on top."

@@ -18,11 +18,15 @@ WINDOW = 60.0
 
 @dataclass(frozen=True)
 class StageWork:
-    """A stage so far: rows that passed, rows that did not, and the tokens written for both."""
+    """A stage so far: rows that passed, rows that did not, and the tokens written for both.
+
+    `skipped` of those that passed asked for nothing there.
+    """
 
     passed: int
     lost: int
     tokens: int
+    skipped: int = 0
 
 
 # Which stages a row is through before each of the shipped ones, by place.
@@ -47,7 +51,7 @@ def tokens_to_go(
             beside it.
 
     Returns:
-        None as long as some stage has seen too few rows.
+        None as long as some stage has seen too few rows, or none that asked for something.
     """
     if any(stage.passed < min(ENOUGH, total) for stage in stages):
         return None
@@ -64,7 +68,12 @@ def tokens_to_go(
             seen += sum(stages[other].lost for other in range(1, last) if other not in waits[place])
         under_way = max(reached - seen, 0)
         part = UNDER_WAY if place == last else 0.0
-        left += max(stage.tokens / (seen + part * under_way) * reach - stage.tokens, 0)
+        worked = seen - stage.skipped + part * under_way
+        if not worked and under_way:
+            return None
+        # Rows that ask for nothing are through at once, and say how many do.
+        share = 1 - stage.skipped / max(reached, seen, 1)
+        left += max(stage.tokens / max(worked, 1) * share * reach - stage.tokens, 0)
     return round(left)
 
 

@@ -60,13 +60,22 @@ class Tokens:
 
 @dataclass
 class StageTally:
-    """What one stage did so far: rows done, rejected and failed; requests in flight; tokens."""
+    """What one stage did so far: rows done, rejected and failed; requests in flight; tokens.
+
+    `skipped` of the rows done went past it, since they are to have no reason.
+    """
 
     done: int = 0
+    skipped: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     in_flight: int = 0
     by_role: dict[str, Tokens] = field(default_factory=lambda: {role: Tokens() for role in ROLES})
+
+    def skip(self) -> None:
+        """Count a row that goes past the stage."""
+        self.done += 1
+        self.skipped += 1
 
     @property
     def total(self) -> Tokens:
@@ -82,7 +91,8 @@ class StageTally:
 class Tally:
     """The counts of a run.
 
-    `total` is the wanted number of rows. `waiting` says which servers are waited for.
+    `total` is the wanted number of rows. `waiting` says which servers are waited for. Of the
+    finished rows `reasons` have a reason, and `lost` says why others have none that should.
     """
 
     total: int
@@ -91,6 +101,8 @@ class Tally:
         default_factory=lambda: {stage: StageTally() for stage in STAGES}
     )
     ends: Counter[str] = field(default_factory=Counter)
+    reasons: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
     models: dict[str, dict[str, str]] = field(default_factory=dict)  # role -> engine's identity
     waiting: Callable[[], list[str]] = list
     clock: Callable[[], float] = time.monotonic
@@ -188,7 +200,12 @@ class Tally:
     def eta(self) -> float | None:
         """Seconds to go at the pace of the last while; None as long as a stage is unknown."""
         work = [
-            StageWork(tally.done, tally.rejected.total() + tally.failed, tally.total.tokens_out)
+            StageWork(
+                tally.done,
+                tally.rejected.total() + tally.failed,
+                tally.total.tokens_out,
+                tally.skipped,
+            )
             for tally in self.stages.values()
         ]
         names = list(self.stages)
@@ -205,11 +222,15 @@ class Tally:
                     f"{count} x {why}" for why, count in tally.rejected.most_common()
                 )
                 log.info("  rejected in %s: %s", stage, reasons)
+        if self.lost:
+            reasons = ", ".join(f"{count} x {why}" for why, count in self.lost.most_common())
+            log.info("  rows kept without the reason that they should have: %s", reasons)
 
     def line(self) -> str:
         """The state in one line."""
         parts = [
             f"{stage} {tally.done}/{self.total}"
+            + (f" ({tally.skipped} not asked)" if tally.skipped else "")
             + (f" ({tally.rejected.total()} rejected)" if tally.rejected else "")
             + (f" ({tally.failed} failed)" if tally.failed else "")
             + (f" ({tally.in_flight} in flight)" if tally.in_flight else "")
@@ -250,6 +271,8 @@ class Tally:
             parts.append(f"{found:,} answers from the store")
         if self.money is not None:
             parts.append(f"{self.money:.2f} spent")
+        if self.lost:
+            parts.append(f"{self.lost.total():,} reasons lost, their rows kept")
         if self.uncounted:
             parts.append(f"without {self.uncounted:,} answers whose tokens were not counted")
         left = f", about {duration(self.eta)} to go" if self.eta else ""

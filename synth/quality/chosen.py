@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from synth.errors import RowError, SynthError, TaskError
+from synth.errors import ReasonError, RowError, SynthError, TaskError
 from synth.quality.shipped import SHIPPED
-from synth.store.rows import Row
+from synth.store.rows import Row, without_reason
 from synth.task.modules import load_reference, raised
 from synth.task.taskfile import Task
 
@@ -40,8 +40,11 @@ class Filters:
     def __init__(self, filters: Sequence[Filter]) -> None:
         self._filters = tuple(filters)
 
-    def check(self, row: Row, stage: str) -> None:
-        """Judge a row behind a stage; `stage` "" is for the finished row.
+    def check(self, row: Row, stage: str, last: str = "") -> Row:
+        """Judge a row behind a stage; `stage` "" is for the finished row, behind the `last` stage.
+
+        Returns:
+            The row; without floor output and reason where a filter rejects only these.
 
         Raises:
             RowError: a filter rejects it; `filter` names the filter.
@@ -49,7 +52,11 @@ class Filters:
         """
         for one in self._filters:
             if stage in one.after or (not stage and not one.after):
-                _check(one, row)
+                try:
+                    _check(one, row)
+                except ReasonError as error:
+                    row = without_reason(row, stage or last, error)
+        return row
 
     def check_input(self, row: Row, written: str) -> None:
         """Judge a generated input, as `check` does.

@@ -38,7 +38,7 @@ class Diversity:
     that divide the dataset between them. They can be compared whatever the size; None below 100
     inputs.
     `near_duplicates` is the share of inputs that are at least 80 % the same as an earlier one.
-    `lengths` holds, by part of a row, its length in characters.
+    `lengths` holds, by part of a row, its length in characters, of the rows that have it.
     """
 
     distinct_1: float | None
@@ -62,7 +62,8 @@ def diversity(rows: Iterable[Row], heads: Sequence[int] | None = None) -> Divers
     for row in rows:
         inputs.append(row.input)
         for name, found in sizes.items():
-            found.append(len(getattr(row, name.replace(" ", "_"))))
+            text = getattr(row, name.replace(" ", "_"))
+            found.extend([len(text)] if text else [])
     if not inputs:
         return None
     own = without_form(inputs)
@@ -74,7 +75,11 @@ def diversity(rows: Iterable[Row], heads: Sequence[int] | None = None) -> Divers
         sampled_distinct(own, 1),
         sampled_distinct(own, 2),
         sum(head != number for number, head in enumerate(heads)) / len(heads),
-        {name: lengths(found) for name, found in {"input": [*map(len, own)], **sizes}.items()},
+        {
+            name: lengths(found)
+            for name, found in {"input": [*map(len, own)], **sizes}.items()
+            if found
+        },
     )
 
 

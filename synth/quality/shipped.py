@@ -1,5 +1,7 @@
 """The filters that come with the package: a row, and None to keep it or the reason to reject it.
 
+Those behind `reasons` reject the reason, and the row goes on without.
+
 Each takes the task as well, whose keys turn it on, off or stricter. A filter of the user's own
 takes the row alone. A filter that has more to say than a reason, which is counted, raises a
 `RowError` with reason and detail. `after` says behind which stage a filter can judge: a row that is
@@ -12,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from synth.errors import RowError
+from synth.errors import ReasonError, RowError
 from synth.quality.actions import foreign_action
 from synth.quality.filters import REFUSES
 from synth.quality.refusals import refuses
@@ -27,7 +29,8 @@ def after(*stages: str) -> Callable[[Function], Function]:
     """Let a filter judge each row as soon as one of these stages is through.
 
     For example `@after("outputs")`, for a filter that looks at the teacher's answer. Fields that
-    later stages make are empty then.
+    later stages make are empty then. Behind a stage that makes nothing but the reason, as `reasons`
+    does, it judges the rows that have one, and what it rejects is the reason.
     """
 
     def note(function: Function) -> Function:
@@ -41,9 +44,15 @@ def after(*stages: str) -> Callable[[Function], Function]:
 def role_markers(row: Row, task: Task) -> str | None:
     """No text holds what a chat template or the target's tokenizer takes for a turn's beginning."""
     marker = role_marker(row.input, task)
-    for text in (row.floor_output, row.teacher_output, row.reason):
+    for text in (row.teacher_output, row.reason):
         marker = marker or role_marker(text, task, made=True)
-    return holds_marker(marker) if marker else None
+    if marker:
+        return holds_marker(marker)
+    marker = role_marker(row.floor_output, task, made=True)
+    if marker:
+        detail = f"It is: {row.floor_output[:200]!r}"
+        raise ReasonError(f"floor output {holds_marker(marker)}", detail)
+    return None
 
 
 @after("inputs")

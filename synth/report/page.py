@@ -61,7 +61,7 @@ def write_report(folder: Path) -> Path:
     """
     config = read_run(folder)
     try:
-        task = TaskConfig.model_validate(config["task"])
+        task = TaskConfig.of_run(config["task"])
     except ValidationError as error:
         raise SynthError(
             f"The task in {folder / CONFIG} is not one that this version can read: {error}",
@@ -101,7 +101,8 @@ def report_page(
     wanted = {number * summary.rows // SHOWN for number in range(SHOWN)}
     for number, row in enumerate(store.rows()):
         for name, found in sizes.items():
-            found.append(len(getattr(row, name.replace(" ", "_"))))
+            text = getattr(row, name.replace(" ", "_"))
+            found.extend([len(text)] if text else [])
         inputs.append(row.input)
         turns.append(sum(turn.role == "assistant" for turn in row.conversation))
         if number in wanted:
@@ -126,7 +127,7 @@ def report_page(
                 [len(text) for text in without_form(inputs)], "characters"
             ),
             **{
-                f"{name}, characters": histogram(found, "characters")
+                f"{name}, characters{_of(len(found), summary.rows)}": histogram(found, "characters")
                 for name, found in sizes.items()
             },
             "conversation": histogram(turns, "agent turns"),
@@ -136,6 +137,10 @@ def report_page(
         examples=_examples(store, summary.stages),
         prompt=prompt_text(shown[0].prompt),
     )
+
+
+def _of(count: int, rows: int) -> str:
+    return "" if count == rows else f", of {count:,} rows"
 
 
 def _shown(value: Any) -> Any:
@@ -173,6 +178,7 @@ def _examples(store: Store, stages: Sequence[str]) -> list[Example]:
             text = str(rejection.made.get("text") or rejection.made.get("input") or "")
             text = text if len(text) <= SHORT else text[:SHORT] + " ..."
             by = f"by the filter {rejection.filter}" if rejection.filter else ""
-            detail = "; ".join(part for part in (by, rejection.detail) if part)
+            kept = "the row is kept without" if rejection.kept else ""
+            detail = "; ".join(part for part in (kept, by, rejection.detail) if part)
             examples.append(Example(*key, detail, text))
     return examples

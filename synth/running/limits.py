@@ -32,7 +32,7 @@ def check_failures(stage: str, counts: StageTally, max_rate: float, last: Reques
     Raises:
         EngineError: of at least `ENOUGH` rows a larger share failed.
     """
-    seen = counts.done + counts.rejected.total() + counts.failed
+    seen = counts.done - counts.skipped + counts.rejected.total() + counts.failed
     if seen >= ENOUGH and counts.failed > max_rate * seen:
         raise EngineError(
             f"{counts.failed} of {seen} rows failed in {stage}, more than {max_rate:.0%}. "
@@ -71,6 +71,23 @@ class InOrder:
 
 def _alive(ended: Counter[bool | None], enough: int) -> bool:
     return ended[False] < enough or ended[True] > ALIVE * (ended[True] + ended[False])
+
+
+def few_reasons(tally: Tally) -> str:
+    """What to say of a run in which (almost) no reason comes through; "" of any other.
+
+    Its rows are good, so it goes on.
+    """
+    lost = tally.lost.total()
+    if lost < ENOUGH or tally.reasons > ALIVE * (tally.reasons + lost):
+        return ""
+    why = ", ".join(f"{count} x {reason}" for reason, count in tally.lost.most_common(3))
+    return (
+        f"{tally.reasons} of {tally.reasons + lost} reasons came through, the others were lost "
+        f"({why}); their rows are kept without. To mend it, stop the run, change `reasons` or "
+        "`outputs` in task.yml, and go on with --resume changed: only what the change touches is "
+        "asked again."
+    )
 
 
 def no_rows(tally: Tally, store: Store, last: RequestError | None) -> SynthError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from genpi_plugin.data.inputs.lines import GivenInputs
@@ -19,13 +20,12 @@ from synth.running.models import Models
 from synth.running.state import RunState
 from synth.stages.concurrency import gather_all
 from synth.stages.inputs import inputs, new_row
+from synth.stages.share import in_share, makes_for_recitals_alone
 from synth.stages.stage import Stage
-from synth.store.rows import Rejection, Row
+from synth.store.rows import COLUMNS, RECITED, TEXTS, Rejection, Row, made_of, without_reason
 from synth.store.store import Store
 from synth.task.taskfile import Task
 
-# What is shown of a rejected row.
-TEXTS = ("floor_output", "teacher_output", "reason")
 log = logging.getLogger("synth")
 
 
@@ -138,17 +138,24 @@ async def _make_row(run: RunState, row: Row, line: int | None) -> None:
             have seen.
     """
     last = run.plan.names[-1]
+    skipped: set[str] = set()
     try:
         if line is not None:
             with _at(INPUTS):
                 run.plan.filters.check_given(row)
         for wave in run.plan.waves:
-            made = await gather_all(*(_through(run, stage, row) for stage in wave))
+            skipped |= {stage.name for stage in wave if _is_skipped(run, stage, row)}
+            stages = [stage for stage in wave if stage.name not in skipped]
+            made = await gather_all(*(_through(run, stage, row) for stage in stages))
             # Each has filled in its own fields.
-            for stage, one in zip(wave, made, strict=True):
+            for stage, one in zip(stages, made, strict=True):
                 row = replace(row, **{name: getattr(one, name) for name in stage.makes})
+                row = replace(row, lost=one.lost or row.lost)
+            for name in skipped.intersection(stage.name for stage in wave) - {last}:
+                run.tally.stages[name].skip()
         with _at(last):
-            run.plan.filters.check(row, "")
+            _check_whole(row, run.plan.waves, skipped)
+            row = run.plan.filters.check(row, "", last)
     except LimitReached:
         run.ended(row, None)
         return
@@ -158,33 +165,74 @@ async def _make_row(run: RunState, row: Row, line: int | None) -> None:
         return
     except RowError as error:
         place = line if error.stage == INPUTS and line is not None else row.position
-        made_of_it = _made(row) | error.made
+        made_of_it = made_of(row) | error.made
         run.reject(
             Rejection(error.stage, place, error.reason, error.detail, made_of_it, error.filter)
         )
         run.ended(row, False)
         return
-    run.store.add_row(row)
-    run.tally.ends[row.conversation_end] += 1
-    run.tally.stages[last].done += 1
+    run.keep(row)
+    if last in skipped:
+        run.tally.stages[last].skip()
+    else:
+        run.tally.stages[last].done += 1
     run.ended(row, True)
 
 
 async def _through(run: RunState, stage: Stage, row: Row) -> Row:
-    """The row behind one stage and the filters that judge there."""
+    """The row behind one stage and the filters that judge there.
+
+    Where the stage makes nothing but what recitals need, it costs the row no more than that.
+    """
     with _at(stage.name):
-        row = await stage(row, run.ask(stage.name))
         try:
-            run.plan.filters.check(row, stage.name)
+            row = await _judged(run, stage, row)
         except RowError as error:
-            shown = [str(getattr(row, name)) for name in stage.makes if name in TEXTS]
-            if not error.detail and shown:
-                error.detail = f"It is: {shown[-1][:200]!r}"
-            error.made = {name: getattr(row, name) for name in stage.makes if name in TEXTS}
-            raise
+            if not makes_for_recitals_alone(stage.makes):
+                raise
+            row = without_reason(row, stage.name, error, stage.makes)
     if stage.name != run.plan.names[-1]:  # the last is done when the row is
         run.tally.stages[stage.name].done += 1
     return row
+
+
+async def _judged(run: RunState, stage: Stage, row: Row) -> Row:
+    """The row as a stage and its filters leave it; see `Filters.check` for what is raised."""
+    row = await stage(row, run.ask(stage.name))
+    try:
+        return run.plan.filters.check(row, stage.name)
+    except RowError as error:
+        shown = [str(getattr(row, name)) for name in stage.makes if name in TEXTS]
+        if not error.detail and shown:
+            error.detail = f"It is: {shown[-1][:200]!r}"
+        error.made = {name: getattr(row, name) for name in stage.makes if name in TEXTS}
+        raise
+
+
+def _is_skipped(run: RunState, stage: Stage, row: Row) -> bool:
+    """Whether a stage is for rows with a reason, and this row has none or is to have none."""
+    if any(name in stage.needs and not getattr(row, name) for name in TEXTS if name in RECITED):
+        return True
+    wanted = in_share(row, run.task.config.reasons.share) and row.lost is None
+    return not wanted and makes_for_recitals_alone(stage.makes)
+
+
+def _check_whole(row: Row, waves: Sequence[Sequence[Stage]], skipped: Collection[str]) -> None:
+    """Check that a row that went past a stage has what every row has.
+
+    Raises:
+        RowError: that stage alone would have made it.
+    """
+    for stage in itertools.chain.from_iterable(waves):
+        missing = [name for name in stage.makes if name in COLUMNS and name not in RECITED
+                   and not getattr(row, name)]  # fmt: skip
+        if missing and stage.name in skipped:
+            needs = ", ".join(name for name in stage.needs if name in RECITED)
+            raise RowError(
+                f"no {missing[0]} without a reason",
+                f"{stage.name} makes it and needs {needs}, which the row has not: see "
+                "`reasons.share`.",
+            )
 
 
 @contextlib.contextmanager
@@ -195,15 +243,6 @@ def _at(stage: str) -> Iterator[None]:
     except (RowError, RequestError) as error:
         error.stage = stage
         raise
-
-
-def _made(row: Row) -> dict[str, object]:
-    """What there is of a rejected row, without the prompt."""
-    made: dict[str, object] = {"id": row.id, "input": row.input}
-    for name in TEXTS:
-        if getattr(row, name):
-            made[name] = getattr(row, name)
-    return made
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

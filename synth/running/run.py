@@ -19,7 +19,7 @@ from genpi_plugin.data.inputs.lines import GivenInputs
 from genpi_plugin.data.markers import special_tokens
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
-from synth.dataset.provenance import Provenance
+from synth.dataset.provenance import Provenance, as_begun
 from synth.dataset.splits import record_exported
 from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
@@ -94,9 +94,10 @@ def run(
     settings.limits.check(settings.prices)
     given = _given(task, settings)
     task = for_target(task, settings)
-    config = resolved(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
+        task = task if resume_changed else as_begun(task, folder, store)
+        config = resolved(task, settings)
         record_exported(folder, store)
         provenance = Provenance(folder, config, store, resume_changed)
         provenance.check()

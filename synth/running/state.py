@@ -11,7 +11,7 @@ from synth.progress.progress import Tally
 from synth.quality.filters import THINKING_CURE
 from synth.quality.thoughts import own_texts, thoughts_apart
 from synth.running.budget import Budget
-from synth.running.limits import InOrder, check_failures, no_rows
+from synth.running.limits import InOrder, check_failures, few_reasons, no_rows
 from synth.running.models import Models
 from synth.stages.plan import Plan, plan_of
 from synth.stages.stage import Ask
@@ -58,6 +58,7 @@ class RunState:
         self._in_order = InOrder()
         self._budget = budget
         self._begin: Callable[[], None] | None = begin
+        self._told = False
 
     def begin(self) -> None:
         """Make room for this run's rows, before the first thing that comes of it."""
@@ -104,6 +105,18 @@ class RunState:
         self.begin()
         self.store.add_rejection(rejection)
         self.tally.stages[rejection.stage].rejected[rejection.reason] += 1
+
+    def keep(self, row: Row) -> None:
+        """Store and count a finished row, and what it lost on its way."""
+        self.store.add_row(row)
+        self.tally.ends[row.conversation_end] += 1
+        if row.lost is None:
+            self.tally.reasons += bool(row.reason)
+            return
+        self.tally.lost[row.lost.reason] += 1
+        if not self._told and (words := few_reasons(self.tally)):
+            self._told = True
+            log.warning(words)
 
     def fail(self, what: str, stage: str, error: RequestError) -> None:
         """Count what was not answered; it waits for the next run.

@@ -7,41 +7,69 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synth.engines.base import Message, Request
+from synth.engines.base import Answer, Message, Request
 from synth.errors import RowError
 from synth.quality.filters import CUT_THINKING, THINKING_CURE, some_answer, whole_answer
 from synth.stages.concurrency import gather_all
+from synth.stages.share import in_share
 from synth.stages.stage import Ask, stage
-from synth.store.rows import Row
+from synth.store.rows import Row, without_reason
+from synth.task.taskfile import Task
 from synth.task.templates import teacher_messages
+
+TOKENS = "outputs.max_tokens"
 
 
 @stage(needs=["prompt", "input"], makes=["floor_output", "floor_cut", "teacher_output"])
 async def outputs(row: Row, ask: Ask) -> Row:
-    """Fill in `floor_output` and `teacher_output`.
+    """Fill in `teacher_output`, and `floor_output` in the share of rows that have a reason.
 
     The token limit may cut the floor output, which is shown and never trained on: without its
-    prompt a model often rambles. Such rows are counted.
+    prompt a model often rambles. Such rows are counted. A row whose floor output is empty, or is
+    refused, goes on without it (`lost`), and without a reason.
 
     Raises:
-        RowError: either is empty, or the token limit cut the teacher output.
+        RowError: the teacher output is empty, or the token limit cut it.
     """
-    settings = ask.task.config.outputs
     question = (Message("user", row.input),)
-    floor, teacher = await gather_all(
-        ask.target(Request(question, settings.sampling, ask.seed)),
-        ask.target(Request(teacher_messages(row.prompt, question), settings.sampling, ask.seed)),
-    )
+    how = ask.task.config.outputs.sampling
+    request = Request(teacher_messages(row.prompt, question), how, ask.seed)
+    (floor, fault), (teacher, _) = await gather_all(_floor(row, ask), _teacher(request, ask))
+    assert teacher is not None
+    shown = {"floor_output": floor.text.strip()} if floor else {}
     try:
-        if floor.finish == "length" and floor.reasoning is None and teacher.reasoning is not None:
-            # The same model, which thinks: a chat template has begun the thought, unseen.
-            raise RowError(f"floor output {CUT_THINKING}", THINKING_CURE)
-        return replace(
-            row,
-            floor_output=some_answer(floor, "floor output"),
-            floor_cut=floor.finish == "length",
-            teacher_output=whole_answer(teacher, "teacher output", "outputs.max_tokens"),
-        )
+        row = replace(row, teacher_output=whole_answer(teacher, "teacher output", TOKENS))
     except RowError as error:
-        error.made = {"floor_output": floor.text.strip(), "teacher_output": teacher.text.strip()}
+        error.made = shown | {"teacher_output": teacher.text.strip()}
         raise
+    if fault is not None:
+        return without_reason(row, "outputs", fault)
+    if floor is None:
+        return row
+    if floor.finish == "length" and floor.reasoning is None and teacher.reasoning is not None:
+        # The same model, which thinks: a chat template has begun the thought, unseen.
+        cut = RowError(f"floor output {CUT_THINKING}", THINKING_CURE)
+        return without_reason(row, "outputs", cut)
+    return replace(row, floor_output=floor.text.strip(), floor_cut=floor.finish == "length")
+
+
+def floor_request(text: str, task: Task, seed: int) -> Request:
+    """What the target is asked for the floor output of an input."""
+    return Request((Message("user", text),), task.config.outputs.sampling, seed)
+
+
+async def _teacher(request: Request, ask: Ask) -> tuple[Answer | None, RowError | None]:
+    return await ask.target(request), None
+
+
+async def _floor(row: Row, ask: Ask) -> tuple[Answer | None, RowError | None]:
+    """The floor's answer, and why it can't be used; neither where the row is to have none."""
+    if not in_share(row, ask.task.config.reasons.share):
+        return None, None
+    answer = None
+    try:
+        answer = await ask.target(floor_request(row.input, ask.task, ask.seed))
+        some_answer(answer, "floor output")
+    except RowError as error:
+        return answer, error
+    return answer, None

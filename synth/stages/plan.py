@@ -13,19 +13,18 @@ from synth.quality.chosen import INPUTS, Filters, chosen_filters
 from synth.stages.conversations import conversations
 from synth.stages.outputs import outputs
 from synth.stages.reasons import reasons
+from synth.stages.share import makes_for_recitals_alone
 from synth.stages.stage import Ask, Stage
-from synth.store.rows import COLUMNS, Row
+from synth.store.rows import COLUMNS, RECITED, Row
 from synth.task.modules import load_reference, raised
 from synth.task.taskfile import Task
 
 SHIPPED: tuple[Stage, ...] = (outputs, reasons, conversations)
 # What a row has from its beginning, and what a stage may make.
 GIVEN = ("position", "id", "prompt_id", "prompt", "input")
-MADE = tuple(field.name for field in dataclasses.fields(Row) if field.name not in GIVEN)
+MADE = tuple(field.name for field in dataclasses.fields(Row) if field.name not in (*GIVEN, "lost"))
 # Why a column of the dataset can't do without the stage that makes it.
 WHY = {
-    "floor_output": "it is shown in the prompt-generation half of every row",
-    "reason": "the prompt-generation half learns to give it, and the plugin refuses a row without",
     "conversation": "the behaviour half is made of it; `conversations.max_turns: 1` ends it with "
     "the first answer",
 }
@@ -40,6 +39,8 @@ class Plan:
         waves: stages that run side by side; each wave waits for those before it.
         waits: for each name, the names of the stages that are through before it.
         filters: judge what the stages make.
+        recitals: names of the stages that only rows with a reason go through: they make nothing
+            but the floor output or the reason, or need one of them.
         sources: SHA-256 of the source of every stage and filter of the user's own, by name.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     waves: tuple[tuple[Stage, ...], ...]
     waits: Mapping[str, frozenset[str]]
     filters: Filters
+    recitals: frozenset[str]
     sources: Mapping[str, str]
 
 
@@ -55,7 +57,7 @@ def plan_of(task: Task) -> Plan:
 
     Raises:
         TaskError: one of them is not there or not what it must be, a stage needs what none before
-            it makes, or no stage makes some column of the dataset.
+            it makes, or no stage makes a column of the dataset that every row has.
     """
     shipped = {one.name: one for one in SHIPPED}
     stages: list[Stage] = []
@@ -75,7 +77,12 @@ def plan_of(task: Task) -> Plan:
     for wave in waves:
         waits |= {one.name: before for one in wave}
         before |= {one.name for one in wave}
-    return Plan(task.config.stage_names, waves, waits, Filters(filters), sources)
+    recitals = frozenset(
+        one.name
+        for one in stages
+        if makes_for_recitals_alone(one.makes) or not set(RECITED).isdisjoint(one.needs)
+    )
+    return Plan(task.config.stage_names, waves, waits, Filters(filters), recitals, sources)
 
 
 def _waves(stages: Sequence[Stage]) -> tuple[tuple[Stage, ...], ...]:
@@ -114,7 +121,7 @@ def _check_fields(stages: Sequence[Stage], task: Task) -> None:
             )  # fmt: skip
         made |= set(one.makes)
     for column in COLUMNS:
-        if column not in made:
+        if column not in made and column not in RECITED:
             makers = [other.name for other in SHIPPED if column in other.makes]
             why = f": {WHY[column]}" if column in WHY else ""
             raise TaskError(

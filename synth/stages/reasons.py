@@ -37,7 +37,7 @@ async def reasons(row: Row, ask: Ask) -> Row:
     """Fill in `reason`.
 
     Raises:
-        RowError: it is empty, or cut by the token limit.
+        RowError: it is empty, or cut by the token limit; it costs the row the reason alone.
     """
     sampling = ask.task.config.reasons.sampling
     answer = await ask.generator(Request(reason_messages(row, ask.task), sampling, ask.seed))

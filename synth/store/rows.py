@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from synth.engines.base import Message
+from synth.errors import RowError
 
 COLUMNS = (
     "id",
@@ -18,10 +19,31 @@ COLUMNS = (
     "reason",
     "conversation",
 )
-
+# What a recital alone needs: a row without is a good one. `floor_cut` tells of the first.
+RECITED = ("floor_output", "floor_cut", "reason")
+# What is shown of a row of which something was rejected.
+TEXTS = ("floor_output", "teacher_output", "reason")
 
 # The stages that the package brings, in order.
 STAGES = ("inputs", "outputs", "reasons", "conversations")
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Something that was made and is not in the dataset, with the reason.
+
+    `position` is the row's, or for the stage `inputs` the number of the try (or the line of
+    the inputs file). `made` holds what there was of the row. `filter` is the filter that rejected
+    it, "" where a stage did. `kept`: the row itself is in the dataset, without its reason.
+    """
+
+    stage: str
+    position: int
+    reason: str
+    detail: str
+    made: dict[str, Any]
+    filter: str = ""
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,7 +52,8 @@ class Row:
 
     `position` is the input's place among all inputs and orders the dataset.
     `conversation_end` says why the conversation ended, `floor_cut` whether the token limit cut
-    the floor output; both are counted, not exported.
+    the floor output, `lost` why there is no reason though one was to be made; they are counted,
+    not exported.
     """
 
     position: int
@@ -44,23 +67,30 @@ class Row:
     conversation: tuple[Message, ...] = ()
     conversation_end: str = ""
     floor_cut: bool = False
+    lost: Rejection | None = None
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """Something that was made and is not in the dataset, with the reason.
+def made_of(row: Row) -> dict[str, Any]:
+    """What there is of a row of which something is rejected, without the prompt."""
+    texts = {name: getattr(row, name) for name in TEXTS if getattr(row, name)}
+    return {"id": row.id, "input": row.input, **texts}
 
-    `position` is the row's, or for the stage `inputs` the number of the try (or the line of
-    the inputs file). `made` holds what there was of the row. `filter` is the filter that rejected
-    it, "" where a stage did.
+
+def without_reason(row: Row, stage: str, error: RowError, fields: Iterable[str] = RECITED) -> Row:
+    """The row without what a stage or filter took from it, and why.
+
+    Args:
+        row: as it was.
+        stage: where.
+        error: what was the matter.
+        fields: what the row loses, of `RECITED`; by default all.
     """
-
-    stage: str
-    position: int
-    reason: str
-    detail: str
-    made: dict[str, Any]
-    filter: str = ""
+    lost = Rejection(
+        stage, row.position, error.reason, error.detail, made_of(row) | error.made, error.filter,
+        kept=True,
+    )  # fmt: skip
+    empty = {name: Row.__dataclass_fields__[name].default for name in fields}
+    return replace(row, **empty, lost=lost)
 
 
 def as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
@@ -74,8 +104,9 @@ def as_messages(dicts: Iterable[dict[str, str]]) -> tuple[Message, ...]:
 
 
 def to_record(row: Row) -> dict[str, Any]:
-    """The row's columns (`COLUMNS`, in this order) as plain values."""
+    """The row's columns (`COLUMNS`, in this order) as plain values; None for what it lacks."""
     values = {name: getattr(row, name) for name in COLUMNS}
+    values |= {name: values[name] or None for name in COLUMNS if name in RECITED}
     values["prompt"] = as_dicts(row.prompt)
     values["conversation"] = as_dicts(row.conversation)
     return values

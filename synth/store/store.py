@@ -27,7 +27,9 @@ Generate = Callable[[Request], Awaitable[Answer]]
 OnAnswer = Callable[[str, Answer, bool], None]
 
 log = logging.getLogger("synth")
-FILTER = "filter"  # the key under which a rejection's filter is kept
+# The keys under which `made` of a rejection has what the table has no column for.
+FILTER, KEPT = "filter", "kept"
+IS_KEPT = f"json_extract(made, '$.{KEPT}')"
 
 
 class Store:
@@ -102,8 +104,12 @@ class Store:
         self._db.commit()
 
     def add_row(self, row: Row) -> None:
-        """Store a finished row; it goes to disk with the next answer, or at the end."""
-        values = asdict(replace(row, prompt=())) | {"prompt": self._add_prompt(row.prompt)}
+        """Store a finished row, and among the rejections what it lost; they go to disk with the
+        next answer, or at the end."""
+        values = asdict(replace(row, prompt=(), lost=None))
+        values["prompt"] = self._add_prompt(row.prompt)
+        if row.lost is not None:
+            self.add_rejection(row.lost)
         self._run("INSERT OR REPLACE INTO rows VALUES (?, ?)",
                   (row.position, json.dumps(values, ensure_ascii=False)))  # fmt: skip
 
@@ -118,8 +124,8 @@ class Store:
 
     def add_rejection(self, rejection: Rejection) -> None:
         """Store what was rejected, and why, without secrets; on disk like a row."""
-        # The table has no column for the filter.
         made = rejection.made | ({FILTER: rejection.filter} if rejection.filter else {})
+        made |= {KEPT: True} if rejection.kept else {}
         self._run(
             "INSERT OR REPLACE INTO rejections VALUES (?, ?, ?, ?, ?)",
             (
@@ -166,7 +172,8 @@ class Store:
         return [place for (place,) in self._run("SELECT position FROM rows ORDER BY position")]
 
     def rejections(self, stages: Sequence[str] = STAGES) -> Iterator[Rejection]:
-        """What was rejected, by stage (in the order of `stages`) and position."""
+        """What was rejected, by stage (in the order of `stages`) and position; also what was lost
+        of rows that are there."""
         order = " ".join(f"WHEN ? THEN {place}" for place in range(len(stages)))
         found = self._run(
             "SELECT stage, position, reason, detail, made FROM rejections ORDER BY "
@@ -175,16 +182,27 @@ class Store:
         )
         for stage, position, reason, detail, text in found:
             made = json.loads(text)
-            by = made.pop(FILTER, "")
-            yield Rejection(stage, position, reason, detail, made, by)
+            by, kept = made.pop(FILTER, ""), made.pop(KEPT, False)
+            yield Rejection(stage, position, reason, detail, made, by, kept)
 
     def rejected(self) -> dict[str, Counter[str]]:
-        """How often each reason rejected something, by stage."""
+        """How often each reason rejected a row or an input, by stage."""
         counts: dict[str, Counter[str]] = {}
-        found = self._run("SELECT stage, reason, count(*) FROM rejections GROUP BY stage, reason")
-        for stage, reason, count in found:
+        for stage, reason, count in self._counted(f"WHERE {IS_KEPT} IS NULL"):
             counts.setdefault(stage, Counter())[reason] = count
         return counts
+
+    def lost(self) -> Counter[str]:
+        """Why rows that are there have no reason though one was to be made, and how often."""
+        counts: Counter[str] = Counter()
+        for _, reason, count in self._counted(f"WHERE {IS_KEPT} IS NOT NULL"):
+            counts[reason] += count
+        return counts
+
+    def _counted(self, which: str) -> sqlite3.Cursor:
+        return self._run(
+            f"SELECT stage, reason, count(*) FROM rejections {which} GROUP BY stage, reason"
+        )
 
     def answers(self) -> dict[str, int]:
         """How many answers are stored, by the stage that asked first."""

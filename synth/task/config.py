@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +17,12 @@ You compare two answers that one model gave to the same input: once without a pr
 with the prompt you are shown. Say why the prompt turned the first answer into the second. Point \
 to the rules, formats or examples in the prompt that made the difference, and to the words of \
 the answer in which it shows. Write about 5 sentences, and nothing else."""
+
+
+# The share of rows that the plugin trains to recite, unless told: `prompt_generation_share` in
+# genpi_plugin/args.py. A reason of another row is never read.
+TRAINED_SHARE = 0.25
+BEFORE_SHARES = 1.0  # what `reasons.share` was before there was one
 
 
 class Section(BaseModel):
@@ -116,10 +123,20 @@ class Outputs(Sampled):
 class Reasons(Sampled):
     """How the difference between the two answers is explained."""
 
+    share: float = Field(
+        default=TRAINED_SHARE,
+        ge=0,
+        le=1,
+        description="share of the rows for which floor output and reason are made, which recitals "
+        "alone need: at least the `genpi.prompt_generation_share` of the training, whose default "
+        "is the same; 1 is the paper's, 0 makes none. The first row always has them",
+    )
     temperature: float = Field(default=0.7, ge=0, le=5, description="the paper's")
     top_p: float = Field(default=0.9, gt=0, le=1, description="the paper's")
-    max_tokens: int = Field(default=512, ge=1, description="a reason cut here is rejected")
-    min_chars: int = Field(default=20, ge=1, description="a shorter reason is rejected")
+    max_tokens: int = Field(
+        default=512, ge=1, description="a reason cut here is left out, and its row kept"
+    )
+    min_chars: int = Field(default=20, ge=1, description="a shorter reason is left out")
     system: Text = Field(default=REASON_SYSTEM, description="the instruction")
 
 
@@ -251,3 +268,14 @@ class TaskConfig(Section):
             if twice:
                 raise ValueError(f"{key} names {', '.join(twice)} twice")
         return self
+
+    @classmethod
+    def of_run(cls, recorded: Mapping[str, Any]) -> TaskConfig:
+        """The task in the synth.yaml of a run, whose version may not have had all keys: they are
+        at what was done without them.
+
+        Raises:
+            ValidationError: it had a key that is gone.
+        """
+        reasons = recorded.get("reasons") or {}
+        return cls.model_validate({**recorded, "reasons": {"share": BEFORE_SHARES, **reasons}})

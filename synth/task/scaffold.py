@@ -84,9 +84,10 @@ outputs:
 # Stage 3: the generator explains why the prompt changes the answer.
 # `system:` replaces the instruction it gets.
 reasons:
+  share: 0.25                    # of the rows: those that are to be recited; the first always is
   temperature: 0.7
   top_p: 0.9
-  max_tokens: 512                # a row whose reason is cut here is rejected
+  max_tokens: 512                # a reason that is cut here is left out, and its row kept
   min_chars: 20                  # a shorter one, too
   request_args: {{}}               # as in `inputs`
   chat_template_kwargs: {{}}

@@ -22,6 +22,7 @@ TASK = {
     "name": "shop",
     "action_pattern": r"(?P<action>(search|click)\[[^\]]+\])",
     "inputs": {"count": 4, "seeds": MANY_SEEDS, "request": "Write a new shopping request."},
+    "reasons": {"share": 1},
     "conversations": {"max_turns": 3, "environment": "a web shop"},
 }
 

@@ -49,15 +49,17 @@ def test_the_bare_action_is_taken_out_of_the_pattern():
         assert foreign_action("The prompt asks for one short answer.", pattern, []) == "", name
 
 
-def test_a_row_whose_reason_is_another_row_s_is_rejected(tmp_path):
+def test_a_reason_that_is_another_row_s_is_left_out(tmp_path):
     def script(messages, seed):
         own = stage_of(messages) == "reasons" and "find item 1" in messages[-1].content
         other = "The prompt makes it search[a green tent for two], an action."
         return other if own else shop(messages, seed)
 
     task = make_task(tmp_path)
-    [rejection] = make(task, Scripted(script), given=texts(3))[0].rejections()
+    store, _ = make(task, Scripted(script), given=texts(3))
+    [rejection] = store.rejections()
     assert (rejection.stage, rejection.reason) == ("reasons", "reason names another action")
+    assert [bool(row.reason) for row in store.rows()] == [True, False, True]
     assert "'search[a green tent for two]'" in rejection.detail
     free = make_task(tmp_path / "free", filters=["role_markers"])
     assert not list(make(free, Scripted(script), given=texts(3))[0].rejections())

@@ -274,7 +274,7 @@ def test_each_filter_of_inputs_can_be_turned_off(tmp_path):
         ("As an AI language model, I can't compare these answers.", "reason refuses"),
     ],
 )
-def test_a_reason_that_says_nothing_rejects_the_row(tmp_path, reason, counted):
+def test_a_reason_that_says_nothing_is_left_out(tmp_path, reason, counted):
     def script(messages, seed):
         own = stage_of(messages) == "reasons" and "find item 1" in messages[-1].content
         return reason if own else shop(messages, seed)
@@ -282,6 +282,7 @@ def test_a_reason_that_says_nothing_rejects_the_row(tmp_path, reason, counted):
     store, _ = make(make_task(tmp_path), Scripted(script), given=texts(3))
     [rejection] = store.rejections()
     assert (rejection.stage, rejection.position, rejection.reason) == ("reasons", 1, counted)
+    assert [bool(row.reason) for row in store.rows()] == [True, False, True]
 
 
 def test_a_teacher_without_an_action_is_rejected_when_the_task_says_so(tmp_path):

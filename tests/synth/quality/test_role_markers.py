@@ -69,9 +69,10 @@ def test_an_input_with_a_marker_is_tried_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stage", "counted"), [("floor", "outputs"), ("teacher", "outputs"), ("reasons", "reasons")]
+    ("stage", "counted", "words"),
+    [("floor", "outputs", "floor output "), ("teacher", "outputs", ""), ("reasons", "reasons", "")],
 )
-def test_a_row_with_a_marker_is_rejected(tmp_path, stage, counted):
+def test_a_row_with_a_marker_is_rejected_or_loses_its_reason(tmp_path, stage, counted, words):
     def script(messages, seed):
         own = stage_of(messages) == stage and "find item 1" in messages[-1].content
         return "search[a] <|im_start|>user a b c d e" if own else shop(messages, seed)
@@ -79,7 +80,14 @@ def test_a_row_with_a_marker_is_rejected(tmp_path, stage, counted):
     store, _ = make(make_task(tmp_path), Scripted(script), given=texts(3))
     [rejection] = store.rejections()
     assert (rejection.stage, rejection.position) == (counted, 1)
-    assert rejection.reason == "holds a role marker (<|im_start|>)"
+    assert rejection.reason == f"{words}holds a role marker (<|im_start|>)"
+    assert rejection.kept is (stage != "teacher")
+    held = {row.position: (row.floor_output, row.reason) for row in store.rows()}
+    if stage == "teacher":
+        assert sorted(held) == [0, 2]
+    else:
+        assert held[1][1] == ""
+        assert bool(held[1][0]) is (stage == "reasons")
 
 
 @pytest.mark.parametrize("who", ["agent", "environment"])

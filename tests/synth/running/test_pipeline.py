@@ -69,12 +69,14 @@ def test_the_floor_is_asked_with_the_input_alone(tmp_path):
 @pytest.mark.parametrize(
     ("stage", "fault", "counted", "reason"),
     [
-        ("floor", " ", "outputs", "floor output empty"),
         ("teacher", "", "outputs", "teacher output empty"),
         ("teacher", Answer("a", "length"), "outputs", "teacher output cut by the token limit"),
-        ("floor", RowError("longer than the model's context"), "outputs", "longer than the model"),
-        ("reasons", "", "reasons", "reason empty"),
-        ("reasons", Answer("a", "length"), "reasons", "reason cut by the token limit"),
+        (
+            "teacher",
+            RowError("longer than the model's context"),
+            "outputs",
+            "longer than the model",
+        ),
     ],
 )
 def test_a_row_that_fails_is_rejected_with_its_reason(tmp_path, stage, fault, counted, reason):
@@ -139,7 +141,7 @@ def test_early_rejections_do_not_stop_a_run_whose_rows_are_on_their_way(tmp_path
 
 
 def test_a_small_run_without_rows_is_an_error_too(tmp_path):
-    engine = Scripted(lambda m, s: "" if stage_of(m) == "floor" else shop(m, s))
+    engine = Scripted(lambda m, s: "" if stage_of(m) == "teacher" else shop(m, s))
     with pytest.raises(SynthError, match="0 of 3 rows came through"):
         make(make_task(tmp_path), engine, given=texts(3))
 

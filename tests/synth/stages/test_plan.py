@@ -115,7 +115,7 @@ def test_a_stage_may_take_a_shipped_one_s_place(tmp_path):
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        (("inputs", "outputs", "conversations"), "no stage makes `reason`.*prompt-generation half"),
+        (("inputs", "conversations"), "conversations needs teacher_output"),
         (("inputs", "outputs", "reasons"), "no stage makes `conversation`.*max_turns: 1"),
         (("inputs", "reasons", "outputs", "conversations"), "reasons needs floor_output"),
         (("inputs", "outputs", "mine:no_stage", "conversations"), "mine:no_stage is not a stage"),

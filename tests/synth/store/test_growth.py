@@ -12,6 +12,7 @@ from synth.dataset.official import export_folder
 from synth.engines.base import Message
 from synth.errors import SynthError
 from synth.store.rows import Row
+from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
 from tests.synth.store.old import old_store
 
@@ -121,7 +122,7 @@ def test_a_store_of_the_last_version_is_read_as_it_is_and_goes_on(tmp_path):
     assert list(store.rows()) == [*rows, row(3)]
     store.close()
     versions = sqlite3.connect(path)
-    assert versions.execute("PRAGMA user_version").fetchone() == (2,)
+    assert versions.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     versions.close()
 
 
