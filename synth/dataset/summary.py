@@ -147,9 +147,9 @@ def print_summary(summary: Summary, console: Console) -> None:
 def remarks(summary: Summary) -> list[str]:
     """What there is to say of a dataset beside its counts, a sentence a line."""
     lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
-    for role, (thought, of) in summary.thoughts.items():
+    for role, (thought, asked) in summary.thoughts.items():
         lines.append(f"Answers of the {role} that came with thoughts, {UNUSED[role]}: {thought:,} "
-                     f"of {of:,}.")  # fmt: skip
+                     f"of {asked:,}.")  # fmt: skip
     lines += _reasons(summary)
     if summary.floors_cut:
         lines.append(

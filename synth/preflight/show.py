@@ -20,9 +20,9 @@ def print_preflight(found: Preflight, console: Console) -> None:
         )
         lines.append(f"Well-formed actions: {shares}.")
     if "generator" in found.thoughts:
-        thought, of = found.thoughts["generator"]
+        thought, asked = found.thoughts["generator"]
         lines.append(
-            f"The generator thinks: {thought} of its {of} answers came with thoughts, which go "
+            f"The generator thinks: {thought} of its {asked} answers came with thoughts, which go "
             f"into no row and cost tokens. {THINKING_CURE}"
         )
     lines.append(

@@ -36,11 +36,11 @@ async def outputs(row: Row, ask: Ask) -> Row:
     request = Request(teacher_messages(row.prompt, question), how, ask.seed)
     (floor, fault), (teacher, _) = await gather_all(_floor(row, ask), _teacher(request, ask))
     assert teacher is not None
-    shown = {"floor_output": floor.text.strip()} if floor else {}
+    shown = {"floor_output": floor.text.strip() if floor else ""}
     try:
         row = replace(row, teacher_output=whole_answer(teacher, "teacher output", TOKENS))
     except RowError as error:
-        error.made = shown | {"teacher_output": teacher.text.strip()}
+        error.made = {**shown, "teacher_output": teacher.text.strip()}
         raise
     if fault is not None:
         return without_reason(row, "outputs", fault)
