@@ -40,8 +40,9 @@ async def outputs(row: Row, ask: Ask) -> Row:
     try:
         text = whole_answer(teacher, "teacher output", "outputs.max_tokens")
     except RowError as error:
-        shown = {"floor_output": with_floor.floor_output} if with_floor.floor_output else {}
-        error.made = shown | {"teacher_output": teacher.text.strip()}
+        floor = with_floor.floor_output
+        error.made = {"teacher_output": teacher.text.strip()}
+        error.made |= {"floor_output": floor} if floor else {}
         raise
     return replace(with_floor, teacher_output=text)
 
