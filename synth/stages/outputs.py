@@ -36,7 +36,7 @@ async def outputs(row: Row, ask: Ask) -> Row:
     request = Request(teacher_messages(row.prompt, question), how, ask.seed)
     (floor, fault), (teacher, _) = await gather_all(_floor(row, ask), _teacher(request, ask))
     assert teacher is not None
-    shown = {"floor_output": floor.text.strip() if floor else ""}
+    shown = {"floor_output": floor.text.strip()} if floor else {}
     try:
         row = replace(row, teacher_output=whole_answer(teacher, "teacher output", TOKENS))
     except RowError as error:

@@ -89,7 +89,9 @@ def without_reason(row: Row, stage: str, error: RowError, fields: Iterable[str] 
         stage, row.position, error.reason, error.detail, made_of(row) | error.made, error.filter,
         kept=True,
     )  # fmt: skip
-    empty: dict[str, Any] = {name: Row.__dataclass_fields__[name].default for name in fields}
+    empty: dict[str, Any] = {name: "" for name in fields if name != "floor_cut"}
+    if "floor_output" in empty:
+        empty["floor_cut"] = False
     return replace(row, **empty, lost=lost)
 
 

@@ -32,6 +32,42 @@ def test_over_http_it_says_what_it_saw_and_what_it_could_not(tmp_path):
     assert f"A run of 100 inputs: about {told:,} tokens in" in printed
 
 
+@pytest.mark.parametrize("share", [0.25, 0.0])
+def test_what_a_run_costs_is_reckoned_with_its_share_of_reasons(tmp_path, share):
+    """Every row is looked at with its floor and its reason, unless the task makes none."""
+    with serve(as_answers(shop), models=None) as server:
+        task = write_task(tmp_path / "t", inputs={"count": 100}, reasons={"share": share},
+                          conversations={"max_turns": 1})  # fmt: skip
+        code, printed = synth("preflight", task, "--model", "m", "--base-url", server.url, "-n", 8)
+    assert code == 0, printed
+    asked = [r for r in server.requests if r["max_tokens"] > 1]
+    stages = [stage_of(as_messages(r["messages"])) for r in asked]
+    looked = 8 if share else 0
+    assert (stages.count("floor"), stages.count("reasons")) == (looked, looked)
+    if share:
+        assert "Well-formed actions: teacher 100%, floor 0%." in printed
+        assert "nearly the same with and without the prompt: 0%." in printed
+    else:
+        assert "Well-formed actions: teacher 100%." in printed
+        assert "Answers without the prompt are not looked at, since the task makes none" in printed
+    part = {"floor": share, "reasons": share}
+    told = sum(words_of(r) * part.get(stage, 1) for r, stage in zip(asked, stages, strict=True))
+    assert f"A run of 100 inputs: about {told * 100 / 8:,.0f} tokens in" in printed
+
+
+def test_reasons_that_are_mostly_lost_speak_against_the_run(tmp_path):
+    def script(messages, seed=0):
+        return "Short." if stage_of(messages) == "reasons" else shop(messages)
+
+    with serve(as_answers(script), models=None) as server:
+        task = write_task(tmp_path / "t", conversations={"max_turns": 1})
+        code, printed = synth("preflight", task, "--model", "m", "--base-url", server.url, "-n", 4)
+    assert code == 3
+    assert "4 of 4 rows came through" in printed
+    assert "4 kept without a reason: reason shorter than 20 characters" in printed
+    assert "Against it: Only 0 of 4 reasons came through" in printed
+
+
 def words_of(body):
     return sum(len(message["content"].split()) for message in body["messages"])
 

@@ -89,6 +89,21 @@ def test_tokens_to_go_by_hand():
     assert tokens_to_go(9, ended) == 0
 
 
+def test_tokens_to_go_where_a_stage_is_not_asked_for_every_row():
+    """Rows without a reason are through at once; those that wait for theirs count as such."""
+    stages = [StageWork(8, 0, 80), StageWork(8, 0, 160), StageWork(7, 0, 30, 6),
+              StageWork(4, 0, 40)]  # fmt: skip
+    # Of 16 rows: 8 more inputs at 10, outputs at 20, a quarter of the reasons at 30, and
+    # conversations, in which four are under way.
+    conversations = 40 / (4 + 0.25 * 4) * 16 - 40
+    assert tokens_to_go(16, stages) == 80 + 160 + (4 * 30 - 30) + conversations
+    none = [StageWork(8, 0, 80), StageWork(8, 0, 160), StageWork(8, 0, 0, 8), StageWork(8, 0, 80)]
+    assert tokens_to_go(16, none) == 80 + 160 + 80
+    # Somebody waits for a reason, and nobody had one yet.
+    unknown = [*none[:2], StageWork(7, 0, 0, 7), none[3]]
+    assert tokens_to_go(16, unknown) is None
+
+
 def test_tokens_to_go_with_a_stage_of_one_s_own():
     """A stage behind the reasons waits for these; a row that it loses has had its conversation."""
     stages = [StageWork(4, 0, 40), StageWork(4, 0, 80), StageWork(4, 0, 40), StageWork(3, 1, 20),

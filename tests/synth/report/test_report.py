@@ -75,14 +75,21 @@ def test_the_page_holds_the_figures_and_rows_of_the_dataset(made):
     rows = pq.read_table(made / TRAIN).to_pylist() + pq.read_table(made / TEST).to_pylist()
     rejected = [json.loads(line) for line in (made / "rejected.jsonl").read_text().splitlines()]
     assert f"<b>{len(rows)}</b> of 30 rows passed" in text
-    assert f"{len(rejected)} × reason shorter than 20 characters" in text
+    lost = len(rejected)
+    assert all(one["kept"] for one in rejected)
+    assert (
+        f"their rows kept without: {lost} of 30 ({lost} x reason shorter than 20 characters)."
+        in text
+    )
+    assert f"reason, characters, of {30 - lost} rows" in text
+    assert "the row is kept without; by the filter reason_length; It is: " in text
     assert "A shop." in text
     assert text.count('<article class="card row">') == 6
     shown = [row for row in rows if row["id"] in text]
     assert len(shown) == 6
     for row in shown:
         assert row["teacher_output"] in text
-        assert row["reason"] in text
+        assert row["reason"] is None or row["reason"] in text
         assert row["conversation"][-1]["content"] in text
     # What a model writes is text, whatever it looks like.
     assert "&lt;b&gt;Sure, I can help" in text
@@ -152,6 +159,9 @@ def test_the_official_form_is_what_the_plugin_reads_as_official(made, tmp_path):
     }  # fmt: skip
     ours = pq.read_table(made / TRAIN).to_pylist()
     for row, official in zip(ours, loaded["train"], strict=True):
+        assert official["reason"] == row["reason"]
+        if row["reason"] is None:
+            continue
         read, mine = parse(official, "x"), parse(row, "x")
         for name in ("prompt", "input", "floor_output", "teacher_output", "reason", "conversation"):
             assert getattr(read, name) == getattr(mine, name)

@@ -5,6 +5,7 @@ import pytest
 from synth.dataset.summary import summarize
 from synth.errors import SynthError, TaskError
 from synth.stages.plan import plan_of
+from synth.stages.share import in_share
 from synth.task.taskfile import load_task
 from tests.synth.cli.test_cli import rows_of, run_command, synth
 from tests.synth.quality.test_filters import tries
@@ -53,6 +54,34 @@ async def lost(row, ask):
 @synth.stage(makes=["id"])
 async def renames(row, ask):
     return row
+
+@synth.stage(needs=["prompt", "input"], makes=["teacher_output"])
+async def answered(row, ask):
+    turns = (*row.prompt, Message("user", row.input))
+    answer = await ask.target(Request(turns, Sampling(max_tokens=20), ask.seed))
+    return replace(row, teacher_output=answer.text)
+
+@synth.stage(needs=["floor_output"])
+async def floored(row, ask):
+    assert row.floor_output
+    return row
+
+@synth.stage(needs=["reason"], makes=["reason"])
+async def terse(row, ask):
+    if row.input.endswith("item 1"):
+        raise synth.RowError("can't be said shorter")
+    return row
+
+@synth.stage(needs=["reason"], makes=["conversation", "conversation_end"])
+async def talks(row, ask):
+    return replace(row, conversation=(Message("assistant", row.reason),), conversation_end="one")
+
+def takes_the_reason(row):
+    if row.input.endswith("item 1"):
+        raise synth.ReasonError("is no reason")
+
+def takes_the_row(row):
+    return "is no row" if row.input.endswith("item 2") else None
 
 no_stage = 3
 """
@@ -110,6 +139,66 @@ def test_a_stage_may_take_a_shipped_one_s_place(tmp_path):
         assert "Fixed" in (tmp_path / "o" / name).read_text()
     code, printed = synth("report", tmp_path / "o")
     assert code == 0, printed
+
+
+def test_a_plan_without_reasons_makes_rows_without(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "conversations")
+    store, _ = make(task, Scripted(), given=texts(4))
+    assert [(bool(row.floor_output), row.reason) for row in store.rows()] == [(True, "")] * 4
+    own = task_with(tmp_path / "own", "inputs", "mine:answered", "mine:judged", "conversations")
+    store, _ = make(own, Scripted(), given=texts(4))
+    assert [(row.floor_output, row.reason) for row in store.rows()] == [("", "")] * 3
+    assert synth("validate", tmp_path / "own")[0] == 0
+
+
+def test_a_row_without_a_reason_goes_past_the_stages_that_need_or_make_one(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "reasons", "mine:shorter", "mine:floored",
+                     "conversations", reasons={"share": 0.25})  # fmt: skip
+    store, tally = make(task, Scripted(), given=texts(40))
+    rows = list(store.rows())
+    assert len(rows) == 40
+    assert [bool(row.reason) for row in rows] == [in_share(row, 0.25) for row in rows]
+    with_one = sum(bool(row.reason) for row in rows)
+    assert all(row.reason.startswith("In short: ") for row in rows if row.reason)
+    for name in ("reasons", "shorter", "floored"):
+        assert (tally.stages[name].done, tally.stages[name].skipped) == (40, 40 - with_one)
+    fixed = task_with(tmp_path / "f", "inputs", "outputs", "mine:Fixed", "conversations",
+                      reasons={"share": 0.25})  # fmt: skip
+    store, _ = make(fixed, Scripted(), given=texts(40))
+    assert [bool(row.reason) for row in store.rows()] == [bool(row.reason) for row in rows]
+
+
+def test_a_stage_of_one_s_own_for_the_reason_costs_the_reason_alone(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "reasons", "mine:terse", "conversations")
+    store, _ = make(task, Scripted(), given=texts(3))
+    assert [bool(row.reason) for row in store.rows()] == [True, False, True]
+    [lost] = store.rejections()
+    assert (lost.stage, lost.reason, lost.kept) == ("terse", "can't be said shorter", True)
+    assert lost.made["reason"].startswith("The prompt asks")
+
+
+def test_a_filter_of_one_s_own_may_take_the_reason_and_keep_the_row(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "reasons", "conversations",
+                     filters=["mine:takes_the_reason", "mine:takes_the_row"])  # fmt: skip
+    store, _ = make(task, Scripted(), given=texts(4))
+    assert [(row.position, bool(row.reason)) for row in store.rows()] == [
+        (0, True), (1, False), (3, True),
+    ]  # fmt: skip
+    assert {(r.position, r.stage, r.filter, r.kept) for r in store.rejections()} == {
+        (1, "conversations", "mine:takes_the_reason", True),
+        (2, "conversations", "mine:takes_the_row", False),
+    }
+
+
+def test_a_row_that_only_a_skipped_stage_would_have_made_whole_is_rejected(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "reasons", "mine:talks",
+                     reasons={"share": 0.25})  # fmt: skip
+    store, _ = make(task, Scripted(), given=texts(15))
+    assert all(row.reason and row.conversation for row in store.rows())
+    rejected = list(store.rejections())
+    assert {r.reason for r in rejected} == {"no conversation without a reason"}
+    assert "talks makes it and needs reason" in rejected[0].detail
+    assert len(list(store.rows())) + len(rejected) == 15
 
 
 @pytest.mark.parametrize(
