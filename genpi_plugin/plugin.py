@@ -146,7 +146,7 @@ class GenPIPlugin(BasePlugin):
             who = trainer.genpi.teacher
             if cfg.lora_model_dir:
                 LOG.info(f"genpi: {TEACHERS[who].format(cfg.lora_model_dir)}")
-            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k, who))
+            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k, who=who))
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):

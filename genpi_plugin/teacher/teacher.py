@@ -207,7 +207,7 @@ class Teacher:
             yield batch
 
 
-def open_teacher(cfg: Any, top_k: int | None, who: str = "base") -> Teacher:
+def open_teacher(cfg: Any, top_k: int | None, *, who: str = "base") -> Teacher:
     """The teacher of a training run, with a store beside its prepared data.
 
     Args:

@@ -187,8 +187,8 @@ def test_each_teacher_has_a_store_of_its_own(tmp_path):
         model.save_pretrained(tmp_path / name)
         cfg.lora_model_dir = str(tmp_path / name)
         assert open_teacher(cfg, 8).store.folder == folders[0]
-        folders.append(open_teacher(cfg, 8, "start").store.folder)
-        assert open_teacher(cfg, 8, "start").with_adapter
+        folders.append(open_teacher(cfg, 8, who="start").store.folder)
+        assert open_teacher(cfg, 8, who="start").with_adapter
         with torch.no_grad():
             next(p for p in model.parameters() if p.requires_grad).add_(1)
     assert len(set(folders)) == 3
