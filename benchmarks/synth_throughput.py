@@ -329,7 +329,8 @@ def _task(options: argparse.Namespace) -> Task:
         for stage in ("outputs", "reasons", "conversations")
     }
     turns = {"conversations.max_turns": options.turns, "conversations.reminder": REMINDER}
-    task = load_task("webshop", {**limits, **turns})
+    # All four stages of all rows.
+    task = load_task("webshop", {**limits, **turns, "reasons.share": 1})
     return dataclasses.replace(task, prompt=load_prompt(options.prompt, "system"))
 
 

@@ -151,6 +151,8 @@ async def _make_row(run: RunState, row: Row, line: int | None) -> None:
             for stage, one in zip(stages, made, strict=True):
                 row = replace(row, **{name: getattr(one, name) for name in stage.makes})
                 row = replace(row, lost=one.lost or row.lost)
+            if row.lost is not None:  # also where another stage gave it a reason meanwhile
+                row = replace(row, reason="")
             for name in skipped.intersection(stage.name for stage in wave) - {last}:
                 run.tally.stages[name].skip()
         with _at(last):

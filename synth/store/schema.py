@@ -27,6 +27,12 @@ CREATE TABLE IF NOT EXISTS rejections (
 CREATE TABLE IF NOT EXISTS splits (
     draw TEXT, id TEXT, split TEXT NOT NULL, PRIMARY KEY (draw, id)) WITHOUT ROWID;
 """
+# Under these keys `made` of a rejection holds what the table has no column for.
+FILTER, KEPT = "filter", "kept"
+COUNTED = (
+    "SELECT stage, reason, count(*) FROM rejections "
+    f"WHERE json_extract(made, '$.{KEPT}') IS {{}} NULL GROUP BY stage, reason"
+)
 
 
 def version_of(db: sqlite3.Connection) -> int:

@@ -21,15 +21,12 @@ from synth.secrets import redactor
 from synth.store.answers import answer_record, to_answer
 from synth.store.fingerprint import prompt_hash, request_key
 from synth.store.rows import STAGES, Rejection, Row, as_dicts, as_messages
-from synth.store.schema import READABLE, SCHEMA_VERSION, upgrade, version_of
+from synth.store.schema import COUNTED, FILTER, KEPT, READABLE, SCHEMA_VERSION, upgrade, version_of
 
 Generate = Callable[[Request], Awaitable[Answer]]
 OnAnswer = Callable[[str, Answer, bool], None]
 
 log = logging.getLogger("synth")
-# The keys under which `made` of a rejection has what the table has no column for.
-FILTER, KEPT = "filter", "kept"
-IS_KEPT = f"json_extract(made, '$.{KEPT}')"
 
 
 class Store:
@@ -104,8 +101,7 @@ class Store:
         self._db.commit()
 
     def add_row(self, row: Row) -> None:
-        """Store a finished row, and among the rejections what it lost; they go to disk with the
-        next answer, or at the end."""
+        """Store a finished row and what it lost; on disk with the next answer, or at the end."""
         values = asdict(replace(row, prompt=(), lost=None))
         values["prompt"] = self._add_prompt(row.prompt)
         if row.lost is not None:
@@ -124,8 +120,8 @@ class Store:
 
     def add_rejection(self, rejection: Rejection) -> None:
         """Store what was rejected, and why, without secrets; on disk like a row."""
-        made = rejection.made | ({FILTER: rejection.filter} if rejection.filter else {})
-        made |= {KEPT: True} if rejection.kept else {}
+        more = {FILTER: rejection.filter, KEPT: rejection.kept}
+        made = rejection.made | {name: value for name, value in more.items() if value}
         self._run(
             "INSERT OR REPLACE INTO rejections VALUES (?, ?, ?, ?, ?)",
             (
@@ -172,8 +168,7 @@ class Store:
         return [place for (place,) in self._run("SELECT position FROM rows ORDER BY position")]
 
     def rejections(self, stages: Sequence[str] = STAGES) -> Iterator[Rejection]:
-        """What was rejected, by stage (in the order of `stages`) and position; also what was lost
-        of rows that are there."""
+        """What was rejected or lost, by stage (in the order of `stages`) and position."""
         order = " ".join(f"WHEN ? THEN {place}" for place in range(len(stages)))
         found = self._run(
             "SELECT stage, position, reason, detail, made FROM rejections ORDER BY "
@@ -188,21 +183,16 @@ class Store:
     def rejected(self) -> dict[str, Counter[str]]:
         """How often each reason rejected a row or an input, by stage."""
         counts: dict[str, Counter[str]] = {}
-        for stage, reason, count in self._counted(f"WHERE {IS_KEPT} IS NULL"):
+        for stage, reason, count in self._run(COUNTED.format("")):
             counts.setdefault(stage, Counter())[reason] = count
         return counts
 
     def lost(self) -> Counter[str]:
         """Why rows that are there have no reason though one was to be made, and how often."""
         counts: Counter[str] = Counter()
-        for _, reason, count in self._counted(f"WHERE {IS_KEPT} IS NOT NULL"):
+        for _, reason, count in self._run(COUNTED.format("NOT")):
             counts[reason] += count
         return counts
-
-    def _counted(self, which: str) -> sqlite3.Cursor:
-        return self._run(
-            f"SELECT stage, reason, count(*) FROM rejections {which} GROUP BY stage, reason"
-        )
 
     def answers(self) -> dict[str, int]:
         """How many answers are stored, by the stage that asked first."""

@@ -9,7 +9,7 @@ from synth.stages.share import in_share
 from synth.task.taskfile import load_task
 from tests.synth.cli.test_cli import rows_of, run_command, synth
 from tests.synth.quality.test_filters import tries
-from tests.synth.running.test_pipeline import make, texts
+from tests.synth.running.test_pipeline import make, texts, with_fault
 from tests.synth.scripted import Scripted, answers, make_task, write_task
 from tests.synth.server import serve
 
@@ -175,6 +175,14 @@ def test_a_stage_of_one_s_own_for_the_reason_costs_the_reason_alone(tmp_path):
     [lost] = store.rejections()
     assert (lost.stage, lost.reason, lost.kept) == ("terse", "can't be said shorter", True)
     assert lost.made["reason"].startswith("The prompt asks")
+
+
+def test_a_row_that_lost_its_floor_is_given_no_reason_by_another_stage(tmp_path):
+    task = task_with(tmp_path, "inputs", "outputs", "mine:Fixed", "conversations")
+    store, _ = make(task, Scripted(with_fault("floor", "")), given=texts(3))
+    assert [(bool(row.floor_output), bool(row.reason)) for row in store.rows()] == [
+        (True, True), (False, False), (True, True),
+    ]  # fmt: skip
 
 
 def test_a_filter_of_one_s_own_may_take_the_reason_and_keep_the_row(tmp_path):
