@@ -31,6 +31,7 @@ from genpi_plugin.data.examples import (
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.prefix import PrefixCache
+from genpi_plugin.reading.supervised import supervised_states
 from genpi_plugin.teacher.targets import Targets, TargetStore
 
 LOG = get_logger("axolotl.genpi")
@@ -150,7 +151,8 @@ class Teacher:
                 requests = [
                     ids[: _first_target(labels)] for row in group for ids, labels in row.sequences
                 ]
-                prefix = PrefixCache(model, requests)
+                longest = max(row.longest for row in group)
+                prefix = PrefixCache(model, requests, longest=longest)
                 for batch in self._batches(group):
                     for row, targets in self._read(model, head, prefix, batch):
                         self.store.put(row.key, targets)
@@ -161,14 +163,7 @@ class Teacher:
     ) -> Iterator[tuple[TeacherRow, Targets]]:
         """The targets of each row, from one forward pass."""
         sequences = [sequence for row in rows for sequence in row.sequences]
-        inputs = prefix.inputs([ids for ids, _ in sequences])
-        wanted = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-        for place, (_, labels) in enumerate(sequences):
-            # The position before a supervised token predicts it.
-            rest = torch.tensor(labels[len(prefix) + 1 :])
-            wanted[place, : len(rest)] = (rest != IGNORE_INDEX).to(wanted.device)
-        with prefix.reading():
-            states = head.states(model, inputs, wanted)
+        states = supervised_states(model, head, prefix, sequences)
         targets = Targets.join(
             [Targets.of(head.logits(states[part]), self.top_k) for part in head.parts(states)]
         )
