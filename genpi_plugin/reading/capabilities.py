@@ -203,6 +203,11 @@ def _length_matters(model: Any) -> bool:
     return trials.kind_of(trials.rope_of(config)) not in {"", "default", "linear", "llama3", "yarn"}
 
 
+def told(model: Any) -> list[str]:
+    """Why the model is not called in the fastest way: the lines that were logged, in their order."""
+    return list(_found.get(base_of(model), {}).get("told", ()))
+
+
 def _remembered(model: Any, key: Any, find: Callable[[], Any]) -> Any:
     base = base_of(model)
     found = _found.setdefault(base, {})
@@ -214,10 +219,10 @@ def _remembered(model: Any, key: Any, find: Callable[[], Any]) -> Any:
 
 def _say(model: Any, verdict: Any, text: str) -> Any:
     """Log once what costs something; gives the verdict back."""
-    told = _found.setdefault(base_of(model), {}).setdefault("told", set())
-    if text not in told and os.environ.get("RANK", "0") == "0":
+    lines = _found.setdefault(base_of(model), {}).setdefault("told", {})
+    if text not in lines and os.environ.get("RANK", "0") == "0":
         LOG.info("genpi: %s: %s", _name(model), text)
-    told.add(text)
+    lines[text] = verdict
     return verdict
 
 

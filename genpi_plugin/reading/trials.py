@@ -21,6 +21,8 @@ from genpi_plugin.reading.start import Start, Way
 # Tokens of the start that the trial rows have in common, and of what follows in each: unlike
 # lengths, several tokens each.
 START, RESTS = 48, (9, 3, 5)
+# Tokens of rows that have nothing in common.
+UNLIKE = (48, 7, 36, 23)
 # Tokens written in a trial of `generate`: the first is read with the request, the others follow.
 WRITTEN = 3
 # Positions are read in another way from a certain one on, by the longest row of the call.
@@ -90,7 +92,7 @@ def reads_padded(model: Any, forward: Callable[..., Any] | None = None) -> str:
     Args:
         forward: the model as it is called, where that is not `model` itself (a wrapper).
     """
-    rows = _rows(model, START)
+    rows = _unlike_rows(model)
     right = [plain_logits(model, row, len(row)) for row in rows]
     found = []
     for inputs in (
@@ -114,7 +116,7 @@ def reads_together(model: Any) -> str:
 @trial
 def separates_packed(model: Any, forward: Callable[..., Any] | None = None) -> str:
     """Sequences packed into one row, told apart by positions that restart."""
-    rows = _rows(model, START)
+    rows = _unlike_rows(model)
     right = [plain_logits(model, row, len(row)) for row in rows]
     logits = (forward or model)(**_layout(model, rows, "packed")).logits[0]
     return disagreement(model, logits, torch.cat(right))
@@ -174,6 +176,12 @@ def _rows(model: Any, longest: int) -> list[list[int]]:
         rows.append([*ids[:common], *rests[:length]])
         rests = rests[length:]
     return rows
+
+
+def _unlike_rows(model: Any) -> list[list[int]]:
+    """Rows with nothing in common, a very short one among them."""
+    ids = test_ids(model, sum(UNLIKE))
+    return [row.tolist() for row in torch.tensor(ids).split(list(UNLIKE))]
 
 
 def _equal_rows(model: Any) -> list[list[int]]:
