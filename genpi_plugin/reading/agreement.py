@@ -58,16 +58,23 @@ def disagreement(model: Any, found: torch.Tensor, right: torch.Tensor) -> str:
 
 def test_ids(model: Any, count: int) -> list[int]:
     """Token ids to try a model with; none that its config names (an image, an end)."""
-    config = model.config.get_text_config()
-    named = {**model.config.to_dict(), **config.to_dict()}
-    special = {
-        value for name, value in named.items() if name.endswith(("token_id", "token_index"))
-        if isinstance(value, int)
-    }  # fmt: skip
+    size = model.config.get_text_config().vocab_size
+    special = special_ids(model)
     # 97 is prime: the ids wander over the whole vocabulary before one comes again.
-    ids = ((at * 97 + 11) % config.vocab_size for at in range(count + len(special) + 1))
+    ids = ((at * 97 + 11) % size for at in range(count + len(special) + 1))
     usable = [token for token in ids if token not in special]
     return (usable * (count // max(len(usable), 1) + 1))[:count]
+
+
+def special_ids(model: Any) -> set[int]:
+    """Token ids that a model's config gives a meaning."""
+    config = model.config
+    named = {**config.to_dict(), **config.get_text_config().to_dict()}
+    return {
+        value
+        for name, value in named.items()
+        if name.endswith(("token_id", "token_index")) and isinstance(value, int)
+    }
 
 
 @torch.no_grad()

@@ -204,7 +204,7 @@ def _length_matters(model: Any) -> bool:
 
 
 def told(model: Any) -> list[str]:
-    """Why the model is not called in the fastest way: the lines that were logged, in their order."""
+    """Why the model is not called in the fastest way: the lines that were logged."""
     return list(_found.get(base_of(model), {}).get("told", ()))
 
 

@@ -32,6 +32,7 @@ from genpi_plugin.errors import GenPIError
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.prefix import PrefixCache
 from genpi_plugin.reading.supervised import supervised_states
+from genpi_plugin.teacher.mark import Mark, check_off_is_base
 from genpi_plugin.teacher.targets import Targets, TargetStore
 
 LOG = get_logger("axolotl.genpi")
@@ -39,9 +40,16 @@ LOG = get_logger("axolotl.genpi")
 TARGETS_VERSION = 1
 PREFIX = "genpi-teacher-"
 # What the teacher's distributions depend on besides the tokens it reads.
-MODEL_KEYS = ("base_model", "revision_of_model", "load_in_4bit", "load_in_8bit",
-              "bnb_config_kwargs", "gptq", "bf16", "fp16", "bfloat16", "float16",
-              "torch_dtype")  # fmt: skip
+MODEL_KEYS = ("base_model", "base_model_config", "revision_of_model", "type_of_model",
+              "overrides_of_model_config", "overrides_of_model_kwargs", "model_quantization_config",
+              "model_quantization_config_kwargs", "load_in_4bit", "load_in_8bit",
+              "bnb_config_kwargs", "gptq", "bf16", "fp16", "bfloat16", "float16", "torch_dtype",
+              "tokens", "added_tokens_overrides", "special_tokens",
+              "resize_token_embeddings_to_32x", "shrink_embeddings", "mean_resizing_embeddings",
+              "rope_theta", "rope_scaling", "peft_layer_replication", "trust_remote_code",
+              "quantize_moe_experts", "fix_untrained_tokens")  # fmt: skip
+# What the base model computes, beside the targets that were computed from it.
+MARK_FILE = "base-model.safetensors"
 # Rows held in memory with their prompts; the prompt is read once for this many.
 ROWS_AT_ONCE = 2048
 TEACHER_COLUMNS = [TEACHER_IDS, TEACHER_LABELS, TEACHER_LENGTHS, TEACHER_PROMPT]
@@ -67,14 +75,18 @@ class TeacherRow:
 class Teacher:
     """Gives the targets of rows by their key, and computes those that are missing."""
 
-    def __init__(self, store: TargetStore, top_k: int | None, token_budget: int) -> None:
+    def __init__(
+        self, store: TargetStore, top_k: int | None, token_budget: int, base: Mark | None = None
+    ) -> None:
         """
         Args:
             store: where targets are stored.
             top_k: tokens kept at each position; None keeps the whole vocabulary.
             token_budget: tokens in one forward pass, cached ones included; a longer sequence
                 gets a pass of its own.
+            base: of the base model before it had an adapter.
         """
+        self.base = base
         self.store = store
         self.top_k = top_k
         self.token_budget = token_budget
@@ -96,8 +108,8 @@ class Teacher:
             model: the model in training, not wrapped; its adapter can be switched off.
 
         Raises:
-            GenPIError: a row is longer than the model's context, or the targets of another
-                process are not visible here.
+            GenPIError: the model with its adapter off is not the base model, a row is longer
+                than its context, or the targets of another process are not visible here.
         """
         if self._ready:
             return
@@ -107,6 +119,10 @@ class Teacher:
             f"genpi: the teacher reads {len(missing)} of {len(keys)} rows; its targets are "
             f"stored in {self.store.folder}"
         )
+        if self.base is not None:
+            with _adapter_off(model):
+                check_off_is_base(model, self.base)
+            self.base = None  # it holds a whole vocabulary's numbers
         # By position among all keys, so that targets that others wrote don't change the shares.
         share = keys[accelerator.process_index :: accelerator.num_processes]
         mine = [key for key in share if key in missing]
@@ -186,12 +202,44 @@ class Teacher:
             yield batch
 
 
-def open_teacher(cfg: Any, top_k: int | None) -> Teacher:
-    """The teacher of a training run, with a store beside its prepared data."""
+def open_teacher(
+    cfg: Any, top_k: int | None, base: Mark | None = None, accelerator: Any = None
+) -> Teacher:
+    """The teacher of a training run, with a store beside its prepared data.
+
+    Args:
+        base: of the base model before it had an adapter.
+        accelerator: of several processes, which all take the first one's store.
+    """
     folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{model_digest(cfg, top_k)}"
+    if base is not None:
+        folder = _store_of(folder, base, accelerator)
     # A training step holds activations of this many tokens, so without gradients they fit.
     budget = int(cfg.sequence_len) * int(cfg.micro_batch_size)
-    return Teacher(TargetStore(folder), top_k, budget)
+    return Teacher(TargetStore(folder), top_k, budget, base)
+
+
+def _store_of(folder: Path, base: Mark, accelerator: Any) -> Path:
+    """`folder`, or with a number behind its name where that holds another model's targets.
+
+    Models with equal settings can still differ, in rows drawn for new tokens for one. The first
+    process decides for all: rounding on another device is no other model.
+    """
+    number = 1
+    if accelerator is None or accelerator.is_main_process:
+        while (path := _numbered(folder, number) / MARK_FILE).is_file() and not base.is_of(path):
+            number += 1
+        if not path.is_file():
+            base.save(path)
+    if accelerator is not None and accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        [number] = broadcast_object_list([number])
+    return _numbered(folder, number)
+
+
+def _numbered(folder: Path, number: int) -> Path:
+    return folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
 
 
 def model_digest(cfg: Mapping[str, Any], top_k: int | None) -> str:

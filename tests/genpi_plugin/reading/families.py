@@ -82,8 +82,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1},
     "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"],
                    "moe_shared_expert_intermediate_size": 32, "use_mamba_kernels": False},
-    "qwen4_exp_text": {"hc_lowrank": 8, "hc_count": 2, "ple_embed_dim": 32, "ngram_vocab_size_base": 512,
-                       "split_ngram_parts": 1, "heads_per_ngram": 2,
+    "qwen4_exp_text": {"hc_lowrank": 8, "hc_count": 2, "ple_embed_dim": 32,
+                       "ngram_vocab_size_base": 512, "split_ngram_parts": 1, "heads_per_ngram": 2,
                        "layer_types": ["linear_attention", "qwen_sparse_attention"]},
     "recurrent_gemma": {"num_hidden_layers": 2, "block_types": ["recurrent", "attention"]},
     "xlstm": {"num_heads": 4, "num_blocks": 2, "embedding_dim": 32},
@@ -116,7 +116,7 @@ def tiny_config(family: str) -> Any:
     have = default.to_dict()
     sizes = {name: value for name, value in SIZES.items() if name in have}
     for name in ("layer_types", "layers_block_type", "mlp_layer_types"):
-        if (layers := _one_of_each(have.get(name))):
+        if layers := _one_of_each(have.get(name)):
             sizes[name] = layers
     return cls(**{**sizes, **CHANGES.get(kind, {}), **further})
 
@@ -134,7 +134,9 @@ def tiny_model(family: str, seed: int = 0) -> Any:
     """
     config = tiny_config(family)
     with torch.device("meta"):
-        size = sum(p.numel() for p in MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).parameters())
+        size = sum(
+            p.numel() for p in MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).parameters()
+        )
     if size > LARGEST:
         raise ValueError(f"{size / 1e6:.0f} million parameters are left")
     torch.manual_seed(seed)

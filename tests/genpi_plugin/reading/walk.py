@@ -58,9 +58,8 @@ def examine(family: str) -> Verdict:
     if not divergence(plain(base, other)[-1:], untouched[0][-1:]) > 0:
         raise ValueError("the model's outputs do not depend on what it has read")
     model = adapted(base)
-    off = {"adapter off": max(
-        divergence(found, right) for found, right in zip(_with_off(model, start), untouched, strict=True)
-    )}  # fmt: skip
+    switched_off = zip(_with_off(model, start), untouched, strict=True)
+    off = {"adapter off": max(divergence(found, right) for found, right in switched_off)}
     with model.disable_adapter():
         off["teacher"], prefix = reading(model, start)
         off["teacher, unlike rows"], _ = reading(model, parting)
@@ -69,9 +68,7 @@ def examine(family: str) -> Verdict:
     off["answers, unlike rows"], _ = answering(model, parting)
     packing, off["packed"] = training(model, parting, "packed")
     together, off["padded"] = training(model, parting, "bucketed")
-    return Verdict(
-        family, prefix.way, way, packing, together, capabilities.told(model), off
-    )
+    return Verdict(family, prefix.way, way, packing, together, capabilities.told(model), off)
 
 
 def divergence(found: torch.Tensor, right: torch.Tensor) -> float:
