@@ -189,8 +189,12 @@ def _trial_length(model: Any, longest: int) -> int:
     """How long the rows of a trial are: as long as those to come where that may matter."""
     if longest <= SHORT or not _length_matters(model):
         return SHORT
-    most = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
-    return min(-(-longest // GRAIN) * GRAIN, most or longest)
+    config = base_of(model).config
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    # Not across a limit that the rows themselves do not cross.
+    limits = [most, trials.window(model), trials.rope_switch(config)]
+    above = [limit for limit in limits if limit and limit >= longest]
+    return min([-(-longest // GRAIN) * GRAIN, *above])
 
 
 def _length_matters(model: Any) -> bool:
