@@ -122,20 +122,28 @@ def _training_layout(
     return layout, "padded"
 
 
-def split(model: Any, lengths: Sequence[int], together: Together) -> list[list[int]]:
+def split(
+    model: Any,
+    lengths: Sequence[int],
+    together: Together,
+    written: Sequence[int] | None = None,
+) -> list[list[int]]:
     """Rows (indices, in their order) parted into calls, so that each is read as if by itself.
 
     Args:
         lengths: tokens of each row, its answer included where one will be written.
         together: which rows this model takes in one call.
+        written: how many of them will be written in the call; none by default.
     """
     switch = trials.rope_switch(base_of(model).config)
     growing = trials.kind_of(trials.rope_of(base_of(model).config)) == "dynamic"
     calls: dict[Any, list[int]] = {}
     for place, length in enumerate(lengths):
         over = bool(switch) and length > switch
-        alone = together == "alone" or (over and growing)
-        part = place if alone else length if together == "equal" else None
+        # While it is written, a row that crosses the switch is on this side and then on the other.
+        crossing = over and length - (written[place] if written else 0) <= switch
+        alone = together == "alone" or crossing or (over and growing)
+        part = (place,) if alone else length if together == "equal" else None
         calls.setdefault((over, part), []).append(place)
     return list(calls.values())
 

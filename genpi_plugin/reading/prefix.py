@@ -82,17 +82,19 @@ class PrefixCache:
 
     def calls(self, lengths: Sequence[int]) -> list[list[int]]:
         """Which of a batch's rows (indices) are read in one call of the model."""
-        return self._parted(lengths, capabilities.reading_together)
-
-    def calls_to_generate(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Which of a batch's rows, by length with their answers, are answered in one call."""
-        return self._parted(lengths, capabilities.generating_together)
-
-    def _parted(self, lengths: Sequence[int], find: Any) -> list[list[int]]:
         if len(lengths) < 2 or self.ids:
-            # What the trial of a held start was about.
+            # A held start has been tried with rows of all lengths.
             return [list(range(len(lengths)))]
-        return capabilities.split(self._model, lengths, find(self._model))
+        together = capabilities.reading_together(self._model)
+        return capabilities.split(self._model, lengths, together)
+
+    def calls_to_generate(self, lengths: Sequence[int], written: int) -> list[list[int]]:
+        """Which of a batch's rows, by length without the answer, are answered in one call."""
+        if len(lengths) < 2 or self.ids:
+            return [list(range(len(lengths)))]
+        together = capabilities.generating_together(self._model)
+        whole = [length + written for length in lengths]
+        return capabilities.split(self._model, whole, together, [written] * len(whole))
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:

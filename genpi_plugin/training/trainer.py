@@ -11,7 +11,7 @@ from datasets import Dataset
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
 from genpi_plugin.errors import plain_exit
-from genpi_plugin.reading.capabilities import Together, split, training_layout
+from genpi_plugin.reading.capabilities import Together, begin, split, training_layout
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import Layout, make_calls
 from genpi_plugin.teacher.targets import Targets
@@ -108,10 +108,10 @@ class GenPITrainer(AxolotlTrainer):
             forward = model if self.sharded else None
             self.layout, self._together = training_layout(unwrapped, self.layout, forward)
         parts = split(unwrapped, lengths, self._together)
-        sums = [
-            loss_sums(self._head, model, call, teacher)
-            for call in make_calls(ids, labels, lengths, self.layout, parts)
-        ]
+        sums = []
+        for call in make_calls(ids, labels, lengths, self.layout, parts):
+            begin(unwrapped, call.input_ids.shape[1])
+            sums.append(loss_sums(self._head, model, call, teacher))
         cross_entropies, divergences = zip(*sums, strict=True)
         return sum(cross_entropies), sum(divergences)
 

@@ -48,6 +48,8 @@ class SubjectLoader:
         self.facts = {
             "model": model_digest(cfg, None),
             "tokens": {key: cfg.get(key) for key in TOKEN_KEYS},
+            # The embeddings of new tokens are drawn from it.
+            "seed": cfg.get("seed") if cfg.get("tokens") or cfg.get("special_tokens") else None,
             "tokenizer": digests.of_files(tokenizer_files(cfg)),
             "code": core_digest(),
         }

@@ -60,13 +60,14 @@ class Subject:
         """
         answers: dict[int, Generated] = {}
         with self.switched(), torch.inference_mode():
-            lengths = [len(request) + max_new_tokens for request in requests]
-            prefix = self.prefix_of(requests, max(lengths, default=0), generating=True)
+            lengths = [len(request) for request in requests]
+            longest = max(lengths, default=0) + max_new_tokens
+            prefix = self.prefix_of(requests, longest, generating=True)
             order = sorted(range(len(requests)), key=lambda i: -lengths[i])
-            for part in prefix.calls_to_generate([lengths[i] for i in order]):
+            for part in prefix.calls_to_generate([lengths[i] for i in order], max_new_tokens):
                 for start in range(0, len(part), self.batch_size):
                     batch = [order[place] for place in part[start : start + self.batch_size]]
-                    begin(self.model, lengths[batch[0]])
+                    begin(self.model, lengths[batch[0]] + max_new_tokens)
                     made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
                     answers |= dict(zip(batch, made, strict=True))
                     advance(len(batch))

@@ -144,7 +144,8 @@ class LocalModel:
     def answer_plainly(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
         """Write all tokens of these rows by `generate`, for models whose cache can't be shared."""
         lengths = [len(row.ids) + row.limit for row in rows]
-        for places in split(self.model, lengths, self.together):
+        written = [row.limit for row in rows]
+        for places in split(self.model, lengths, self.together, written):
             begin(self.model, max(lengths[place] for place in places))
             self._generate([rows[place] for place in places], stop)
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import make_calls
 from genpi_plugin.reading.prefix import PrefixCache
 from genpi_plugin.reading.supervised import supervised_states
-from tests.genpi_plugin.reading.families import tiny_model
+from tests.genpi_plugin.reading.families import UNBUILT, families, tiny_model
 from tests.tiny import make_tokenizer
 
 # Nats a token, float32.
@@ -171,3 +173,50 @@ def _rows(model: Any) -> tuple[list[list[int]], list[list[int]]]:
     common = [start + rests[place * 30 : place * 30 + n] for place, n in enumerate(RESTS)]
     parting = [rests[place * 80 : place * 80 + n] for place, n in enumerate((23, 9, 71, 34))]
     return common, parting
+
+
+def table(found: Sequence[Verdict | tuple[str, str]]) -> str:
+    """The families as Markdown, those that are called alike next to each other."""
+    lines = [
+        "| family | cached start | answers behind it | packing | rows in one call | why |",
+        "|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for one in found:
+        if isinstance(one, Verdict):
+            packing = "packed" if one.packing == "packed" else "padded instead"
+            why = "<br>".join(map(_shortly, one.why))
+            key = (one.teacher, one.answers, packing, one.together, why)
+            groups.setdefault(key, []).append(one.family)
+    for key, names in sorted(groups.items(), key=lambda group: -len(group[1])):
+        lines.append(f"| {', '.join(names)} | {' | '.join(key)} |")
+    lines += ["", "Not walked:", ""]
+    unbuilt: dict[str, list[str]] = {}
+    for one in found:
+        if not isinstance(one, Verdict):
+            unbuilt.setdefault(one[1], []).append(one[0])
+    return "\n".join([*lines, *(f"- {', '.join(names)}: {why}." for why, names in unbuilt.items())])
+
+
+def _shortly(line: str) -> str:
+    """A log line without its figures, which differ from model to model."""
+    return re.sub(r": [\d.e-]+ nats a token off\.$", ": it would be wrong.", line)
+
+
+def main() -> None:
+    """Print the table of docs/architectures.md."""
+    found: list[Verdict | tuple[str, str]] = []
+    for family in families():
+        if family in UNBUILT:
+            found.append((family, UNBUILT[family]))
+            continue
+        verdict = examine(family)
+        print(f"{family}: {verdict.worst:.1e}", file=sys.stderr, flush=True)
+        if not verdict.worst <= ALLOWED:
+            raise SystemExit(f"{family} is off: {verdict}")
+        found.append(verdict)
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
