@@ -162,9 +162,9 @@ def begin(model: Any, longest: int) -> None:
 
 def _reading_way(model: Any, length: int) -> Way:
     for way in ("shared", "copied"):
-        why = trials.reads_behind(model, way, length)  # type: ignore[arg-type]
+        why = trials.reads_behind(model, way, length)
         if not why:
-            return way  # type: ignore[return-value]
+            return way
     return _say(model, "plain", f"A common start is read with every row: {why}.")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.genpi_plugin.reading.families import UNBUILT, families, tiny_model
+from tests.genpi_plugin.reading.families import UNBUILT, families
 from tests.genpi_plugin.reading.walk import ALLOWED, examine
 
 # Cached start when reading, when answering, and packing: one of each kind for every day.
@@ -53,5 +53,3 @@ def test_what_is_said_not_to_be_built_still_is_not(family):
         pytest.skip("this transformers does not have it")
     with pytest.raises(Exception, match=r".*"):
         examine(family)
-    with pytest.raises(Exception, match=r".*"):
-        tiny_model(family)

@@ -189,7 +189,8 @@ def table(found: Sequence[Verdict | tuple[str, str]]) -> str:
             key = (one.teacher, one.answers, packing, one.together, why)
             groups.setdefault(key, []).append(one.family)
     for key, names in sorted(groups.items(), key=lambda group: -len(group[1])):
-        lines.append(f"| {', '.join(names)} | {' | '.join(key)} |")
+        named = ", ".join(name.replace(", ", " with ") for name in names)
+        lines.append(f"| {named} | {' | '.join(key)} |")
     lines += ["", "Not walked:", ""]
     unbuilt: dict[str, list[str]] = {}
     for one in found:
