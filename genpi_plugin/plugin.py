@@ -35,6 +35,11 @@ GREEN, RESET = "\033[32m", "\033[0m"
 class GenPIPlugin(BasePlugin):
     """Prompt internalization. Without a `genpi:` block in the YAML it does nothing at all."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # What the base model computes on fixed tokens, before it has an adapter.
+        self.base: Any = None
+
     def register(self, cfg: Any) -> None:
         """Check the YAML, and give this state of data and settings its own prepared folder."""
         if "genpi" not in cfg:
@@ -80,6 +85,8 @@ class GenPIPlugin(BasePlugin):
             cfg["device_map"] = {"": "cpu"}
 
     def pre_model_load(self, cfg: Any) -> None:
+        """Refuse plugins that would train otherwise. Draw the embeddings of new tokens from `seed`:
+        with others, the teacher is another."""
         if not _active(cfg):
             return
         from genpi_plugin.training.precedence import check_other_plugins
@@ -89,14 +96,17 @@ class GenPIPlugin(BasePlugin):
             check_other_plugins(
                 cfg, {name: other for name, other in plugins.items() if other is not self}
             )
+        _seed(cfg)
 
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
-        """Draw a new adapter from `seed`: axolotl sets the seed later, and the state of the random
-        numbers at this point depends on how training was launched."""
-        if _active(cfg):
-            import torch
+        """Draw a new adapter from `seed`, and note what the base model computes without one."""
+        if not _active(cfg):
+            return
+        if not shards_parameters(cfg):
+            from genpi_plugin.teacher.mark import mark_of
 
-            torch.manual_seed(42 if cfg.seed is None else cfg.seed)
+            self.base = mark_of(model)
+        _seed(cfg)
 
     def get_training_args(self, cfg: Any) -> dict[str, Any]:
         """The options that the joint loss needs for DDP, and `use_cpu` without an accelerator."""
@@ -141,12 +151,15 @@ class GenPIPlugin(BasePlugin):
         unpacked = "padded" if trainer.sharded else "bucketed"
         trainer.layout = "packed" if cfg.sample_packing else unpacked
         if trainer.genpi.distills:
-            from genpi_plugin.teacher.teacher import open_teacher
+            from genpi_plugin.teacher.opening import open_teacher
 
             who = trainer.genpi.teacher
             if cfg.lora_model_dir:
                 LOG.info(f"genpi: {TEACHERS[who].format(cfg.lora_model_dir)}")
-            trainer.distill_from(open_teacher(cfg, trainer.genpi.distill_top_k, who=who))
+            trainer.distill_from(
+                open_teacher(cfg, trainer.genpi.distill_top_k, who, self.base, trainer.accelerator)
+            )
+            self.base = None
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):
@@ -164,6 +177,14 @@ class GenPIPlugin(BasePlugin):
                 f"axolotl genpi-eval {cfg.axolotl_config_path}{RESET}",
                 main_process_only=False,
             )
+
+
+def _seed(cfg: Any) -> None:
+    """axolotl sets the seed later, and the state of the random numbers while a model loads depends
+    on how training was launched."""
+    import torch
+
+    torch.manual_seed(42 if cfg.seed is None else cfg.seed)
 
 
 def _active(cfg: Any) -> bool:

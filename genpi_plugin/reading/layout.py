@@ -52,7 +52,11 @@ class ModelCall:
 
 
 def make_calls(
-    input_ids: torch.Tensor, labels: torch.Tensor, lengths: Sequence[int], layout: Layout
+    input_ids: torch.Tensor,
+    labels: torch.Tensor,
+    lengths: Sequence[int],
+    layout: Layout,
+    parts: Sequence[Sequence[int]] | None = None,
 ) -> list[ModelCall]:
     """Lay out concatenated sequences.
 
@@ -61,6 +65,7 @@ def make_calls(
         labels: [tokens], -100 where there is no loss; a sequence's first token never has one.
         lengths: tokens of each sequence. If empty, there is one call of one token without loss.
         layout: see the module's docstring.
+        parts: which sequences (indices) may stand in one call; without it, all.
     """
     if not lengths:
         ids = torch.zeros((1, 1), dtype=torch.long, device=input_ids.device)
@@ -68,21 +73,23 @@ def make_calls(
     # The logits at a position predict the next token, so labels move one to the left.
     ends = torch.tensor(lengths, device=labels.device).cumsum(0) - 1
     targets = labels.roll(-1).index_fill(0, ends, IGNORE_INDEX)
-    if layout == "packed":
-        starts = [torch.arange(length, device=labels.device) for length in lengths]
-        positions = torch.cat(starts)[None] if len(lengths) > 1 else None
-        order = torch.arange(int((targets != IGNORE_INDEX).sum()), device=labels.device)
-        return [ModelCall(input_ids[None], positions, targets[None], order)]
     ids_of, targets_of = input_ids.split(list(lengths)), targets.split(list(lengths))
     counts = [int((part != IGNORE_INDEX).sum()) for part in targets_of]
     order_of = torch.arange(sum(counts), device=labels.device).split(counts)
-    groups = buckets(lengths) if layout == "bucketed" else [list(range(len(lengths)))]
+    groups = [list(part) for part in parts] if parts else [list(range(len(lengths)))]
+    if layout == "bucketed":
+        groups = [
+            [part[i] for i in bucket]
+            for part in groups
+            for bucket in buckets([lengths[i] for i in part])
+        ]
+    join = _pack if layout == "packed" else _pad
     # Padding may be any token: nothing attends to it and it has no loss.
     return [
         ModelCall(
-            _pad([ids_of[i] for i in group], 0),
-            None,
-            _pad([targets_of[i] for i in group], IGNORE_INDEX),
+            join([ids_of[i] for i in group], 0),
+            _positions([lengths[i] for i in group], labels.device) if layout == "packed" else None,
+            join([targets_of[i] for i in group], IGNORE_INDEX),
             torch.cat([order_of[i] for i in group]),
         )
         for group in groups
@@ -107,3 +114,13 @@ def buckets(lengths: Sequence[int]) -> list[list[int]]:
 
 def _pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=value)
+
+
+def _pack(sequences: Sequence[torch.Tensor], _: int) -> torch.Tensor:
+    return torch.cat(list(sequences))[None]
+
+
+def _positions(lengths: Sequence[int], device: torch.device) -> torch.Tensor | None:
+    """Positions [1, tokens] that restart with each sequence; None for a single one."""
+    starts = [torch.arange(length, device=device) for length in lengths]
+    return torch.cat(starts)[None] if len(starts) > 1 else None

@@ -1,16 +1,13 @@
-"""A prompt read once: the KV cache of the tokens that many requests begin with."""
+"""A prompt read once: the start that many requests have in common, where the model allows that."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
-
-from genpi_plugin.reading.shared_prefix import can_share, share, sharing, truncated
+from genpi_plugin.reading import capabilities
+from genpi_plugin.reading.start import Start
 
 # Tokens; a shorter common start is not worth a forward pass.
 MIN_PREFIX = 32
@@ -22,12 +19,17 @@ class PrefixCache:
     """The key-value cache of the common start of token sequences, reused for every batch.
 
     All rows of a batch read the one copy, where the model's attention allows that; otherwise
-    each row gets a copy. Exact up to floating point: attention over cached keys is attention over
-    the same keys. Call the model inside `reading()`.
+    each row gets a copy; where neither is exact (`capabilities`), nothing is held and whole rows
+    are read. Call the model inside `reading()`.
     """
 
     def __init__(
-        self, model: Any, requests: Sequence[Sequence[int]], known: PrefixCache | None = None
+        self,
+        model: Any,
+        requests: Sequence[Sequence[int]],
+        known: PrefixCache | None = None,
+        longest: int = 0,
+        generating: bool = False,
     ) -> None:
         """
         Args:
@@ -35,61 +37,64 @@ class PrefixCache:
             requests: token ids of all requests; at least one token of each stays uncached.
             known: an earlier cache of the model in the same state, reused where it has the same
                 start.
+            longest: tokens of the longest row, its answer included; at least the longest
+                request's.
+            generating: answers will be written behind the cache, not only read.
         """
         start = common_prefix([request[:-1] for request in requests])
-        self.ids: list[int] = []
         self._model = model
-        self._device = model.device
-        self._cache: Any = None
-        self._shared = False
-        if len(start) < MIN_PREFIX:
+        self._start = Start(model, [], "plain")
+        if len(start) < MIN_PREFIX or (len(requests) < 2 and known is None):
             return
-        common = common_prefix([start, known.ids]) if known and known._shared else []
+        longest = max(longest, *map(len, requests))
+        find = capabilities.generating_way if generating else capabilities.reading_way
+        way = find(model, longest)
+        common = common_prefix([start, known.ids]) if known and known.way == way == "shared" else []
         if known and len(common) >= MIN_REUSED_SHARE * len(start):
-            self.ids, self._shared = common, True
-            self._cache = truncated(known._cache, len(common))
+            self._start = known._start.shortened(len(common))
         elif len(requests) > 1:
-            self.ids = start
-            self._shared = can_share(model)
-            ids = torch.tensor([self.ids], device=model.device)
-            with torch.inference_mode():
-                output = model(input_ids=ids, use_cache=True, logits_to_keep=1)
-            self._cache = output.past_key_values
+            self._start = Start(model, start, way)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._start)
 
-    def for_batch(self, rows: int) -> Any:
-        """A writable cache for `rows` sequences; None when nothing is cached."""
-        if self._cache is None:
-            return None
-        if self._shared:
-            return share(self._cache, self._model)
-        cache = copy.deepcopy(self._cache)
-        cache.batch_repeat_interleave(rows)
-        return cache
+    @property
+    def ids(self) -> list[int]:
+        """The tokens held."""
+        return self._start.ids
+
+    @property
+    def way(self) -> str:
+        """How rows get at them."""
+        return self._start.way
 
     def reading(self) -> AbstractContextManager[None]:
-        """Context in which to call the model with the results of `for_batch` and `inputs`."""
-        return sharing(self._model) if self._shared else contextlib.nullcontext()
+        """Context in which to call the model with the results of `inputs`."""
+        return self._start.reading()
 
     def inputs(self, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """Keyword arguments of a forward pass over whole sequences that begin with the prefix.
+        """Keyword arguments of a forward pass over whole sequences; see `Start.inputs`."""
+        return self._start.inputs(sequences)
 
-        The outputs are of the positions after the prefix, padded on the right.
-        """
-        rests = [torch.tensor(list(sequence[len(self) :])) for sequence in sequences]
-        ids = torch.nn.utils.rnn.pad_sequence(rests, batch_first=True)
-        # No token attends to the padding; the cache needs the mask.
-        ends = torch.tensor([len(sequence) for sequence in sequences])
-        mask = (torch.arange(len(self) + ids.shape[1]) < ends[:, None]).long()
-        cache = self.for_batch(len(rests))
-        return {
-            "input_ids": ids.to(self._device),
-            "attention_mask": mask.to(self._device),
-            "past_key_values": cache,
-            "use_cache": cache is not None,
-        }
+    def inputs_to_generate(self, requests: Sequence[Sequence[int]], pad_id: int) -> dict[str, Any]:
+        """Keyword arguments of `generate` for whole requests; see `Start.inputs_to_generate`."""
+        return self._start.inputs_to_generate(requests, pad_id)
+
+    def calls(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Which of a batch's rows (indices) are read in one call of the model."""
+        if len(lengths) < 2 or self.ids:
+            # A held start has been tried with rows of all lengths.
+            return [list(range(len(lengths)))]
+        together = capabilities.reading_together(self._model)
+        return capabilities.split(self._model, lengths, together)
+
+    def calls_to_generate(self, lengths: Sequence[int], written: int) -> list[list[int]]:
+        """Which of a batch's rows, by length without the answer, are answered in one call."""
+        if len(lengths) < 2 or self.ids:
+            return [list(range(len(lengths)))]
+        together = capabilities.generating_together(self._model)
+        whole = [length + written for length in lengths]
+        return capabilities.split(self._model, whole, together, [written] * len(whole))
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:

@@ -14,10 +14,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from genpi_plugin.reading.shared_attention import NAME, Share, UnknownAttentionError
-
-# Relative error of the logits: rounding gives 0.06 in bfloat16, leaving the prefix out gives 1.
-TOLERANCE = 0.2
+from genpi_plugin.reading.agreement import base_of
+from genpi_plugin.reading.shared_attention import NAME, Share
 
 
 class SharedPrefixLayer(DynamicLayer):
@@ -51,7 +49,7 @@ class SharedPrefixLayer(DynamicLayer):
 def share(prefix: DynamicCache, model: Any) -> DynamicCache:
     """A cache for a batch of any size whose rows all begin with `prefix`, `model`'s of one row."""
     cache = DynamicCache()
-    config = _base(model).config
+    config = base_of(model).config
     cache.layers = [SharedPrefixLayer(layer, config) for layer in prefix.layers]
     return cache
 
@@ -68,45 +66,10 @@ def truncated(prefix: DynamicCache, length: int) -> DynamicCache:
 @contextlib.contextmanager
 def sharing(model: Any) -> Iterator[None]:
     """The model reads shared prefixes; afterwards its attention is as it was."""
-    base = _base(model)
+    base = base_of(model)
     before = base.config._attn_implementation
     base.set_attn_implementation(NAME)
     try:
         yield
     finally:
         base.set_attn_implementation(before)
-
-
-@torch.inference_mode()
-def can_share(model: Any) -> bool:
-    """Whether `model` gives the same answers behind a shared prefix.
-
-    Two rows are read both ways and compared. A model that transforms its keys after caching them,
-    or whose attention `shared_attention` does not support, fails.
-    """
-    config = _base(model).config
-    if config._attn_implementation != "sdpa":
-        return False
-    size = config.get_text_config().vocab_size
-    ids = (torch.arange(2 * 24, device=model.device).view(2, 24) * 97 + 11) % size
-    ids[1, :16] = ids[0, :16]
-    plain = model(input_ids=ids, use_cache=False).logits[:, 16:].float()
-    prefix = model(input_ids=ids[:1, :16], use_cache=True).past_key_values
-    if not all(type(layer) is DynamicLayer for layer in getattr(prefix, "layers", [None])):
-        return False
-    try:
-        with sharing(model):
-            if config._attn_implementation != NAME:
-                return False
-            output = model(
-                input_ids=ids[:, 16:], past_key_values=share(prefix, model), use_cache=True
-            )
-    except UnknownAttentionError:
-        return False
-    error = (output.logits.float() - plain).norm()
-    return bool(error / (plain - plain.mean(-1, keepdim=True)).norm() < TOLERANCE)
-
-
-def _base(model: Any) -> Any:
-    """The transformers model inside an adapter's wrapping."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -10,20 +10,15 @@ on, so that later epochs, resumed runs and runs with other settings of the stude
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from axolotl.utils.logging import get_logger
 from tqdm.auto import tqdm
 
-from genpi_plugin.data import digests
 from genpi_plugin.data.chat import IGNORE_INDEX
-from genpi_plugin.data.digests import sample
 from genpi_plugin.data.examples import (
     TEACHER_IDS,
     TEACHER_KEY,
@@ -34,16 +29,11 @@ from genpi_plugin.data.examples import (
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.prefix import PrefixCache
+from genpi_plugin.reading.supervised import supervised_states
+from genpi_plugin.teacher.mark import Mark, check_off_is_base
 from genpi_plugin.teacher.targets import Targets, TargetStore
 
 LOG = get_logger("axolotl.genpi")
-# Increase when the same model and rows would give different targets.
-TARGETS_VERSION = 1
-PREFIX = "genpi-teacher-"
-# What the teacher's distributions depend on besides the tokens it reads.
-MODEL_KEYS = ("base_model", "revision_of_model", "load_in_4bit", "load_in_8bit",
-              "bnb_config_kwargs", "gptq", "bf16", "fp16", "bfloat16", "float16",
-              "torch_dtype")  # fmt: skip
 # Rows held in memory with their prompts; the prompt is read once for this many.
 ROWS_AT_ONCE = 2048
 TEACHER_COLUMNS = [TEACHER_IDS, TEACHER_LABELS, TEACHER_LENGTHS, TEACHER_PROMPT]
@@ -70,7 +60,12 @@ class Teacher:
     """Gives the targets of rows by their key, and computes those that are missing."""
 
     def __init__(
-        self, store: TargetStore, top_k: int | None, token_budget: int, with_adapter: bool = False
+        self,
+        store: TargetStore,
+        top_k: int | None,
+        token_budget: int,
+        with_adapter: bool = False,
+        base: Mark | None = None,
     ) -> None:
         """
         Args:
@@ -79,8 +74,10 @@ class Teacher:
             token_budget: tokens in one forward pass, cached ones included; a longer sequence
                 gets a pass of its own.
             with_adapter: the teacher is the model as training starts, its adapter on.
+            base: of the base model before it had an adapter.
         """
         self.with_adapter = with_adapter
+        self.base = base
         self.store = store
         self.top_k = top_k
         self.token_budget = token_budget
@@ -103,9 +100,9 @@ class Teacher:
             step: how many steps the adapter has been trained.
 
         Raises:
-            GenPIError: targets are missing that only the adapter before the first step could
-                give, a row is longer than the model's context, or the targets of another
-                process are not visible here.
+            GenPIError: the model with its adapter off is not the base model, targets are missing
+                that only the adapter before the first step could give, a row is longer than the
+                model's context, or the targets of another process are not visible here.
         """
         if self._ready:
             return
@@ -122,6 +119,10 @@ class Teacher:
                 "resume with the data and the `dataset_prepared_path` that training started with, "
                 "or start anew.",
             )
+        if self.base is not None:
+            with _teaching(model, with_adapter=False):
+                check_off_is_base(model, self.base)
+            self.base = None  # it holds a whole vocabulary's numbers
         # By position among all keys, so that targets that others wrote don't change the shares.
         share = keys[accelerator.process_index :: accelerator.num_processes]
         mine = [key for key in share if key in missing]
@@ -166,7 +167,8 @@ class Teacher:
                 requests = [
                     ids[: _first_target(labels)] for row in group for ids, labels in row.sequences
                 ]
-                prefix = PrefixCache(model, requests)
+                longest = max(row.longest for row in group)
+                prefix = PrefixCache(model, requests, longest=longest)
                 for batch in self._batches(group):
                     for row, targets in self._read(model, head, prefix, batch):
                         self.store.put(row.key, targets)
@@ -177,14 +179,7 @@ class Teacher:
     ) -> Iterator[tuple[TeacherRow, Targets]]:
         """The targets of each row, from one forward pass."""
         sequences = [sequence for row in rows for sequence in row.sequences]
-        inputs = prefix.inputs([ids for ids, _ in sequences])
-        wanted = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-        for place, (_, labels) in enumerate(sequences):
-            # The position before a supervised token predicts it.
-            rest = torch.tensor(labels[len(prefix) + 1 :])
-            wanted[place, : len(rest)] = (rest != IGNORE_INDEX).to(wanted.device)
-        with prefix.reading():
-            states = head.states(model, inputs, wanted)
+        states = supervised_states(model, head, prefix, sequences)
         targets = Targets.join(
             [Targets.of(head.logits(states[part]), self.top_k) for part in head.parts(states)]
         )
@@ -205,45 +200,6 @@ class Teacher:
             batch.append(row)
         if batch:
             yield batch
-
-
-def open_teacher(cfg: Any, top_k: int | None, *, who: str = "base") -> Teacher:
-    """The teacher of a training run, with a store beside its prepared data.
-
-    Args:
-        who: `genpi.teacher`.
-    """
-    mark = model_digest(cfg, top_k)
-    if who == "start":
-        mark = digests.of([mark, start_digest(cfg)])
-    folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{mark}"
-    # A training step holds activations of this many tokens, so without gradients they fit.
-    budget = int(cfg.sequence_len) * int(cfg.micro_batch_size)
-    return Teacher(TargetStore(folder), top_k, budget, with_adapter=who == "start")
-
-
-def start_digest(cfg: Mapping[str, Any]) -> str:
-    """The digest of the adapter in `lora_model_dir`; of its name where that is on a hub."""
-    given = str(cfg["lora_model_dir"])
-    return digests.of_adapter(Path(given)) or digests.of(given)
-
-
-def model_digest(cfg: Mapping[str, Any], top_k: int | None) -> str:
-    """16 hex digits for the base model as it is loaded, and for `top_k`.
-
-    A model on a hub counts by name and revision; one in a local folder also by its files, so that
-    the digest is the same on every node and changes with the weights.
-    """
-    folder = Path(str(cfg.get("base_model")))
-    files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
-    facts = [
-        TARGETS_VERSION,
-        top_k,
-        {key: cfg.get(key) for key in MODEL_KEYS},
-        [(path.name, path.stat().st_size, sample(path)) for path in files],
-    ]
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from datasets import Dataset
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
 from genpi_plugin.errors import plain_exit
+from genpi_plugin.reading.capabilities import Together, begin, split, training_layout
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import Layout, make_calls
 from genpi_plugin.teacher.targets import Targets
@@ -36,6 +37,7 @@ class GenPITrainer(AxolotlTrainer):
         # Whether each process holds only a part of the parameters (ZeRO-3, FSDP).
         self.sharded = False
         self._head: SupervisedHead | None = None
+        self._together: Together = "padded"
         self.teacher: Teacher | None = None
         self._train_meter = LossMeter()
         self._eval_meter = LossMeter()
@@ -102,12 +104,16 @@ class GenPITrainer(AxolotlTrainer):
         teacher: Targets | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy and divergence of one half of a batch, summed over its tokens."""
+        unwrapped = self._unwrapped_model
         if self._head is None:
-            self._head = SupervisedHead(self._unwrapped_model, standalone=not self.sharded)
-        sums = [
-            loss_sums(self._head, model, call, teacher)
-            for call in make_calls(ids, labels, lengths, self.layout)
-        ]
+            self._head = SupervisedHead(unwrapped, standalone=not self.sharded)
+            forward = model if self.sharded else None
+            self.layout, self._together = training_layout(unwrapped, self.layout, forward)
+        parts = split(unwrapped, lengths, self._together)
+        sums = []
+        for call in make_calls(ids, labels, lengths, self.layout, parts):
+            begin(unwrapped, call.input_ids.shape[1])
+            sums.append(loss_sums(self._head, model, call, teacher))
         cross_entropies, divergences = zip(*sums, strict=True)
         return sum(cross_entropies), sum(divergences)
 

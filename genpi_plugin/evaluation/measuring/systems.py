@@ -19,7 +19,7 @@ from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, dive
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
 from genpi_plugin.evaluation.subjects.subject import Subject
-from genpi_plugin.teacher.teacher import model_digest
+from genpi_plugin.teacher.opening import model_digest
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class SubjectLoader:
         self.facts = {
             "model": model_digest(cfg, None),
             "tokens": {key: cfg.get(key) for key in TOKEN_KEYS},
+            # The embeddings of new tokens are drawn from it.
+            "seed": cfg.get("seed") if cfg.get("tokens") or cfg.get("special_tokens") else None,
             "tokenizer": digests.of_files(tokenizer_files(cfg)),
             "template": templates.facts(cfg),
             "code": core_digest(),

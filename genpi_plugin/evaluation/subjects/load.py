@@ -12,6 +12,7 @@ from typing import Any
 
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.adapters import check_fits
+from genpi_plugin.teacher.mark import Mark, check_off_is_base
 
 
 def load_config(path: Path, overrides: dict[str, Any]) -> Any:
@@ -36,7 +37,8 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
     """(model with the adapter in `adapter`, tokenizer).
 
     Raises:
-        GenPIError: the adapter's weights do not fit the model.
+        GenPIError: the adapter's weights do not fit the model, or with it off the model is not
+            the base model.
     """
     from axolotl.cli.utils import load_model_and_tokenizer
 
@@ -46,7 +48,22 @@ def load_model(cfg: Any, adapter: Path) -> tuple[Any, Any]:
         model, tokenizer, _ = load_model_and_tokenizer(cfg=cfg, inference=True)
     model.eval()
     _check(model, model.active_adapters[0], adapter)
+    base = _base_mark()
+    if base is not None:
+        with model.disable_adapter():
+            check_off_is_base(model, base)
     return model, tokenizer
+
+
+def _base_mark() -> Mark | None:
+    """What the base model computed before it got its adapter, from the plugin's hook."""
+    from axolotl.integrations.base import PluginManager
+
+    for plugin in PluginManager.get_instance().plugins.values():
+        if isinstance(mark := getattr(plugin, "base", None), Mark):
+            plugin.base = None
+            return mark
+    return None
 
 
 def load_base(cfg: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 from genpi_plugin.data.chat import IGNORE_INDEX, TokenSequence
 from genpi_plugin.evaluation.subjects.subject import Subject
 from genpi_plugin.reading.head import SupervisedHead
+from genpi_plugin.reading.supervised import supervised_states
 
 
 def request_and_answer(request: Sequence[int], answer: Sequence[int]) -> TokenSequence:
@@ -29,23 +30,19 @@ class Reader:
     def __init__(self, subject: Subject, sequences: Sequence[TokenSequence]) -> None:
         self.subject = subject
         self.sequences = sequences
+        longest = max((len(one.ids) for one in sequences), default=0)
         with subject.switched(), torch.inference_mode():
             self.head = SupervisedHead(subject.model)
-            self.prefix = subject.prefix_of([_request(one) for one in sequences])
+            self.prefix = subject.prefix_of([_request(one) for one in sequences], longest)
 
     def states(self, indices: Sequence[int]) -> torch.Tensor:
         """The inputs of the output head before each supervised token, row after row.
 
         Returns: [supervised tokens, any].
         """
-        inputs = self.prefix.inputs([self.sequences[i].ids for i in indices])
-        wanted = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-        for place, index in enumerate(indices):
-            # The position before a supervised token predicts it.
-            rest = torch.tensor(self.sequences[index].labels[len(self.prefix) + 1 :])
-            wanted[place, : len(rest)] = (rest != IGNORE_INDEX).to(wanted.device)
-        with self.subject.switched(), self.prefix.reading(), torch.inference_mode():
-            return self.head.states(self.subject.model, inputs, wanted)
+        sequences = [(self.sequences[i].ids, self.sequences[i].labels) for i in indices]
+        with self.subject.switched(), torch.inference_mode():
+            return supervised_states(self.subject.model, self.head, self.prefix, sequences)
 
     def logprobs(self, states: torch.Tensor) -> torch.Tensor:
         """Log-probabilities [tokens, vocabulary], float32."""

@@ -11,6 +11,7 @@ import torch
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.rows import Message, teacher_messages
 from genpi_plugin.evaluation.figures.measured import Generated
+from genpi_plugin.reading.capabilities import begin
 from genpi_plugin.reading.prefix import PrefixCache
 
 
@@ -59,33 +60,27 @@ class Subject:
         """
         answers: dict[int, Generated] = {}
         with self.switched(), torch.inference_mode():
-            prefix = self.prefix_of(requests)
-            order = sorted(range(len(requests)), key=lambda i: -len(requests[i]))
-            for start in range(0, len(order), self.batch_size):
-                batch = order[start : start + self.batch_size]
-                made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
-                answers |= dict(zip(batch, made, strict=True))
-                advance(len(batch))
+            lengths = [len(request) for request in requests]
+            longest = max(lengths, default=0) + max_new_tokens
+            prefix = self.prefix_of(requests, longest, generating=True)
+            order = sorted(range(len(requests)), key=lambda i: -lengths[i])
+            for part in prefix.calls_to_generate([lengths[i] for i in order], max_new_tokens):
+                for start in range(0, len(part), self.batch_size):
+                    batch = [order[place] for place in part[start : start + self.batch_size]]
+                    begin(self.model, lengths[batch[0]] + max_new_tokens)
+                    made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
+                    answers |= dict(zip(batch, made, strict=True))
+                    advance(len(batch))
         return [answers[i] for i in range(len(requests))]
 
     def _generate(
         self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int
     ) -> list[Generated]:
-        width = max(len(request) for request in requests)
-        ids = torch.full((len(requests), width), self._pad_id)
-        mask = torch.zeros_like(ids)
-        for row, request in enumerate(requests):
-            rest = request[len(prefix) :]
-            # [prefix | padding | rest]: the cached part stays at the positions it was computed for.
-            for part, start in ((prefix.ids, 0), (rest, width - len(rest))):
-                ids[row, start : start + len(part)] = torch.tensor(part)
-                mask[row, start : start + len(part)] = 1
+        inputs = prefix.inputs_to_generate(requests, self._pad_id)
         end_ids = self.end_ids
         with prefix.reading():
             output = self.model.generate(
-                input_ids=ids.to(self.model.device),
-                attention_mask=mask.to(self.model.device),
-                past_key_values=prefix.for_batch(len(requests)),
+                **inputs,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 temperature=None,
@@ -95,7 +90,10 @@ class Subject:
                 eos_token_id=end_ids,
                 use_cache=True,
             )
-        return [self._cut_at_end(row, end_ids) for row in output[:, width:].tolist()]
+        return [
+            self._cut_at_end(row, end_ids)
+            for row in output[:, inputs["input_ids"].shape[1] :].tolist()
+        ]
 
     def _cut_at_end(self, ids: list[int], end_ids: list[int]) -> Generated:
         place = next((i for i, token in enumerate(ids) if token in end_ids), None)
@@ -105,12 +103,18 @@ class Subject:
         ).strip()
         return Generated(kept, text, cut=place is None)
 
-    def prefix_of(self, requests: Sequence[list[int]]) -> PrefixCache:
+    def prefix_of(
+        self, requests: Sequence[list[int]], longest: int = 0, generating: bool = False
+    ) -> PrefixCache:
         """The cache of what all requests begin with; recomputed only when that start changes.
 
         Call it inside `switched()`.
+
+        Args:
+            longest: tokens of the longest row, its answer included.
+            generating: whether answers will be written behind it.
         """
-        found = PrefixCache(self.model, requests, self._prefix)
+        found = PrefixCache(self.model, requests, self._prefix, longest, generating)
         self._prefix = found if found.ids else self._prefix
         return found
 

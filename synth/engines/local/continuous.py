@@ -24,9 +24,10 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.utils import is_flash_attn_2_available
 
+from genpi_plugin.reading.agreement import test_ids
 from synth.engines.local.batch import Row
 from synth.engines.local.model import LocalModel
-from synth.engines.local.probes import NOTHING, test_ids
+from synth.engines.local.probes import NOTHING
 from synth.engines.local.sampling import next_tokens
 from synth.errors import EngineError, RequestError
 

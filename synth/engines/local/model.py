@@ -22,12 +22,14 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from genpi_plugin.reading.capabilities import begin, generating_together, split
+from genpi_plugin.reading.trials import rope_switch
 from synth.engines.base import Answer, Request, Usage
 from synth.engines.chat import Chat, answer_text, check_template
 from synth.engines.local.batch import Batch, Prefix, Row
 from synth.engines.local.device import device_type, free_bytes, resolve_dtype, total_bytes
 from synth.engines.local.grouping import shared_prefix as shared_beginning
-from synth.engines.local.probes import bytes_per_token, enable_sharing, rope_switch, takes_padding
+from synth.engines.local.probes import bytes_per_token, enable_sharing
 from synth.engines.local.sampling import next_tokens
 from synth.engines.weights import cannot_load, too_large
 
@@ -40,6 +42,12 @@ KEPT_PREFIXES = 8
 PREFIX_SHARE = 0.2
 # A part of a kept beginning is taken in multiples of so many tokens, see `_usable`.
 GRAIN = 32
+# How requests stand in the calls of `generate`.
+BATCHES = {
+    "padded": "in whole batches",
+    "equal": "with others of its length",
+    "alone": "row by row",
+}
 log = logging.getLogger("synth")
 
 
@@ -87,12 +95,12 @@ class LocalModel:
         self.rope_switch = rope_switch(config)
         self.shares = not self.rope_switch and enable_sharing(self.model, self._read)
         self._prefixes.clear()
-        self.pads = self.shares or takes_padding(self.model, self.pad_id)
+        self.together = "padded" if self.shares else generating_together(self.model)
         if not self.shares:
             log.info(
                 "%s (%s) is answered by plain `generate`, %s and with the prompt read for every "
                 "row: its attention or cache is not one that rows can share.",
-                name, config.model_type, "in whole batches" if self.pads else "row by row",
+                name, config.model_type, BATCHES[self.together],
             )  # fmt: skip
 
     def render(self, request: Request) -> list[int]:
@@ -136,16 +144,11 @@ class LocalModel:
 
     def answer_plainly(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
         """Write all tokens of these rows by `generate`, for models whose cache can't be shared."""
-        beside = [row for row in rows if self.pads and not self._reaches(row)]
-        if beside:
-            self._generate(beside, stop)
-        for row in rows:
-            if row not in beside:
-                self._generate([row], stop)
-
-    def _reaches(self, row: Row) -> bool:
-        """Whether a row comes to where its model's positions are read in another way."""
-        return bool(self.rope_switch) and len(row.ids) + row.limit > self.rope_switch
+        lengths = [len(row.ids) + row.limit for row in rows]
+        written = [row.limit for row in rows]
+        for places in split(self.model, lengths, self.together, written):
+            begin(self.model, max(lengths[place] for place in places))
+            self._generate([rows[place] for place in places], stop)
 
     def _generate(self, rows: Sequence[Row], stop: Callable[[], bool]) -> None:
         width = max(len(row.ids) for row in rows)

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from genpi_plugin.reading.capabilities import begin
 from synth.engines.base import Divergence, Request
 from synth.engines.local.model import LocalModel
 
@@ -67,6 +68,7 @@ def kl(local: LocalModel, teacher: list[int], floor: list[int], answer: list[int
 
 
 def _log_probs(local: LocalModel, request: list[int], answer: list[int]) -> torch.Tensor:
+    begin(local.model, len(request) + len(answer))
     ids = torch.tensor([[*request, *answer]], device=local.device)
     logits = local.model(input_ids=ids, use_cache=False, logits_to_keep=len(answer) + 1).logits
     return logits[0, :-1].float().log_softmax(-1)

@@ -16,7 +16,7 @@ from tests.genpi_plugin.evaluation.run_made import settings
         ({"adapters": ["nowhere"]}, "holds no adapter"),
         ({"adapters": ["adapters/other"]}, "is an adapter of large, but this evaluation is of"),
         ({"adapters": ["adapters/a", "./adapters/a"]}, "the name of another system"),
-        ({"also_prompts": ["none.md"]}, "can't be read"),
+        ({"also_prompts": ["none.md"]}, "There is no prompt file none.md"),
         ({"also_prompts": ["data"]}, "can't be read"),
         ({"requirements": (parse_requirement("students.a.internalization>=0"),)}, "no figure"),
     ],

@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.measuring.context import Options
 from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections.catalog import SECTIONS
-from tests.genpi_plugin.evaluation.run_made import settings
+from tests.genpi_plugin.evaluation.run_made import save_adapter, settings
 from tests.genpi_plugin.rows_made import PROMPT
 
 
@@ -129,3 +130,10 @@ def test_drift_and_disclosure_of_a_whole_evaluation(place, capsys):
     students = evaluate(several)["drift"]["students"]
     assert students["zeros"]["kl_from_floor"]["value"] == 0
     assert students["a"]["kl_from_floor"]["value"] > 0
+
+
+def test_an_adapter_that_took_weights_from_its_base_is_refused(place):
+    """PEFT starts a PiSSA adapter anew at loading: switched off, it is not the base model."""
+    save_adapter("tiny", "adapters/pissa", zeros="pissa")
+    with pytest.raises(GenPIError, match="with its adapter off the model is not the base model"):
+        evaluate(settings(adapters=["adapters/pissa"]))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from genpi_plugin.reading.capabilities import reading_way
 from genpi_plugin.reading.prefix import PrefixCache, common_prefix
 from genpi_plugin.reading.shared_attention import Share, attend
-from genpi_plugin.reading.shared_prefix import can_share
 from tests.tiny import make_model
 
 START = [7 + i * 13 % 400 for i in range(48)]
@@ -49,7 +49,7 @@ def check(model, prefix, rows=ROWS):
 )
 def test_rows_behind_a_cached_start_are_read_as_whole_rows(make, shared):
     model = make()
-    assert can_share(model) is shared
+    assert (reading_way(model) == "shared") is shared
     prefix = PrefixCache(model, ROWS)
     assert len(prefix) == len(START)
     check(model, prefix)

@@ -177,7 +177,7 @@ def test_a_start_that_has_been_trained_since_can_teach_no_more_rows(tmp_path):
 def test_each_teacher_has_a_store_of_its_own(tmp_path):
     from axolotl.utils.dict import DictDefault
 
-    from genpi_plugin.teacher.teacher import open_teacher
+    from genpi_plugin.teacher.opening import open_teacher
 
     model = with_random_adapter()
     cfg = DictDefault(base_model="tiny", dataset_prepared_path=str(tmp_path / "prepared"),
@@ -319,7 +319,7 @@ def test_a_deepspeed_file_that_is_not_json_is_named(tmp_path):
 
 
 def test_the_mark_of_a_model_follows_its_files_and_loading(tmp_path):
-    from genpi_plugin.teacher.teacher import model_digest
+    from genpi_plugin.teacher.opening import model_digest
 
     weights = tmp_path / "model.safetensors"
     weights.write_text("one")

@@ -24,6 +24,7 @@ from genpi_plugin.evaluation.sections.cost.requests import (
     Run,
 )
 from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.reading import capabilities, trials
 from genpi_plugin.reading.prefix import common_prefix
 
 
@@ -70,6 +71,8 @@ def measure_in_process(
     }
     with teacher.switched():
         prefix = _CopiedPrefix(teacher.model, common_prefix(teacher.requests(PROBES)))
+    if not prefix.copies:
+        del subjects[PROMPT_CACHED]  # nothing that this model could go on from
     ids = {
         (setting, turns): subject.request(messages)
         for setting, subject in subjects.items()
@@ -146,8 +149,9 @@ class _CopiedPrefix:
 
     def __init__(self, model: Any, ids: list[int]) -> None:
         self.ids = ids
+        self.copies = not trials.reads_behind(model, "copied", capabilities.SHORT)
         self._cache: Any = None
-        if ids:
+        if ids and self.copies:
             given = torch.tensor([ids], device=model.device)
             with torch.inference_mode():
                 output = model(input_ids=given, use_cache=True, logits_to_keep=1)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from genpi_plugin.data.chat import ChatView
 from genpi_plugin.evaluation.subjects.reading import logprobs
+from genpi_plugin.evaluation.subjects.subject import Subject
 from tests.genpi_plugin.evaluation.subjects_made import INPUTS
+from tests.genpi_plugin.reading.families import tiny_model
+from tests.tiny import make_tokenizer
 
 
 def test_batched_answers_with_a_cached_prompt_are_those_of_one_at_a_time(subjects):
@@ -36,3 +41,28 @@ def test_logprobs_with_a_cached_prompt_are_those_of_a_plain_forward(subjects):
             torch.testing.assert_close(followed, plain, rtol=1e-4, atol=1e-4)
             seen.add(index)
     assert seen == set(range(len(INPUTS)))
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "phi3, longrope", "qwen3_5_text"])
+def test_answers_and_distributions_do_not_depend_on_the_batch(family):
+    """Windows shorter than the rows, rows on both sides of a rope switch, recurrent layers."""
+    model = tiny_model(family)
+    view = ChatView(make_tokenizer())
+    start = [3 + i * 13 % 400 for i in range(44)]
+    requests = [[*start, *range(20 + n, 20 + 2 * n)] for n in (3, 12, 5)]
+    answers = [[30, 31, 32], [40, 41], [50, 51, 52, 53]]
+    made, read = [], []
+    for size in (1, 3):
+        subject = Subject("teacher", model, view, batch_size=size)
+        made.append([one.ids for one in subject.generate(requests, 6)])
+        found = {}
+        for batch, logs in logprobs(subject, requests, answers):
+            found |= dict(zip(batch, logs, strict=True))
+        read.append(torch.cat([found[i] for i in range(3)]))
+    assert made[0] == made[1]
+    torch.testing.assert_close(read[0], read[1], rtol=1e-4, atol=1e-4)
+    plain = [
+        model(torch.tensor([r + a])).logits[0, len(r) - 1 : -1].log_softmax(-1)
+        for r, a in zip(requests, answers, strict=True)
+    ]
+    torch.testing.assert_close(read[1], torch.cat(plain).detach(), rtol=1e-4, atol=1e-4)
