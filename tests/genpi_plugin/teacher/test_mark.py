@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from axolotl.utils.dict import DictDefault
-from peft import LoraConfig, get_peft_model
+from peft import LoftQConfig, LoraConfig, get_peft_model
 
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.teacher.mark import Mark, check_off_is_base
@@ -16,6 +16,8 @@ from tests.tiny import make_model
 
 def adapted(start, **more):
     torch.manual_seed(1)
+    if start == "loftq":
+        more["loftq_config"] = LoftQConfig(loftq_bits=4)
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=start, **more)
     return get_peft_model(make_model(), config)
 
@@ -34,7 +36,7 @@ def test_an_adapter_that_leaves_the_base_alone_is_a_teacher_when_off(start):
     assert base.distance(Mark.of(model)) > 0.1
 
 
-@pytest.mark.parametrize("start", ["pissa", "olora"])
+@pytest.mark.parametrize("start", ["pissa", "olora", "loftq"])
 def test_an_adapter_that_takes_weights_from_the_base_is_refused_before_anything_is_written(
     start, tmp_path
 ):
