@@ -78,10 +78,15 @@ def special_ids(model: Any) -> set[int]:
 
 
 @torch.no_grad()
-def plain_logits(model: Any, row: list[int], last: int) -> torch.Tensor:
-    """Logits [last, vocabulary] of one row read by itself, without a cache."""
+def plain_logits(model: Any, row: list[int], last: int, forward: Any = None) -> torch.Tensor:
+    """Logits [last, vocabulary] of one row read by itself, without a cache.
+
+    Args:
+        forward: the model as it is called, where that is not `model` itself (a wrapper).
+    """
     ids = torch.tensor([row], device=model.device)
-    return model(input_ids=ids, use_cache=False, **keep(model, last)).logits[0, -last:]
+    inputs = {"input_ids": ids, "use_cache": False, **keep(model, last)}
+    return (forward or model)(**inputs).logits[0, -last:]
 
 
 def keep(model: Any, last: int) -> dict[str, int]:
@@ -91,7 +96,7 @@ def keep(model: Any, last: int) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def steady(model: Any) -> Iterator[None]:
+def steady(model: Any, forward: Any = None) -> Iterator[None]:
     """The model without dropout, and otherwise in its mode; random draws are undone afterwards.
 
     Its mode, because some layers compute in another way in training, and because bitsandbytes
@@ -106,7 +111,8 @@ def steady(model: Any) -> Iterator[None]:
                 if isinstance(module, torch.nn.modules.dropout._DropoutNd):
                     module.training = False
             row = test_ids(model, 8)
-            if model.training and not torch.equal(*(plain_logits(model, row, 8) for _ in "ab")):
+            twice = (plain_logits(model, row, 8, forward) for _ in range(2))
+            if model.training and not torch.equal(*twice):
                 model.eval()
             yield
         finally:

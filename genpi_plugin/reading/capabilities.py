@@ -96,7 +96,7 @@ def training_layout(
     Raises:
         GenPIError: the processes must make one call each, and the model can't take what it needs.
     """
-    with steady(model):
+    with steady(model, forward):
         return _training_layout(model, wanted, forward)
 
 

@@ -93,7 +93,7 @@ def reads_padded(model: Any, forward: Callable[..., Any] | None = None) -> str:
         forward: the model as it is called, where that is not `model` itself (a wrapper).
     """
     rows = _unlike_rows(model)
-    right = [plain_logits(model, row, len(row)) for row in rows]
+    right = [plain_logits(model, row, len(row), forward) for row in rows]
     found = []
     for inputs in (
         _layout(model, rows, "padded"),  # as in training: without a mask
@@ -117,7 +117,7 @@ def reads_together(model: Any) -> str:
 def separates_packed(model: Any, forward: Callable[..., Any] | None = None) -> str:
     """Sequences packed into one row, told apart by positions that restart."""
     rows = _unlike_rows(model)
-    right = [plain_logits(model, row, len(row)) for row in rows]
+    right = [plain_logits(model, row, len(row), forward) for row in rows]
     logits = (forward or model)(**_layout(model, rows, "packed")).logits[0]
     return disagreement(model, logits, torch.cat(right))
 

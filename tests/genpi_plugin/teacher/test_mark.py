@@ -47,6 +47,18 @@ def test_an_adapter_that_takes_weights_from_the_base_is_refused_before_anything_
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_weights_that_are_rounded_for_the_adapter_are_seen(tmp_path):
+    """What LoftQ does, whose own code needs a GPU."""
+    base = Mark.of(make_model())
+    model = adapted(True)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "base_layer" in name:
+                parameter.copy_((parameter * 4).round() / 4)
+    with model.disable_adapter(), pytest.raises(GenPIError, match="is not the base model"):
+        check_off_is_base(model, base)
+
+
 def cfg(tmp_path):
     return DictDefault(
         {
