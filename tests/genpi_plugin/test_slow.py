@@ -67,7 +67,9 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
         for name in left.keys() & {"loss", "divergence", "prompt_generation_loss",
                                    "behaviour_tokens", "eval_loss"}:  # fmt: skip
             assert right[name] == pytest.approx(left[name], rel=1e-3), name
-    torch.testing.assert_close(adapter(place / "out" / way), weights, rtol=0, atol=1e-5)
+    # Adam moves a weight by up to the learning rate, 1e-2, whatever its gradient: where that is
+    # next to nothing, its rounding shows. A hundredth of a step is allowed.
+    torch.testing.assert_close(adapter(place / "out" / way), weights, rtol=0, atol=1e-4)
 
 
 def test_the_demo_keeps_its_promise(tmp_path):
