@@ -75,7 +75,7 @@ def test_latency_is_that_of_the_tokens_asked_for(subjects):
     with serve_stream(answer=["a", "b", "c"], seconds_per_token=0.02) as server:
         runs, _ = ask_server(server, subjects, tokens=8, repeats=1)
     for run in runs:  # three take 0.04 s, eight 0.14 s; a busy machine tells a little less or more
-        assert 0.1 < run.latency_seconds[0] - run.ttft_seconds[0] < 0.6
+        assert 0.06 < run.latency_seconds[0] - run.ttft_seconds[0] < 0.6
 
 
 def test_a_server_without_usage_has_its_tokens_counted_here(subjects):
