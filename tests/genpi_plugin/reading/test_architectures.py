@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.genpi_plugin.reading.families import UNBUILT, families
+from tests.genpi_plugin.reading.families import UNBUILT, families, runnable, tiny_model
 from tests.genpi_plugin.reading.walk import ALLOWED, examine
 
 # Cached start when reading, when answering, and packing: one of each kind for every day.
@@ -32,6 +32,7 @@ FEW = {
 
 @pytest.mark.parametrize("family", FEW)
 def test_a_family_is_called_in_the_fastest_way_that_is_right(family):
+    runnable(tiny_model(family), family)
     found = examine(family)
     assert found.worst <= ALLOWED, found
     assert (found.teacher, found.answers, found.packing) == FEW[family], found.why
@@ -42,6 +43,7 @@ def test_a_family_is_called_in_the_fastest_way_that_is_right(family):
 def test_no_family_is_off_in_silence(family):
     if family in UNBUILT:
         pytest.skip(UNBUILT[family])
+    runnable(tiny_model(family), family)
     found = examine(family)
     assert found.worst <= ALLOWED, found
 

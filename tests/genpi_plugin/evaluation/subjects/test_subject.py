@@ -9,7 +9,7 @@ from genpi_plugin.data.chat import ChatView
 from genpi_plugin.evaluation.subjects.reading import logprobs
 from genpi_plugin.evaluation.subjects.subject import Subject
 from tests.genpi_plugin.evaluation.subjects_made import INPUTS
-from tests.genpi_plugin.reading.families import tiny_model
+from tests.genpi_plugin.reading.families import runnable, tiny_model
 from tests.tiny import make_tokenizer
 
 
@@ -46,7 +46,7 @@ def test_logprobs_with_a_cached_prompt_are_those_of_a_plain_forward(subjects):
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "phi3, longrope", "qwen3_5_text"])
 def test_answers_and_distributions_do_not_depend_on_the_batch(family):
     """Windows shorter than the rows, rows on both sides of a rope switch, recurrent layers."""
-    model = tiny_model(family)
+    model = runnable(tiny_model(family), family)
     view = ChatView(make_tokenizer())
     start = [3 + i * 13 % 400 for i in range(44)]
     requests = [[*start, *range(20 + n, 20 + 2 * n)] for n in (3, 12, 5)]
