@@ -37,6 +37,7 @@ def report(folder: Path) -> None:
     epilog=examples(
         "export data/webshop --official-schema -o data/webshop-official",
         "export data/webshop --format jsonl -o data/webshop-jsonl",
+        "export data/webshop --format messages -o data/webshop-chats",
     )
 )
 @FOLDER
@@ -45,14 +46,19 @@ def report(folder: Path) -> None:
 @click.option("--official-schema", is_flag=True,
               help="With the field names and the prompt's transcript of the official GenPI "
               "scripts, which read what `--format disk` writes.")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(["disk", "parquet", "jsonl"]),
+@click.option("--format", "form",
+              type=click.Choice(["disk", "parquet", "jsonl", "messages", "sharegpt", "openai"]),
               default="disk", show_default=True,
-              help="disk: `datasets.load_from_disk`, which needs datasets.")  # fmt: skip
-def export(folder: Path, output: Path, official_schema: bool, form: str) -> None:
+              help="disk: `datasets.load_from_disk`, which needs datasets. The last three are "
+              "plain conversations as JSON Lines, for ordinary fine-tuning.")  # fmt: skip
+@click.option("--with-prompt", is_flag=True,
+              help="Begin plain conversations with the prompt. [default: without]")  # fmt: skip
+def export(folder: Path, output: Path, official_schema: bool, form: str, with_prompt: bool) -> None:
     """Write the dataset in another form."""
     from synth.dataset.official import export_folder, rows_without_reason
 
-    for split, rows in export_folder(folder, output, official_schema, form).items():
+    made = export_folder(folder, output, official_schema, form, with_prompt)
+    for split, rows in made.items():
         click.echo(f"{rows} {split} rows")
     click.echo(f"Wrote {output}")
     if official_schema and (without := rows_without_reason(folder)):

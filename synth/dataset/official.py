@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from genpi_plugin.data.rows import OFFICIAL_NAMES
+from synth.dataset.chats import FORMS, conversations
 from synth.dataset.splits import read_batches, split_files
 from synth.errors import SynthError
 from synth.store.rows import as_messages
@@ -20,21 +21,36 @@ from synth.task.templates import render_transcript
 from synth.text import json_line
 
 
-def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict[str, int]:
+def export_folder(
+    folder: Path, output: Path, official: bool, form: str, with_prompt: bool = False
+) -> dict[str, int]:
     """Write the splits of a run's folder to `output`.
 
     Args:
         folder: what `run` was given with -o.
         output: a folder that is not there yet.
         official: with the official field names, and the prompt as one text.
-        form: "disk" (`datasets.load_from_disk`), "parquet" or "jsonl".
+        form: "disk" (`datasets.load_from_disk`), "parquet" or "jsonl"; or plain conversations as
+            JSON Lines, one of `chats.FORMS`.
+        with_prompt: whether plain conversations begin with the prompt.
 
     Returns:
         The number of rows by split.
 
     Raises:
-        SynthError: there is no dataset in `folder`, `output` is there, or `datasets` is missing.
+        SynthError: there is no dataset in `folder`, `output` is there, `datasets` is missing, or
+            the forms don't go together.
     """
+    if official and form in FORMS:
+        raise SynthError(
+            f"The official scripts read no {form}.", "Leave out --official-schema, or --format."
+        )
+    if with_prompt and form not in FORMS:
+        raise SynthError(
+            f"--with-prompt is for plain conversations: --format {form} has the prompt in a field "
+            "of its own.",
+            f"Leave it out, or give --format {', '.join(FORMS)}.",
+        )
     splits = split_files(folder)
     if not splits:
         raise SynthError(
@@ -48,6 +64,11 @@ def export_folder(folder: Path, output: Path, official: bool, form: str) -> dict
     if form == "disk":
         return _save_to_disk(made, output)
     output.mkdir(parents=True)
+    if form in FORMS:
+        return {
+            split: _write_lines(conversations(path, form, with_prompt), output / f"{split}.jsonl")
+            for split, path in splits.items()
+        }
     write = _write_parquet if form == "parquet" else _write_jsonl
     return {split: write(tables, output / f"{split}.{form}") for split, tables in made.items()}
 
@@ -101,13 +122,16 @@ def _write_all(writer: Any, first: pa.Table, rest: Iterator[pa.Table]) -> int:
 
 
 def _write_jsonl(tables: Iterator[pa.Table], path: Path) -> int:
-    rows = 0
+    return _write_lines((row for table in tables for row in table.to_pylist()), path)
+
+
+def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
+    count = 0
     with path.open("w", encoding="utf-8", newline="\n") as lines:
-        for table in tables:
-            for row in table.to_pylist():
-                lines.write(json_line(row))
-            rows += table.num_rows
-    return rows
+        for row in rows:
+            lines.write(json_line(row))
+            count += 1
+    return count
 
 
 def _save_to_disk(made: Mapping[str, Iterator[pa.Table]], output: Path) -> dict[str, int]:
