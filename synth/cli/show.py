@@ -23,6 +23,7 @@ from synth.store.folder import STORE, is_locked, read_run
 from synth.store.rows import STAGES, Rejection, Row
 from synth.store.store import Store
 from synth.task.fields import FILTERS
+from synth.task.placeholders import placeholder_notes
 from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import visible
@@ -178,6 +179,7 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
-    lines += [f"Note: {note}" for note in (*marker_notes(task), *thought_notes(task))]
+    notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    lines += [f"Note: {note}" for note in notes]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

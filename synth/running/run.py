@@ -45,6 +45,7 @@ from synth.store.rows import Rejection, Row
 from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
 from synth.task.given import read_inputs
+from synth.task.placeholders import placeholder_notes
 from synth.task.taskfile import Task
 
 log = logging.getLogger("synth")
@@ -209,7 +210,8 @@ async def _make(
     provenance: Provenance | None = None,
     budget: Budget | None = None,
 ) -> None:
-    for note in (*(given.notes if given else ()), *marker_notes(task), *thought_notes(task)):
+    notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    for note in (*(given.notes if given else ()), *notes):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):

@@ -1,0 +1,42 @@
+"""Values that an application fills in per request, where the prompt still has their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from synth.task.taskfile import Task
+
+NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
+FORMS = (
+    re.compile(rf"\{{\{{-?\s*{NAME}\s*-?\}}\}}"),  # {{ name }}
+    re.compile(rf"(?<![{{$\w]){{{NAME}}}(?!}})"),  # {name}
+    re.compile(r"\$\{[A-Za-z_]\w*\}|\$[A-Z_]{2,}\b"),  # ${name}, $NAME
+    re.compile(r"<([A-Z][A-Z0-9_]+(?:[ _-][A-Z0-9_]+)*)>(?!:)"),  # <NAME>
+)
+SHOWN = 6
+
+
+def placeholders(texts: Iterable[str]) -> list[str]:
+    """What looks like a value's place in some texts, once each and in their order.
+
+    Marks that are closed again (`<RULES>...</RULES>`) and markers of turns (`<USER>:`) are none.
+    """
+    whole = "\n".join(texts)
+    found = [match for form in FORMS for match in form.finditer(whole)]
+    found.sort(key=lambda match: match.start())
+    names = dict.fromkeys(match[0] for match in found)
+    return [name for name in names if f"</{name[1:]}" not in whole]
+
+
+def placeholder_notes(task: Task) -> list[str]:
+    """A sentence on the prompt's placeholders; none where it has none."""
+    found = placeholders(turn.content for turn in task.prompt)
+    if not found:
+        return []
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [
+        f"the prompt has what looks like a place for a value: {', '.join(found[:SHOWN])}{more}. "
+        "It is sent and internalized as it stands. If your application fills it in, write one "
+        "value in its place, or take it out and send the value with the request."
+    ]
