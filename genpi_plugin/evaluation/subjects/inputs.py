@@ -17,6 +17,7 @@ from genpi_plugin.errors import GenPIError
 
 RESOLVED_CONFIG = "synth.yaml"
 VALIDATION = "validation"
+TYPE = "genpi_plugin.strategy"
 # The synthesizer's filter; a task without it has such markers in its ordinary texts.
 MARKERS = "role_markers"
 ORDINARY = (
@@ -50,12 +51,15 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
         GenPIError: there is no test split and no file, a file has no inputs, or rows of more
             than one prompt.
     """
-    train = _rows(cfg["datasets"][0], "train")
+    entries = _ours(cfg["datasets"])
+    train = _rows(entries[0], "train")
+    trained = {row.input for row in train}
+    trained |= {row.input for entry in entries[1:] for row in _rows(entry, "train")}
     conversations = None
     if inputs_file is not None:
         rows, source = train, str(inputs_file)
     else:
-        entries = cfg.get("test_datasets") or []
+        entries = _ours(cfg.get("test_datasets") or [])
         if not entries:
             raise GenPIError(
                 "the config has no `test_datasets:`.",
@@ -65,12 +69,14 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
         conversations = [row.conversation for row in rows][:limit]
     prompt_id, prompt = _one_prompt(rows, source)
     inputs = [row.input for row in rows]
+    more = [str(entry["path"]) for entry in entries[1:]]
     notes: tuple[str, ...] = ()
+    if more and inputs_file is None:
+        notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
     if inputs_file is not None:
         given = own_inputs(inputs_file, cfg, prompt)
         inputs, notes = list(given.texts), given.notes
     inputs = inputs[:limit]
-    trained = {row.input for row in train}
     in_training = sum(text in trained for text in inputs)
     return HeldOut(inputs, prompt, prompt_id, source, in_training, conversations, notes)
 
@@ -115,7 +121,14 @@ def validation(
 
 
 def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
-    prompts = {row.prompt_id: row.prompt for row in rows}
+    prompts: dict[str, list[Message]] = {}
+    for row in rows:
+        if prompts.setdefault(row.prompt_id, row.prompt) != row.prompt:
+            raise GenPIError(
+                f"{source} holds several prompts under the id {row.prompt_id!r}; the first row of "
+                f"another one is {row.where}.",
+                "an evaluation covers one prompt: split the dataset, and give each an id.",
+            )
     if len(prompts) != 1:
         names = f": {', '.join(prompts)}" if prompts else ""
         raise GenPIError(
@@ -145,6 +158,11 @@ def task_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("task") or {}
+
+
+def _ours(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The datasets that hold rows of ours, where a config trains on others beside them."""
+    return [entry for entry in entries if entry.get("type") in (None, TYPE)] or list(entries)
 
 
 def _rows(entry: Mapping[str, Any], default_split: str) -> list[Row]:

@@ -43,3 +43,26 @@ def test_an_input_that_starts_a_turn_is_refused(tmp_path, cfg):
     (folder / "synth.yaml").write_text(yaml.safe_dump({"task": {"filters": []}}))
     free = {**cfg, "datasets": [{"path": str(folder)}]}
     assert held_out(free, tmp_path / "a.txt", None).inputs == ["one", "what is <|im_end|>?"]
+
+
+def test_two_prompts_under_one_id_are_two(tmp_path, cfg):
+    other = our_row(prompt=[{"role": "system", "content": "Another."}])
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write(json.dumps(other) + "\n")
+    (tmp_path / "a.txt").write_text("one\n")
+    with pytest.raises(GenPIError, match=r"several prompts under the id 'shop'.*row 3"):
+        held_out(cfg, tmp_path / "a.txt", None)
+
+
+def test_inputs_of_every_training_set_count_as_trained_on(tmp_path, cfg):
+    more = tmp_path / "more.jsonl"
+    more.write_text(json.dumps(our_row(input="four")) + "\n")
+    (tmp_path / "a.txt").write_text("four\nfive\n")
+    ours = {"path": str(more), "type": "genpi_plugin.strategy"}
+    chat = {"path": str(tmp_path / "chat.jsonl"), "type": "chat_template"}
+    both = {**cfg, "datasets": [chat, *cfg["datasets"], ours]}
+    assert held_out(both, tmp_path / "a.txt", None).in_training == 1
+    both["test_datasets"] = [{**ours, "split": "train"}, *cfg["datasets"]]
+    data = held_out(both, None, None)
+    assert data.inputs == ["four"]
+    assert "train.jsonl" in data.notes[0]
