@@ -13,6 +13,7 @@ from axolotl.utils.logging import get_logger
 from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import (
     BEHAVIOUR_SEQUENCES,
@@ -85,7 +86,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
             raise ConfigError(
                 f"{self.name} has no rows.", "make a dataset with `python -m synth run`."
             )
-        rows = [self._row(raw, index) for index, raw in enumerate(dataset)]
+        rows = parse_all(dataset, self.name)
         if self.prepared_path:
             prompts = (describe_prompt(row.prompt_id, row.prompt) for row in rows)
             record_prompts(self.prepared_path, prompts)
@@ -95,8 +96,9 @@ class GenPIStrategy(DatasetWrappingStrategy):
 
     def _warn_of_other_answers(self, rows: list[Row]) -> None:
         """A recital shows `teacher_output`; what is trained is the conversation."""
-        other = [row for row in rows
-                 if row.teacher_output.strip() != row.conversation[0]["content"].strip()]  # fmt: skip
+        first = [row.conversation[0]["content"].strip() for row in rows]
+        pairs = zip(rows, first, strict=True)
+        other = [row for row, answer in pairs if row.teacher_output.strip() != answer]
         if other:
             LOG.warning(
                 f"genpi: {len(other)} of {len(rows)} rows of {self.name} have a `teacher_output` "

@@ -12,6 +12,7 @@ import yaml
 from genpi_plugin.data.inputs.file import not_utf8
 from genpi_plugin.data.rows import MARKER_OF, MARKERS, MESSAGE_KEYS, Message, split_transcript
 from genpi_plugin.data.text import is_visible, surrogate_fault
+from genpi_plugin.data.yaml_keys import repeated_key
 from genpi_plugin.errors import RowError
 
 LISTS = {".yml", ".yaml", ".json"}
@@ -127,6 +128,8 @@ def _listed(text: str, path: Path) -> list[Message]:
         data: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise RowError(f"{path} can't be read, or can't be parsed: {error}", cure) from None
+    if twice := repeated_key(text):
+        raise RowError(f"{path}, {twice}.", "Keep one of them.")
     if not isinstance(data, list):
         raise RowError(f"{path}: the prompt is not a list.", cure)
     for number, turn in enumerate(data, start=1):

@@ -6,6 +6,7 @@ or left out silently.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ UNSUPPORTED = {
     "reasoning_content": "thoughts beside an answer are not trained yet",
     "reasoning": "thoughts beside an answer are not trained yet",
 }
+DATES = " JSON texts that all look like dates are read as dates: save the rows as Parquet."
 # Roles that other tools write, and what to do about them for now.
 ROLES = "roles are `system`, `user` and `assistant`"
 ROLE_CURES = {
@@ -223,7 +225,8 @@ def _check_text(value: Any, name: str, where: str) -> None:
     if not isinstance(value, str):
         raise RowError(
             f"{where}: the field `{name}` is {_kind(value)}, not text.",
-            f"write `{name}` as a string.",
+            f"write `{name}` as a string."
+            + (DATES if isinstance(value, datetime.date | datetime.time) else ""),
         )
     if not value.strip():
         raise RowError(

@@ -32,7 +32,7 @@ def reciting_rows(rows: Sequence[Row], share: float) -> set[int]:
 
 
 def unrecited(rows: Sequence[Row], chosen: set[int]) -> list[str]:
-    """The ids of the prompts that no row recites, in order; `chosen` as `reciting_rows` gives it."""
+    """The ids of the prompts that none of the `chosen` rows (`reciting_rows`) recites, in order."""
     prompts = dict.fromkeys(row.prompt_id for row in rows)
     recited = {rows[place].prompt_id for place in chosen}
     return [prompt for prompt in prompts if prompt not in recited]

@@ -172,6 +172,20 @@ def test_overflow_drop_keeps_the_rest_whole(tmp_path):
     assert kept["input_ids"] == whole["input_ids"][:1]
 
 
+def test_a_text_that_is_not_utf8_ends_the_run_with_its_row(tmp_path):
+    import datasets
+
+    from genpi_plugin.strategy import load
+
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(our_row(input=text), ensure_ascii=False) for text in ("a", "caf\u00e9")]
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    rows = datasets.load_dataset("json", data_files=str(path), cache_dir=str(tmp_path))["train"]
+    config = {"plugins": PLUGINS, "genpi": {}, "sequence_len": 4096}
+    with pytest.raises(SystemExit, match="data/shop, row 1: a text is not UTF-8"):
+        load(make_tokenizer(), config, {"path": "data/shop"}).wrap_dataset(rows)
+
+
 @pytest.fixture
 def said(monkeypatch):
     """The warnings of the dataset type."""

@@ -10,13 +10,15 @@ from typing import Any
 import datasets
 import yaml
 
+from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
 from genpi_plugin.data.markers import special_tokens
-from genpi_plugin.data.rows import Message, Row, parse
+from genpi_plugin.data.rows import Message, Row
 from genpi_plugin.errors import GenPIError
 
 RESOLVED_CONFIG = "synth.yaml"
 VALIDATION = "validation"
+KINDS = ("parquet", "arrow", "csv")  # of a file, by its name; all others are JSON, as for axolotl
 TYPE = "genpi_plugin.strategy"
 # The synthesizer's filter; a task without it has such markers in its ordinary texts.
 MARKERS = "role_markers"
@@ -169,7 +171,7 @@ def _rows(entry: Mapping[str, Any], default_split: str) -> list[Row]:
     split = entry.get("split") or default_split
     path = str(entry["path"])
     raw = load_split(path, split, entry)
-    return [parse(row, f"{path} ({split}), row {index}") for index, row in enumerate(raw)]
+    return parse_all(raw, f"{path} ({split})")
 
 
 def load_split(path: str, split: str, entry: Mapping[str, Any]) -> Any:
@@ -180,13 +182,20 @@ def load_split(path: str, split: str, entry: Mapping[str, Any]) -> Any:
             saved = datasets.load_from_disk(path)
             return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
         if folder.is_file():
-            kind = {"jsonl": "json"}.get(folder.suffix.lstrip("."), folder.suffix.lstrip("."))
+            kind = next((name for name in KINDS if f".{name}" in folder.name), "json")
             return datasets.load_dataset(kind, data_files=path, split="train")
         return datasets.load_dataset(
             path, data_files=entry.get("data_files"), revision=entry.get("revision"), split=split
         )
-    except (FileNotFoundError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        StopIteration,
+        datasets.exceptions.DatasetGenerationError,
+    ) as error:
+        why = str(error.__cause__ or error) or "it is empty"
         raise GenPIError(
-            f"can't read the {split} split of {path}: {error}",
+            f"can't read the {split} split of {path}: {why}",
             "make the dataset with `python -m synth run`, or correct its path in the config.",
         ) from error

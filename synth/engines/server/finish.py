@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 End = Literal["stop", "length", "filtered", "broken", "unknown"]
 
-# Servers' spellings, whatever their case, `_`, `-` and `FINISH_REASON_`: OpenAI's own, then those of
-# TGI, Anthropic, Gemini, Mistral, Cohere, Bedrock and of gateways that pass them on.
+# Servers' spellings, whatever their case, `_`, `-` and `FINISH_REASON_`: OpenAI's own, then those
+# of TGI, Anthropic, Gemini, Mistral, Cohere, Bedrock and of gateways that pass them on.
 CALLS = {"tool_calls", "function_call", "tool_use", "tool_call"}
 WHOLE = CALLS | {
     "", "stop",

@@ -198,7 +198,7 @@ def test_a_template_that_ends_in_an_error_of_pythons_is_refused():
 def test_of_several_templates_none_of_which_is_the_default_one_is_to_be_chosen():
     tokenizer = make_tokenizer()
     tokenizer.chat_template = {"rag": CHATML, "tool_use": CHATML}
-    with pytest.raises(TemplateError, match="several chat templates .rag, tool_use") as caught:
+    with pytest.raises(TemplateError, match=r"several chat templates .rag, tool_use") as caught:
         ChatView(tokenizer)
     assert "chat_template_jinja" in caught.value.cure
     tokenizer.chat_template = {"default": CHATML, "rag": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -66,3 +67,31 @@ def test_inputs_of_every_training_set_count_as_trained_on(tmp_path, cfg):
     data = held_out(both, None, None)
     assert data.inputs == ["four"]
     assert "train.jsonl" in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("latin.jsonl", json.dumps(our_row(input="café"), ensure_ascii=False).encode("latin-1"),
+         "row 0: a text is not UTF-8"),
+        ("broken.jsonl", b'{"a": 1}\n{"a":', "JSON parse error"),
+        ("half.jsonl", json.dumps(our_row(input="a\ud83d")).encode(), "surrogate"),
+        ("empty.jsonl", b"", "it is empty"),
+        ("dates.jsonl", json.dumps(our_row(input="2024-01-01T10:00:00Z")).encode(),
+         "look like dates"),
+    ],
+)  # fmt: skip
+def test_a_data_file_that_can_not_be_read_is_named_with_the_reason(tmp_path, name, data, says):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(GenPIError, match=says) as caught:
+        held_out({"datasets": [{"path": str(path)}]}, tmp_path / "a.txt", None)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rows.ndjson", "rows.jsonl.gz"])
+def test_data_files_are_read_as_axolotl_reads_them(tmp_path, cfg, name):
+    line = json.dumps(our_row(input="four")).encode()
+    (tmp_path / name).write_bytes(gzip.compress(line) if name.endswith(".gz") else line)
+    entry = {"path": str(tmp_path / name), "split": "train"}
+    assert held_out({**cfg, "test_datasets": [entry]}, None, None).inputs == ["four"]
