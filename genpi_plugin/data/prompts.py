@@ -11,7 +11,7 @@ import yaml
 
 from genpi_plugin.data.inputs.file import not_utf8
 from genpi_plugin.data.rows import MARKER_OF, MARKERS, MESSAGE_KEYS, Message, split_transcript
-from genpi_plugin.data.text import is_visible, surrogate_fault
+from genpi_plugin.data.text import surrogate_fault
 from genpi_plugin.data.yaml_keys import repeated_key
 from genpi_plugin.errors import RowError
 
@@ -114,7 +114,7 @@ def check_prompt(turns: Sequence[Message], source: str) -> list[Message]:
                 f"{' or '.join(sorted(expected))} is expected.",
                 "A prompt is an optional system turn, then user and assistant turns by turns.",
             )
-        if not is_visible(turn["content"]):
+        if not turn["content"].strip():
             raise RowError(
                 f"{source}: turn {number} ({role}) is empty.", "Write its text or take it out."
             )
