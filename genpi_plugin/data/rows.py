@@ -246,7 +246,7 @@ def _check_messages(value: Any, name: str, where: str) -> list[Message]:
             f"{where}: the field `{name}` is empty.",
             "every row needs a prompt, and a conversation with at least one assistant turn.",
         )
-    messages = []
+    messages: list[Message] = []
     for number, message in enumerate(value):
         if not isinstance(message, Mapping):
             raise RowError(
@@ -262,7 +262,7 @@ def _check_messages(value: Any, name: str, where: str) -> list[Message]:
             )
         _check_known(message, MESSAGE_KEYS, f"{name}[{number}].", where)
         _check_text(content, f"{name}[{number}].content", where)
-        messages.append({"role": role, "content": content})
+        messages.append({"role": role, "content": str(content)})
     return messages
 
 

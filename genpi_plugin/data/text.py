@@ -9,7 +9,8 @@ import unicodedata
 CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 UNSEEN = ("Cc", "Cf")
 SURROGATES = re.compile("[\ud800-\udfff]")
-CONTROLS = re.compile(f"[{CONTROL}]")
+# With what stands for a character that could not be read, or was cut in its midst.
+CONTROLS = re.compile(f"[{CONTROL}\ufffd]")
 
 
 def folded(text: str) -> str:

@@ -101,7 +101,8 @@ def some_answer(answer: Answer, what: str) -> str:
     if answer.tool_calls:
         fault, detail = tools_called(answer)
         raise RowError(f"{what} {fault}", detail)
-    control = control_fault(text)
+    # A limit may cut in the midst of a character.
+    control = control_fault(text.rstrip("\ufffd") if answer.finish == "length" else text)
     if control:
         raise RowError(f"{what} {CONTROLS}", f"It holds {control}.")
     return text

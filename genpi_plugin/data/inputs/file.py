@@ -143,14 +143,15 @@ def _why(error: Exception) -> str:
 
 
 def _item(number: int, value: Any) -> Item:
-    text, keys = value, frozenset[str]()
+    text: Any = value
+    keys = frozenset[str]()
     if isinstance(value, dict) and "input" in value:
         text, keys = value["input"], frozenset(value) - {"input"}
     elif isinstance(value, list):
         return Item(number, "", "a list, not an object with `input`")
     elif not isinstance(value, str):
-        keys = f"; its keys are {', '.join(value)}" if isinstance(value, dict) and value else ""
-        return Item(number, "", f"no `input`{keys}")
+        named = f"; its keys are {', '.join(value)}" if isinstance(value, dict) and value else ""
+        return Item(number, "", f"no `input`{named}")
     if not isinstance(text, str):
         return Item(number, "", f"`input` is not a text but {type(text).__name__}")
     text = text.strip().lstrip(BOM)

@@ -6,6 +6,7 @@ docs/faults.md is this file in a table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from synth.engines.base import OVERLONG
@@ -87,13 +88,12 @@ def not_a_completion(url: str, what: str) -> RequestError:
     )
 
 
-def told_error(reply: Any, url: str) -> openai.APIStatusError | None:
+def told_error(reply: Any) -> openai.APIStatusError | None:
     """The error that a server or gateway tells in a reply of status 200; None where there is none.
 
     It stands in place of the choices, or in the first of them: then this answer broke off, and
     the server is there.
     """
-    import httpx
     import openai
 
     told, below = getattr(reply, "error", None), 600
@@ -107,7 +107,8 @@ def told_error(reply: Any, url: str) -> openai.APIStatusError | None:
     body = told if isinstance(told, dict) else {"message": str(told)}
     code = str(body.get("code") or body.get("status") or "")
     status = int(code) if code.isdecimal() and 400 <= int(code) < below else 500
-    response = httpx.Response(status, request=httpx.Request("POST", url))
+    # What the client makes of a response; which library it is from depends on its version.
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
     return openai.APIStatusError(str(body.get("message") or body), response=response, body=body)
 
 

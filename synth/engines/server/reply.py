@@ -27,7 +27,7 @@ def to_answer(reply: Any, url: str, body: Mapping[str, Any]) -> Answer:
         RequestError: it is no chat completion, or the server broke the answer off.
         openai.APIStatusError: it tells of an error, with the status of an answer.
     """
-    if (error := told_error(reply, url)) is not None:
+    if (error := told_error(reply)) is not None:
         raise error
     try:
         choice = reply.choices[0]

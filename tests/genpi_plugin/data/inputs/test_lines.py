@@ -54,8 +54,8 @@ def test_a_file_is_read_as_it_is_meant(tmp_path, name):
         ("wide.txt", "\n".join(TWO).encode("utf-16"), "line 1 is not UTF-8", "iconv -f UTF-16"),
         ("broken.json", b'["one",\n "two"\n', "line 3 is not JSON", "a list of"),
         ("bad.jsonl", b'{"input": "a"}\n{"text": "b"}\n{"input": 3}\n{"input": " "}\n{\n["a"]\n',
-         "5 lines that are not inputs:\n  line 2: no `input`; its keys are text\n  line 3: `input` is "
-         "not a text but int\n  line 4: `input` is empty\n  line 5: not JSON", "Correct them"),
+         "5 lines that are not inputs:\n  line 2: no `input`; its keys are text\n  line 3: `input` "
+         "is not a text but int\n  line 4: `input` is empty\n  line 5: not JSON", "Correct them"),
         ("bad.json", b'["one", {"text": "two"}]', "1 items that are not inputs:\n  item 2: no",
          "Correct them"),
         ("deep.json", b"[" * 100_000, "it is not JSON", "a list of"),

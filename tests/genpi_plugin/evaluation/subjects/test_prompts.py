@@ -50,8 +50,8 @@ def test_a_prompt_file_that_cant_be_used_is_refused(tmp_path, name, content, say
         ("half.yml", b'- {role: system, content: "\\ud83d"}', "half of a character"),
         ("twice.yml", b"- role: system\n  content: Be brief.\n  content: Be kind.\n",
          "line 3: the key `content` stands in line 2 already"),
-        ("twice.json", b'[{"role": "system", "content": "a",\n "content": "b"}]', "line 2: the key"),
-        ("unseen.md", "\u200b\n".encode(), "is empty"),
+        ("twice.json", b'[{"role": "system", "content": "a",\n "content": "b"}]',
+         "line 2: the key"),
         ("deep.json", b"[" * 100_000, "can't be parsed"),
     ],
 )  # fmt: skip
