@@ -9,8 +9,9 @@ import unicodedata
 CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
 UNSEEN = ("Cc", "Cf")
 SURROGATES = re.compile("[\ud800-\udfff]")
-# With what stands for a character that could not be read, or was cut in its midst.
-CONTROLS = re.compile(f"[{CONTROL}\ufffd]")
+# What stands for a character that could not be read, or was cut in its midst.
+BROKEN = "\ufffd"
+CONTROLS = re.compile(f"[{CONTROL}{BROKEN}]")
 
 
 def folded(text: str) -> str:
@@ -31,7 +32,8 @@ def surrogate_fault(text: str) -> str:
 
 
 def control_fault(text: str) -> str:
-    """Which control characters a text holds that no text should, and where; "" if none.
+    """Which control characters a text holds that no text should, or broken ones, and where; "" if
+    none.
 
     Tab, line feed and carriage return are not among them.
     """
