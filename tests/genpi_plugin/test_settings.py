@@ -266,3 +266,15 @@ def test_whatever_changes_tokens_changes_the_fingerprint(tmp_path):
 def test_a_pasted_prepared_path_does_not_nest():
     first = prepared_path("last_run_prepared", "abc")
     assert prepared_path(first, "def") == "last_run_prepared/genpi-def"
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.ndjson", "rows.jsonl.gz", "a/rows.tsv"])
+def test_a_change_in_any_data_file_of_a_folder_is_another_state(tmp_path, name):
+    path = tmp_path / "data" / name
+    path.parent.mkdir(parents=True)
+    cfg = {"datasets": [{"path": str(tmp_path / "data")}], "base_model": str(tmp_path)}
+    states = set()
+    for content in ("one", "two"):
+        path.write_text(content)
+        states.add(fingerprint(cfg, {}))
+    assert len(states) == 2

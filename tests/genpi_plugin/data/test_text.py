@@ -26,5 +26,5 @@ def test_case_and_white_space_make_no_other_text():
 
 
 def test_what_can_be_seen():
-    assert is_visible(" a ") and is_visible("\U0001fae9") and is_visible("\ue000")
+    assert all(map(is_visible, [" a ", "\U0001fae9", "\ue000"]))
     assert not any(map(is_visible, ["", " \u3000\n", "\u200b\ufeff\x1b"]))
