@@ -13,12 +13,19 @@ from axolotl.utils.logging import get_logger
 from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, keeps_prompt, make_pair
+from genpi_plugin.data.examples import (
+    BEHAVIOUR_SEQUENCES,
+    LENGTHS,
+    SUPERVISED,
+    keeps_prompt,
+    make_pair,
+)
 from genpi_plugin.data.prepared import describe_prompt, record_prompts
 from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.rows import Row, parse
-from genpi_plugin.data.shares import reciting_rows
+from genpi_plugin.data.shares import reciting_rows, unrecited
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
 
 LOG = get_logger("axolotl.genpi")
@@ -79,12 +86,25 @@ class GenPIStrategy(DatasetWrappingStrategy):
             raise ConfigError(
                 f"{self.name} has no rows.", "make a dataset with `python -m synth run`."
             )
-        rows = [self._row(raw, index) for index, raw in enumerate(dataset)]
+        rows = parse_all(dataset, self.name)
         if self.prepared_path:
             prompts = (describe_prompt(row.prompt_id, row.prompt) for row in rows)
             record_prompts(self.prepared_path, prompts)
+        self._warn_of_other_answers(rows)
         self._warn_of_shared_requests(rows)
         return rows
+
+    def _warn_of_other_answers(self, rows: list[Row]) -> None:
+        """A recital shows `teacher_output`; what is trained is the conversation."""
+        first = [row.conversation[0]["content"].strip() for row in rows]
+        pairs = zip(rows, first, strict=True)
+        other = [row for row, answer in pairs if row.teacher_output.strip() != answer]
+        if other:
+            LOG.warning(
+                f"genpi: {len(other)} of {len(rows)} rows of {self.name} have a `teacher_output` "
+                "that is not the first answer of their conversation, which is what is trained: "
+                f"recitals show another answer than that. The first is {other[0].where}."
+            )
 
     def _warn_of_shared_requests(self, rows: list[Row]) -> None:
         blind = [row for row in rows if not keeps_prompt(row, self.settings)]
@@ -118,8 +138,15 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 "make the dataset with `reasons: {share: 1}` in task.yml, or train on the "
                 "teacher's answers: `sft_weight: 0.7`.",
             )
+        silent = unrecited(rows, chosen)
+        if silent:
+            LOG.warning(
+                f"genpi: no row of {self.name} recites {_prompts(silent)}: none has both a "
+                "`floor_output` and a `reason`. `reasons: {share: ...}` in task.yml makes some; "
+                "`genpi: {sft_weight: 1}` trains without recitals."
+            )
         # Which rows are given a reason is drawn, and some reasons are lost: a few less are no news.
-        if len(chosen) + 3 < share * len(rows) * 2 / 3:
+        elif len(chosen) + 3 < share * len(rows) * 2 / 3:
             LOG.warning(
                 f"genpi: {len(chosen)} of {len(rows)} rows of {self.name} recite the prompt, not "
                 f"the share of {share:g} that `prompt_generation_share` asks for: the others have "
@@ -160,10 +187,12 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"set `sequence_len: {sizes[longest]}` or more (nothing is ever truncated), or "
                 "`genpi: {on_overflow: drop}` to train without those rows.",
             )
+        recitals = [counts[1] > 0 for counts in pairs[SUPERVISED]]
+        lost = sum(recitals) - sum(recitals[index] for index in fitting)
         LOG.warning(
             f"genpi: dropped {over} of {len(sizes)} pairs of {self.name} that are longer than "
-            f"sequence_len {self.sequence_len} (genpi.on_overflow: drop); "
-            f"sequence_len {sizes[longest]} would keep all."
+            f"sequence_len {self.sequence_len} (genpi.on_overflow: drop), {lost} of the "
+            f"{sum(recitals)} that recite among them; sequence_len {sizes[longest]} would keep all."
         )
         return pairs.select(fitting)
 
@@ -171,6 +200,11 @@ class GenPIStrategy(DatasetWrappingStrategy):
         count = pair[BEHAVIOUR_SEQUENCES][0]
         behaviour, generation = sum(pair[LENGTHS][:count]), sum(pair[LENGTHS][count:])
         return f"{behaviour} in the behaviour half and {generation} in the prompt-generation half."
+
+
+def _prompts(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"
 
 
 def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:

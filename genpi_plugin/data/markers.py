@@ -47,5 +47,9 @@ def special_tokens(model: str) -> frozenset[str]:
         tokens = {token["content"] for token in added if token.get("special")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return frozenset()  # whoever loads the model tells what is wrong with its folder
-    # An ordinary word is ordinary text, whatever the tokenizer makes of it.
-    return frozenset(token for token in tokens if len(token) > 2 and not token.isalnum())
+    return frozenset(token for token in tokens if not is_ordinary(token))
+
+
+def is_ordinary(token: str) -> bool:
+    """Whether a special token is text as people write it, such as a padding token "!"."""
+    return len(token) <= 2 or token.isalnum()

@@ -23,7 +23,9 @@ TOKENS_VERSION = 2
 DEFAULT_PREPARED_PATH = "last_run_prepared"
 PREFIX = "genpi-"
 PROMPTS_FILE = "genpi_prompts.json"
-DATA_SUFFIXES = {".parquet", ".jsonl", ".json", ".arrow", ".csv"}
+# What `datasets` reads in a folder, packed or not.
+DATA_SUFFIXES = {".parquet", ".jsonl", ".ndjson", ".json", ".arrow", ".csv", ".tsv", ".gz", ".bz2",
+                 ".xz", ".zst", ".zip"}  # fmt: skip
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
                    "tokenizer.model", "special_tokens_map.json")  # fmt: skip
 TOKEN_KEYS = ("base_model", "tokenizer_config", "tokenizer_type", "chat_template",

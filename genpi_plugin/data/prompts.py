@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
+from genpi_plugin.data.inputs.file import not_utf8
 from genpi_plugin.data.rows import MARKER_OF, MARKERS, MESSAGE_KEYS, Message, split_transcript
+from genpi_plugin.data.text import surrogate_fault
+from genpi_plugin.data.yaml_keys import repeated_key
 from genpi_plugin.errors import RowError
 
 LISTS = {".yml", ".yaml", ".json"}
@@ -30,16 +33,19 @@ def read_prompt(path: Path, role: str = "system") -> list[Message]:
         raise RowError(
             f"There is no prompt file {path}.", "Put the prompt there, or name another file."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise RowError(
             f"The prompt file {path} can't be read: {error}.", "A prompt is a UTF-8 text file."
         ) from None
-    _check_no_nul(text, str(path))
+    except UnicodeDecodeError as error:
+        cause, cure = not_utf8(path, error)
+        raise RowError(f"The prompt file {path} can't be read: {cause}.", cure) from None
+    _check_characters(text, str(path))
     suffix = path.suffix.lower()
     if suffix in LISTS:
         turns = _listed(text, path)
         for number, turn in enumerate(turns, start=1):
-            _check_no_nul(turn["content"], f"{path}: turn {number}")
+            _check_characters(turn["content"], f"{path}: turn {number}")
         return check_prompt(turns, str(path))
     if suffix == ".txt" and has_markers(text):
         return read_transcript(text, str(path))
@@ -120,8 +126,10 @@ def _listed(text: str, path: Path) -> list[Message]:
     cure = "Write a list of {role: ..., content: ...}."
     try:
         data: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise RowError(f"{path} can't be read, or can't be parsed: {error}", cure) from None
+    if twice := repeated_key(text):
+        raise RowError(f"{path}, {twice}.", "Keep one of them.")
     if not isinstance(data, list):
         raise RowError(f"{path}: the prompt is not a list.", cure)
     for number, turn in enumerate(data, start=1):
@@ -137,13 +145,15 @@ def _listed(text: str, path: Path) -> list[Message]:
     return [dict(turn) for turn in data]
 
 
-def _check_no_nul(text: str, source: str) -> None:
+def _check_characters(text: str, source: str) -> None:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise RowError(
             f"{source}, line {line}: there is the character NUL (U+0000), which no dataset holds.",
             "Take it out; a prompt is a UTF-8 text file.",
         )
+    if half := surrogate_fault(text):
+        raise RowError(f"{source}: there is {half}.", "Write the whole character.")
 
 
 def _start(text: str) -> str:

@@ -14,8 +14,8 @@ from genpi_plugin.data.rows import Message
 from genpi_plugin.errors import TemplateError
 
 ROLES = ("system", "user", "assistant")
-# A list in the place of a text, or text in the place of a list: Jinja's errors, and Python's.
-REFUSALS = (jinja2.exceptions.TemplateError, TypeError)
+# Jinja's errors, and those of Python that an expression in a template can end in.
+REFUSALS = (jinja2.exceptions.TemplateError, TypeError, ValueError, LookupError, ArithmeticError)
 DAYS = (datetime(2001, 2, 3), datetime(2002, 3, 4))
 
 
@@ -32,7 +32,7 @@ class Renderer:
             source: a template in place of the tokenizer's own.
 
         Raises:
-            TemplateError: the tokenizer has no chat template.
+            TemplateError: the tokenizer has no chat template, or several and none is its default.
         """
         if not (source or getattr(tokenizer, "chat_template", None)):
             raise TemplateError(
@@ -41,6 +41,14 @@ class Renderer:
             )
         self.tokenizer = tokenizer
         self.kwargs = dict(kwargs)
+        own = tokenizer.chat_template
+        if not source and isinstance(own, dict) and "default" not in own:
+            raise TemplateError(
+                f"the tokenizer of {tokenizer.name_or_path!r} has several chat templates "
+                f"({', '.join(own)}) and none of them is the default.",
+                "choose one: `chat_template_jinja:` with a file of it in the YAML, or "
+                "chat_template.jinja in the model's folder.",
+            )
         self.source: str = source or tokenizer.get_chat_template()
         self._in_parts: frozenset[str] | None = None
 

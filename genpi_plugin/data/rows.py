@@ -6,6 +6,7 @@ or left out silently.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ UNSUPPORTED = {
     "tool_call_id": "results of tools are not trained yet",
     "reasoning_content": "thoughts beside an answer are not trained yet",
     "reasoning": "thoughts beside an answer are not trained yet",
+}
+DATES = " JSON texts that all look like dates are read as dates: save the rows as Parquet."
+# Roles that other tools write, and what to do about them for now.
+ROLES = "roles are `system`, `user` and `assistant`"
+ROLE_CURES = {
+    "developer": "write `system`: templates without a developer's turn know it as that.",
+    "tool": f"{ROLES}; results of tools are not trained yet: leave the row out.",
+    "function": f"{ROLES}; results of tools are not trained yet: leave the row out.",
 }
 
 
@@ -99,12 +108,14 @@ def parse(raw: Mapping[str, Any], where: str) -> Row:
     for field in TEXT_FIELDS:
         if named[field] is not None:
             _check_text(named[field], names[field], where)
+    row_id = raw.get("id")
+    for name, value in (("id", row_id), (names["prompt_id"], named["prompt_id"])):
+        _check_name(value, name, where)
     prompt = parse_prompt(named["prompt"], names["prompt"], where)
     conversation = _check_messages(named["conversation"], names["conversation"], where)
     if official:
         conversation = _without_trailing_users(conversation)
     _check_conversation(conversation, names["conversation"], where)
-    row_id = raw.get("id")
     return Row(
         id=str(row_id) if row_id not in (None, "") else where,
         prompt_id=str(named["prompt_id"]),
@@ -174,7 +185,7 @@ def teacher_messages(prompt: Sequence[Message], messages: Sequence[Message]) -> 
 def _check_known(given: Mapping[str, Any], known: set[str], prefix: str, where: str) -> None:
     """Refuse what would be dropped. A column that is empty in this row holds nothing to drop."""
     for name, value in given.items():
-        if name in known or value is None or (isinstance(value, str | list | dict) and not value):
+        if name in known or _is_empty(value):
             continue
         why = UNSUPPORTED.get(name, "nothing reads it")
         raise RowError(
@@ -185,11 +196,37 @@ def _check_known(given: Mapping[str, Any], known: set[str], prefix: str, where: 
         )
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether nothing is lost with a value: Arrow fills columns and structs up with nulls."""
+    if isinstance(value, Mapping):
+        return all(map(_is_empty, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_empty, value))
+    return value is None or value == "" or value != value  # NaN, as pandas writes a null
+
+
+def _check_name(value: Any, name: str, where: str) -> None:
+    """Check an id: a text that is not empty, or a whole number; `id` may be missing."""
+    if name == "id" and value in (None, ""):
+        return
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowError(
+            f"{where}: the field `{name}` is {_kind(value)}, not a name.",
+            f"write `{name}` as a string.",
+        )
+    if not str(value).strip():
+        raise RowError(
+            f"{where}: the field `{name}` is empty.",
+            "it tells the rows of one prompt from those of another: write a name of the prompt.",
+        )
+
+
 def _check_text(value: Any, name: str, where: str) -> None:
     if not isinstance(value, str):
         raise RowError(
             f"{where}: the field `{name}` is {_kind(value)}, not text.",
-            f"write `{name}` as a string.",
+            f"write `{name}` as a string."
+            + (DATES if isinstance(value, datetime.date | datetime.time) else ""),
         )
     if not value.strip():
         raise RowError(
@@ -199,7 +236,7 @@ def _check_text(value: Any, name: str, where: str) -> None:
 
 
 def _check_messages(value: Any, name: str, where: str) -> list[Message]:
-    if not isinstance(value, list | tuple) or not all(isinstance(m, Mapping) for m in value):
+    if not isinstance(value, list | tuple):
         raise RowError(
             f"{where}: the field `{name}` is {_kind(value)}, not a list of messages.",
             f'write `{name}` as [{{"role": ..., "content": ...}}, ...].',
@@ -209,17 +246,23 @@ def _check_messages(value: Any, name: str, where: str) -> list[Message]:
             f"{where}: the field `{name}` is empty.",
             "every row needs a prompt, and a conversation with at least one assistant turn.",
         )
-    messages = []
+    messages: list[Message] = []
     for number, message in enumerate(value):
-        role, content = message.get("role"), message.get("content")
-        if role not in MARKER_OF:
+        if not isinstance(message, Mapping):
             raise RowError(
-                f"{where}: turn {number} of `{name}` has the role {role!r}.",
-                "roles are `system`, `user` and `assistant`.",
+                f"{where}: turn {number} of `{name}` is {_kind(message)}, not a message.",
+                'write it as {"role": ..., "content": ...}.',
             )
-        _check_text(content, f"{name}[{number}].content", where)
+        role, content = message.get("role"), message.get("content")
+        if not isinstance(role, str) or role not in MARKER_OF:
+            keys = "" if role else f"; its fields are {_short(list(map(str, message)))}"
+            raise RowError(
+                f"{where}: turn {number} of `{name}` has the role {role!r}{keys}.",
+                ROLE_CURES.get(str(role), f"{ROLES}."),
+            )
         _check_known(message, MESSAGE_KEYS, f"{name}[{number}].", where)
-        messages.append({"role": role, "content": content})
+        _check_text(content, f"{name}[{number}].content", where)
+        messages.append({"role": role, "content": str(content)})
     return messages
 
 

@@ -31,5 +31,12 @@ def reciting_rows(rows: Sequence[Row], share: float) -> set[int]:
     return chosen
 
 
+def unrecited(rows: Sequence[Row], chosen: set[int]) -> list[str]:
+    """The ids of the prompts that none of the `chosen` rows (`reciting_rows`) recites, in order."""
+    prompts = dict.fromkeys(row.prompt_id for row in rows)
+    recited = {rows[place].prompt_id for place in chosen}
+    return [prompt for prompt in prompts if prompt not in recited]
+
+
 def _draw(row: Row) -> bytes:
     return hashlib.sha256(f"recital {row.id}".encode()).digest()

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from genpi_plugin.data.markers import is_ordinary
+
 # How models mark their thoughts: opener and closer.
 THOUGHTS = (
     ("<think>", "</think>"),
@@ -19,6 +21,8 @@ THOUGHTS = (
 _PAIRS = "|".join(rf"{re.escape(opener)}\s*{re.escape(closer)}" for opener, closer in THOUGHTS)
 EMPTY_THOUGHTS = re.compile(rf"\s*(?:{_PAIRS})\s*")
 SHOWN = 80
+# What SentencePiece writes for a space.
+SPACE = "\u2581"
 # An end of a text that is shorter stands in any other by chance.
 SIGNIFICANT = 4
 
@@ -70,7 +74,9 @@ class Tokens:
         self.marks = {*tokenizer.all_special_ids, *added}
         thoughts = {tag for pair in THOUGHTS for tag in pair}
         special = {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
-        self.control = {i for i in special if self.name(i) not in thoughts}
+        self.control = {
+            i for i in special if self.name(i) not in thoughts and not is_ordinary(self.name(i))
+        }
         self._checked: set[str] = set()
 
     def ids(self, text: str) -> list[int]:
@@ -100,7 +106,10 @@ class Tokens:
                 return "holds characters that the tokenizer has no token for", text[:SHOWN]
             if token in self.control:
                 return f"holds {name!r}, which the tokenizer reads as a control token", name
-        if self._plain(self.decoded(ids)) != self._plain(text):
+        decoded = self.decoded(ids)
+        if decoded.count(SPACE) < text.count(SPACE):
+            return f"holds {SPACE!r} (U+2581), which the tokenizer reads as a space", SPACE
+        if self._plain(decoded) != self._plain(text):
             return "is not what its tokens decode to", text[:SHOWN]
         if len(self._checked) > 4096:
             self._checked.clear()
@@ -113,5 +122,5 @@ class Tokens:
         normalizer = getattr(backend, "normalizer", None)
         if normalizer is not None:
             text = normalizer.normalize_str(text)
-        text = unicodedata.normalize("NFC", text).replace("▁", " ")
+        text = unicodedata.normalize("NFC", text).replace(SPACE, " ")
         return "".join(text.split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from genpi_plugin.data.text import control_fault, folded
+from genpi_plugin.data.text import BROKEN, control_fault, folded
 from synth.engines.base import Answer, Message
 from synth.errors import RowError
 from synth.quality.refusals import refuses
@@ -20,6 +20,7 @@ CUT_THINKING = f"{CUT} while it thought"
 CALLS = "calls the tool"
 REFUSES = "refuses"
 CONTROLS = "holds control characters"
+BREAKS = "holds a broken character"
 LEAKS = "repeats the prompt"
 PLAYS_AGENT = "plays the agent"
 
@@ -72,12 +73,15 @@ def whole_answer(answer: Answer, what: str, limit: str) -> str:
         limit: the key that bounds it, for the detail ("outputs.max_tokens").
 
     Raises:
-        RowError: it is empty, calls tools, holds control characters, or the token limit cut it.
+        RowError: it is empty, calls tools, holds control or broken characters, or the token limit
+            cut it.
     """
     text = some_answer(answer, what)
     if answer.finish == "length":
         also = f" {_thought(answer)} before." if answer.reasoning is not None else ""
         raise RowError(f"{what} {CUT}", f"Raise {limit}.{also} It ends in: {text[-80:]!r}")
+    if BROKEN in text:
+        raise RowError(f"{what} {BREAKS}", f"It holds {control_fault(text)}.")
     return text
 
 
@@ -101,7 +105,7 @@ def some_answer(answer: Answer, what: str) -> str:
     if answer.tool_calls:
         fault, detail = tools_called(answer)
         raise RowError(f"{what} {fault}", detail)
-    control = control_fault(text)
+    control = control_fault(text.replace(BROKEN, ""))
     if control:
         raise RowError(f"{what} {CONTROLS}", f"It holds {control}.")
     return text

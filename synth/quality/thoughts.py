@@ -46,6 +46,8 @@ FORMS = (
     _form(r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
     _form(r"<unused94>thought\b", r"<unused95>"),  # MedGemma
     _form(r"(?:<\|start\|>assistant)?<\|channel\|>analysis<\|message\|>", r"<\|end\|>"),  # gpt-oss
+    # gpt-oss, where the server takes the marks out and leaves their words
+    _form(r"(?=analysis[\s\S]*?assistantfinal)", r"assistantfinal"),
     _form(r"Here(?: is|'s) my thought process:", r"Here(?: is|'s) my response:"),  # Granite
 )
 # What such models put around the answer behind the thoughts.
@@ -53,7 +55,8 @@ AROUND = (
     (r"(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>", r"(?:<\|return\|>|<\|end\|>)"),
     (r"<\|START_RESPONSE\|>", r"<\|END_RESPONSE\|>"),
     (r"<\|begin_of_solution\|>", r"<\|end_of_solution\|>"),
-    (r"<answer>", r"</answer>"),
+    (r"<answer>", r"</answer>"),  # Hunyuan
+    (r"<response>", r"</response>"),  # Granite, ERNIE
 )
 QUOTES = ("`", "'", '"', "\u201c", "\u2018")
 # Marks of thoughts that no answer holds in its midst.
@@ -145,4 +148,4 @@ def _bare(text: str, own: Sequence[str]) -> str:
 
 
 def _is_own(mark: str, own: Sequence[str]) -> bool:
-    return any(mark in each for each in own)
+    return bool(mark) and any(mark in each for each in own)

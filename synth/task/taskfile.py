@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from genpi_plugin.data.yaml_keys import repeated_key
 from synth.engines.base import Message
 from synth.errors import TaskError
 from synth.store.fingerprint import prompt_id
@@ -63,6 +64,8 @@ def load_task(name: str, overrides: Mapping[str, Any] | None = None) -> Task:
     except yaml.YAMLError as error:
         cause, cure = syntax_error(source, error)
         raise TaskError(f"{path} can't be read: {cause}", cure) from None
+    if twice := repeated_key(source):
+        raise TaskError(f"{path}, {twice}.", "Keep one of them.")
     if not isinstance(data, dict):
         raise TaskError(
             f"{path} holds no keys.", "`python -m synth init` writes a task.yml to start from."

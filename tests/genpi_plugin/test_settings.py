@@ -172,6 +172,63 @@ def test_overflow_drop_keeps_the_rest_whole(tmp_path):
     assert kept["input_ids"] == whole["input_ids"][:1]
 
 
+def test_a_text_that_is_not_utf8_ends_the_run_with_its_row(tmp_path):
+    import datasets
+
+    from genpi_plugin.strategy import load
+
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(our_row(input=text), ensure_ascii=False) for text in ("a", "caf\u00e9")]
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    rows = datasets.load_dataset("json", data_files=str(path), cache_dir=str(tmp_path))["train"]
+    config = {"plugins": PLUGINS, "genpi": {}, "sequence_len": 4096}
+    with pytest.raises(SystemExit, match="data/shop, row 1: a text is not UTF-8"):
+        load(make_tokenizer(), config, {"path": "data/shop"}).wrap_dataset(rows)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """The warnings of the dataset type."""
+    from genpi_plugin import strategy
+
+    found = []
+    monkeypatch.setattr(strategy.LOG, "warning", found.append)
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 20])
+def test_no_recital_at_all_is_said_however_few_rows_there_are(tmp_path, said, count):
+    answered = our_row(teacher_output="Action: click[item 0]")
+    strategy(tmp_path, [answered | {"id": f"r{i}", "reason": None} for i in range(count)])
+    assert len(said) == 1
+    assert "no row of data/shop recites the prompt shop" in said[0]
+    strategy(tmp_path, [answered | {"reason": None}], sft_weight=1)
+    strategy(tmp_path, [answered])
+    assert len(said) == 1
+
+
+def test_a_prompt_that_lost_all_reasons_is_said_beside_one_that_has_them(tmp_path, said):
+    rows = [our_row(id=f"r{i}", teacher_output="Action: click[item 0]") for i in range(10)]
+    lost = [row | {"prompt_id": "q", "reason": None, "input": f"q{row['id']}"} for row in rows]
+    strategy(tmp_path, rows + lost)
+    assert [("recites the prompt q:" in one) for one in said] == [True]
+
+
+def test_dropped_recitals_are_counted(tmp_path, said):
+    short = our_row(teacher_output="Action: click[item 0]", reason=None)
+    rows = [short, short | {"reason": "long " * 300}]
+    fits = len(strategy(tmp_path, rows)["input_ids"][0])
+    strategy(tmp_path, rows, {"sequence_len": fits}, on_overflow="drop")
+    assert "1 of the 1 that recite among them" in said[-1]
+
+
+def test_recitals_that_show_another_answer_than_is_trained_are_said(tmp_path, said):
+    strategy(tmp_path, [our_row(), our_row(teacher_output=" Action: click[item 0]\n")])
+    assert len(said) == 1
+    assert "1 of 2 rows of data/shop have a `teacher_output` that is not the first" in said[0]
+    assert "data/shop, row 0" in said[0]
+
+
 def test_official_rows_become_pairs_as_ours_do(tmp_path):
     pairs = strategy(tmp_path, [official_row()], prompt_generation_share=1)
     assert pairs["genpi_behaviour_sequences"][0] == [1]
@@ -209,3 +266,15 @@ def test_whatever_changes_tokens_changes_the_fingerprint(tmp_path):
 def test_a_pasted_prepared_path_does_not_nest():
     first = prepared_path("last_run_prepared", "abc")
     assert prepared_path(first, "def") == "last_run_prepared/genpi-def"
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.ndjson", "rows.jsonl.gz", "a/rows.tsv"])
+def test_a_change_in_any_data_file_of_a_folder_is_another_state(tmp_path, name):
+    path = tmp_path / "data" / name
+    path.parent.mkdir(parents=True)
+    cfg = {"datasets": [{"path": str(tmp_path / "data")}], "base_model": str(tmp_path)}
+    states = set()
+    for content in ("one", "two"):
+        path.write_text(content)
+        states.add(fingerprint(cfg, {}))
+    assert len(states) == 2

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genpi_plugin.data.inputs.file import items_of
+from genpi_plugin.data.inputs.file import JSON, is_json_input, items_of
 from genpi_plugin.data.markers import role_markers
-from genpi_plugin.data.text import control_fault, folded
+from genpi_plugin.data.text import control_fault, folded, is_visible
 from genpi_plugin.errors import GenPIError
 
 NAMED = 10  # so many line numbers are named; the rest is counted
@@ -73,6 +73,8 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
         fault, control = item.fault, control_fault(item.text)
         if "\0" in item.text:
             fault = "holds the character NUL (U+0000), which no dataset can"
+        elif not item.fault and not is_visible(item.text):
+            fault = "holds no character that can be seen"
         elif control:
             controls.append(f"{item.number} ({control.partition(' in ')[0]})")
         if fault:
@@ -99,6 +101,11 @@ def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
             "Add inputs, or ask for fewer.",
         )
     notes = _notes(path, unit, duplicates, extra, controls)
+    if path.suffix.lower() not in JSON and all(map(is_json_input, texts)):
+        notes += (
+            f"{path}: each line is a JSON object with `input`, and is sent as it stands: if its "
+            "`input` is meant, the file's name should end in .jsonl.",
+        )
     return GivenInputs(tuple(texts), tuple(duplicates), notes, tuple(numbers), str(path), unit)
 
 

@@ -10,13 +10,16 @@ from typing import Any
 import datasets
 import yaml
 
+from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
 from genpi_plugin.data.markers import special_tokens
-from genpi_plugin.data.rows import Message, Row, parse
+from genpi_plugin.data.rows import Message, Row
 from genpi_plugin.errors import GenPIError
 
 RESOLVED_CONFIG = "synth.yaml"
 VALIDATION = "validation"
+KINDS = ("parquet", "arrow", "csv")  # of a file, by its name; all others are JSON, as for axolotl
+TYPE = "genpi_plugin.strategy"
 # The synthesizer's filter; a task without it has such markers in its ordinary texts.
 MARKERS = "role_markers"
 ORDINARY = (
@@ -50,12 +53,15 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
         GenPIError: there is no test split and no file, a file has no inputs, or rows of more
             than one prompt.
     """
-    train = _rows(cfg["datasets"][0], "train")
+    entries = _ours(cfg["datasets"])
+    train = _rows(entries[0], "train")
+    trained = {row.input for row in train}
+    trained |= {row.input for entry in entries[1:] for row in _rows(entry, "train")}
     conversations = None
     if inputs_file is not None:
         rows, source = train, str(inputs_file)
     else:
-        entries = cfg.get("test_datasets") or []
+        entries = _ours(cfg.get("test_datasets") or [])
         if not entries:
             raise GenPIError(
                 "the config has no `test_datasets:`.",
@@ -65,12 +71,14 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
         conversations = [row.conversation for row in rows][:limit]
     prompt_id, prompt = _one_prompt(rows, source)
     inputs = [row.input for row in rows]
+    more = [str(entry["path"]) for entry in entries[1:]]
     notes: tuple[str, ...] = ()
+    if more and inputs_file is None:
+        notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
     if inputs_file is not None:
         given = own_inputs(inputs_file, cfg, prompt)
         inputs, notes = list(given.texts), given.notes
     inputs = inputs[:limit]
-    trained = {row.input for row in train}
     in_training = sum(text in trained for text in inputs)
     return HeldOut(inputs, prompt, prompt_id, source, in_training, conversations, notes)
 
@@ -115,7 +123,14 @@ def validation(
 
 
 def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
-    prompts = {row.prompt_id: row.prompt for row in rows}
+    prompts: dict[str, list[Message]] = {}
+    for row in rows:
+        if prompts.setdefault(row.prompt_id, row.prompt) != row.prompt:
+            raise GenPIError(
+                f"{source} holds several prompts under the id {row.prompt_id!r}; the first row of "
+                f"another one is {row.where}.",
+                "an evaluation covers one prompt: split the dataset, and give each an id.",
+            )
     if len(prompts) != 1:
         names = f": {', '.join(prompts)}" if prompts else ""
         raise GenPIError(
@@ -147,11 +162,16 @@ def task_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("task") or {}
 
 
+def _ours(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The datasets that hold rows of ours, where a config trains on others beside them."""
+    return [entry for entry in entries if entry.get("type") in (None, TYPE)] or list(entries)
+
+
 def _rows(entry: Mapping[str, Any], default_split: str) -> list[Row]:
     split = entry.get("split") or default_split
     path = str(entry["path"])
     raw = load_split(path, split, entry)
-    return [parse(row, f"{path} ({split}), row {index}") for index, row in enumerate(raw)]
+    return parse_all(raw, f"{path} ({split})")
 
 
 def load_split(path: str, split: str, entry: Mapping[str, Any]) -> Any:
@@ -162,13 +182,20 @@ def load_split(path: str, split: str, entry: Mapping[str, Any]) -> Any:
             saved = datasets.load_from_disk(path)
             return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
         if folder.is_file():
-            kind = {"jsonl": "json"}.get(folder.suffix.lstrip("."), folder.suffix.lstrip("."))
+            kind = next((name for name in KINDS if f".{name}" in folder.name), "json")
             return datasets.load_dataset(kind, data_files=path, split="train")
         return datasets.load_dataset(
             path, data_files=entry.get("data_files"), revision=entry.get("revision"), split=split
         )
-    except (FileNotFoundError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        StopIteration,
+        datasets.exceptions.DatasetGenerationError,
+    ) as error:
+        why = str(error.__cause__ or error) or "it is empty"
         raise GenPIError(
-            f"can't read the {split} split of {path}: {error}",
+            f"can't read the {split} split of {path}: {why}",
             "make the dataset with `python -m synth run`, or correct its path in the config.",
         ) from error

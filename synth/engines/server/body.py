@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synth.engines.base import Request
+from synth.errors import EngineError
+
+# Fields of a request whose answer would not be one text, and the values that are harmless.
+ONE_ANSWER: dict[str, tuple[Any, ...]] = {"n": (None, 1), "stream": (None, False)}
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class BodyFormat:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     request_args: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_fields(self.request_args)
+
     def body(self, request: Request, limit: str) -> dict[str, Any]:
         """The JSON body of a chat completion; `top_p` and `seed` only when sampling.
 
@@ -32,7 +39,11 @@ class BodyFormat:
         Args:
             request: what is asked.
             limit: the field that bounds the answer (`max_tokens`, `max_completion_tokens`).
+
+        Raises:
+            EngineError: the request asks for several answers, or for one in pieces.
         """
+        _check_fields(request.sampling.request_args)
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self.model,
@@ -47,3 +58,13 @@ class BodyFormat:
             body["chat_template_kwargs"] = template
         body |= {**self.request_args, **sampling.request_args}
         return {name: value for name, value in body.items() if value is not None}
+
+
+def _check_fields(given: Mapping[str, Any]) -> None:
+    for name, harmless in ONE_ANSWER.items():
+        if name in given and given[name] not in harmless:
+            raise EngineError(
+                f"The request's arguments hold {name}: {given[name]!r}; of a request one answer is "
+                "taken, whole.",
+                f"Leave {name} out of --request-args and of `request_args` in task.yml.",
+            )

@@ -12,6 +12,8 @@ from typing import Any
 REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
 SAID = {"text", "output_text"}
 THOUGHT = {"thinking", "reasoning", "reasoning_text", "summary_text", "redacted_thinking"}
+# What an answer may hold beside its text: pictures (OpenRouter), speech (OpenAI).
+OTHERS = ("images", "audio")
 # What a part of text or thoughts may hold its own text in.
 INSIDE = ("text", "thinking", "reasoning", "summary", "content")
 
@@ -41,11 +43,13 @@ def said_and_thought(message: Any) -> tuple[str, str | None, tuple[str, ...]]:
             others.append(f"refusal: {part.get('refusal') or ''}".rstrip(": "))
         else:
             others.append(kind)
-    for name in REASONING:
-        beside = _text(getattr(message, name, None))
-        if beside.strip():
-            thought.append(beside)
-            break
+    besides = [getattr(message, name, None) for name in REASONING]
+    beside = next((text for text in map(_text, besides) if text.strip()), None)
+    if beside is None and any(isinstance(one, list | dict) and one for one in besides):
+        beside = ""  # thoughts that are encrypted
+    if beside is not None:
+        thought.append(beside)
+    others += [name for name in OTHERS if getattr(message, name, None)]
     refusal = getattr(message, "refusal", None)
     if isinstance(refusal, str) and refusal.strip():
         others.append(f"refusal: {refusal}")

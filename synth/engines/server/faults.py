@@ -6,7 +6,8 @@ docs/faults.md is this file in a table.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
 from synth.engines.base import OVERLONG
 from synth.engines.server.waits import wanted_wait
@@ -85,6 +86,30 @@ def not_a_completion(url: str, what: str) -> RequestError:
         f"{url} sent a reply that is not a chat completion: {brief}",
         f"Correct --base-url, or look at the server's log. {AGAIN}",
     )
+
+
+def told_error(reply: Any) -> openai.APIStatusError | None:
+    """The error that a server or gateway tells in a reply of status 200; None where there is none.
+
+    It stands in place of the choices, or in the first of them: then this answer broke off, and
+    the server is there.
+    """
+    import openai
+
+    told, below = getattr(reply, "error", None), 600
+    choices = getattr(reply, "choices", None)
+    if not told and isinstance(choices, list) and choices:
+        told, below = getattr(choices[0], "error", None), 500
+    if not told and not choices and getattr(reply, "object", None) == "error":
+        told = {name: getattr(reply, name, None) for name in ("message", "code")}
+    if not told:
+        return None
+    body = told if isinstance(told, dict) else {"message": str(told)}
+    code = str(body.get("code") or body.get("status") or "")
+    status = int(code) if code.isdecimal() and 400 <= int(code) < below else 500
+    # What the client makes of a response; which library it is from depends on its version.
+    response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
+    return openai.APIStatusError(str(body.get("message") or body), response=response, body=body)
 
 
 def timed_out(url: str, timeout: float, option: str = "--timeout") -> Verdict:

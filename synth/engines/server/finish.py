@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 End = Literal["stop", "length", "filtered", "broken", "unknown"]
 
-# Servers' spellings, without regard to case, `-` and `FINISH_REASON_`: OpenAI's own, then those of
-# TGI, Anthropic, Gemini, Mistral, Cohere, Bedrock and of gateways that pass them on.
-WHOLE = {
-    "", "stop", "tool_calls", "function_call",
+# Servers' spellings, whatever their case, `_`, `-` and `FINISH_REASON_`: OpenAI's own, then those
+# of TGI, Anthropic, Gemini, Mistral, Cohere, Bedrock and of gateways that pass them on.
+CALLS = {"tool_calls", "function_call", "tool_use", "tool_call"}
+WHOLE = CALLS | {
+    "", "stop",
     "eos", "eos_token", "end", "end_turn", "end_of_turn", "stop_sequence", "stop_token",
-    "complete", "completed", "finished", "done", "tool_use", "tool_call",
+    "complete", "completed", "finished", "done",
 }  # fmt: skip
 CUT = {
     "length", "max_tokens", "max_token", "max_output_tokens", "max_completion_tokens",
@@ -45,12 +46,16 @@ def how_it_ended(reason: Any) -> End:
         return "stop"
     if not isinstance(reason, str):
         raise TypeError("a finish_reason that is no text")
-    word = reason.strip().lower().replace("-", "_").replace(" ", "_")
-    word = word.removeprefix("finish_reason_")
+    word = _squeezed(reason).removeprefix("finishreason")
     for end, words in ENDS.items():
-        if word in words:
+        if word in map(_squeezed, words):
             return end
     return "unknown"
+
+
+def named_calls(reason: Any) -> bool:
+    """Whether a `finish_reason` says that the answer calls tools."""
+    return isinstance(reason, str) and _squeezed(reason) in map(_squeezed, CALLS)
 
 
 def reached_limit(written: int | None, body: Mapping[str, Any]) -> bool:
@@ -64,3 +69,7 @@ def reached_limit(written: int | None, body: Mapping[str, Any]) -> bool:
     """
     limits = [body[name] for name in LIMITS if isinstance(body.get(name), int)]
     return written is not None and bool(limits) and written >= min(limits)
+
+
+def _squeezed(word: str) -> str:
+    return "".join(character for character in word.lower() if character.isalnum())

@@ -8,8 +8,8 @@ from typing import Any
 
 from synth.engines.base import Answer, ToolCall, Usage
 from synth.engines.server.content import said_and_thought
-from synth.engines.server.faults import AGAIN, not_a_completion
-from synth.engines.server.finish import how_it_ended, reached_limit
+from synth.engines.server.faults import AGAIN, not_a_completion, told_error
+from synth.engines.server.finish import how_it_ended, named_calls, reached_limit
 from synth.errors import RequestError, RowError
 
 
@@ -25,7 +25,10 @@ def to_answer(reply: Any, url: str, body: Mapping[str, Any]) -> Answer:
         RowError: the content filter took the answer, the model refused it, or it is (also)
             something else than text, thoughts and tool calls, or ended in a way that is not known.
         RequestError: it is no chat completion, or the server broke the answer off.
+        openai.APIStatusError: it tells of an error, with the status of an answer.
     """
+    if (error := told_error(reply)) is not None:
+        raise error
     try:
         choice = reply.choices[0]
         message = choice.message
@@ -46,6 +49,16 @@ def to_answer(reply: Any, url: str, body: Mapping[str, Any]) -> Answer:
             f"ended in an unknown way ({choice.finish_reason})",
             f"The server gives this finish_reason to: {text[:200]!r}",
         )
+    if len(reply.choices) > 1:
+        raise RowError(
+            f"answered {len(reply.choices)} times",
+            "A request takes one answer: leave `n` out of the request's arguments.",
+        )
+    if calls is None and named_calls(choice.finish_reason):
+        raise RowError(
+            f"called a tool that is not in the answer ({choice.finish_reason})",
+            f"The server's parser of tool calls lost it. Beside it stands: {text[:200]!r}",
+        )
     if others:
         kinds = ", ".join(dict.fromkeys(kind.partition(":")[0] for kind in others))
         raise RowError(f"answered with what is no text ({kinds})", "; ".join(others)[:400])
@@ -53,7 +66,9 @@ def to_answer(reply: Any, url: str, body: Mapping[str, Any]) -> Answer:
     if thoughts is None and _thought_in_secret(reply):
         thoughts = ""
     ids = _numbers(getattr(choice, "token_ids", None), int)
-    cut = end == "length" or reached_limit(usage.completion_tokens, body)
+    # OpenRouter's word for what its own provider said.
+    cut = "length" in (end, how_it_ended(getattr(choice, "native_finish_reason", None)))
+    cut = cut or reached_limit(usage.completion_tokens, body)
     return Answer(
         text=_clean(text),
         finish="length" if cut else "stop",
@@ -92,9 +107,10 @@ def _tool_calls(message: Any) -> tuple[ToolCall, ...] | None:
 
 def _tool_call(call: Any) -> ToolCall:
     # The client has classes for some of what servers send and leaves the rest as it is.
-    function = call["function"] if isinstance(call, dict) else call.function
+    given = call if isinstance(call, dict) else vars(call) | (call.model_extra or {})
+    function = given.get("function") or given.get("custom")
     fields = function if isinstance(function, dict) else vars(function)
-    name, arguments = fields.get("name"), fields.get("arguments")
+    name, arguments = fields.get("name"), fields.get("arguments", fields.get("input"))
     if not isinstance(name, str):
         raise TypeError("a call that names no function")
     if not isinstance(arguments, str):

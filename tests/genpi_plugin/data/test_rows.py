@@ -150,3 +150,46 @@ def test_the_synthesizers_columns_are_all_known():
         row = our_row() if "prompt" in names else official_row()
         assert set(names) <= set(row)
         parse({name: row[name] for name in names}, "w")
+
+
+def test_structs_that_arrow_fills_up_with_nulls_hold_nothing_to_lose():
+    """Read back from Parquet: where one message has a field, all have it."""
+    filled = {"tool_calls": [None], "function_call": {"name": None, "arguments": None}}
+    row = parse(our_row(conversation=turn(**filled), score=float("nan")), "w")
+    assert row.conversation == [{"role": "assistant", "content": "Let me see."}]
+    with pytest.raises(RowError, match="function_call"):
+        parse(our_row(conversation=turn(function_call={"name": "find", "arguments": None})), "w")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"prompt_id": ""}, "`prompt_id` is empty"),
+        ({"prompt_id": " "}, "`prompt_id` is empty"),
+        ({"prompt_id": ["a"]}, "`prompt_id` is a list, not a name"),
+        ({"prompt_id": True}, "`prompt_id` is of type bool"),
+        ({"id": {"a": 1}}, "`id` is a mapping, not a name"),
+        ({"id": float("nan")}, "`id` is of type float"),
+    ],
+)
+def test_an_id_is_a_name_or_a_number(changes, says):
+    with pytest.raises(RowError, match=says):
+        parse(our_row(**changes), "w")
+    assert parse(our_row(prompt_id=7, id=0), "w").prompt_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("conversation", "says"),
+    [
+        (turn(content=None, tool_calls=[CALL]), "tool_calls` is not one of"),
+        (turn(content="", reasoning_content="hm"), "reasoning_content` is not one of"),
+        ([{"from": "gpt", "value": "x"}], "turn 0 .* its fields are from, value"),
+        ([{"role": "tool", "content": "x"}], "results of tools are not trained"),
+        ([{"role": "developer", "content": "x"}], "write `system`"),
+        ([*turn(), None], "turn 1 of `conversation` is nothing, not a message"),
+        ([{"role": ["user"], "content": "x"}], "has the role"),
+    ],
+)
+def test_a_message_that_is_none_is_refused_for_what_it_holds(conversation, says):
+    with pytest.raises(RowError, match=says):
+        parse(our_row(conversation=conversation), "w")

@@ -7,7 +7,7 @@ import pytest
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pairs
 from genpi_plugin.data.rows import parse
-from genpi_plugin.data.shares import reciting_rows
+from genpi_plugin.data.shares import reciting_rows, unrecited
 from genpi_plugin.errors import RowError
 from tests.genpi_plugin.rows_made import our_row, paper
 from tests.tiny import make_tokenizer
@@ -74,3 +74,9 @@ def test_a_row_may_lack_the_columns_as_well():
 def test_an_empty_reason_is_refused_still():
     with pytest.raises(RowError, match="`reason` is empty"):
         row(0, reason=" ")
+
+
+def test_prompts_that_nothing_recites_are_told():
+    rows = [row(0), row(1), row(2, "q", reason=None), row(3, "r", floor_output=None)]
+    assert unrecited(rows, reciting_rows(rows, 0.25)) == ["q", "r"]
+    assert unrecited(rows[:2], reciting_rows(rows[:2], 0.25)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tokenizers import normalizers
 
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pair
@@ -163,3 +164,42 @@ def test_only_what_is_missing_is_named():
     assert without_thoughts("<think>a</think>\n\nb </think> c") == "b </think> c"
     assert without_thoughts("a</think>b") == "a</think>b"
     assert without_thoughts("a</think>b", ("<think>", "</think>")) == "b"
+
+
+def test_a_special_token_that_is_an_ordinary_word_is_text():
+    """Some models' padding token is "!"."""
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = "!"
+    ids = tokenizer("Hi!", add_special_tokens=False)["input_ids"]
+    request = ChatView(tokenizer).request_ids([{"role": "user", "content": "Hi!"}])
+    assert tokenizer.decode(ids) in tokenizer.decode(request)
+
+
+def test_a_block_that_the_tokenizer_takes_for_a_space_is_refused():
+    tokenizer = make_tokenizer()
+    view = ChatView(tokenizer)
+    bars = [{"role": "user", "content": "load: \u2581\u2582\u2583"}]
+    assert "\u2581\u2582" in tokenizer.decode(view.request_ids(bars))
+    spaces = normalizers.Replace("\u2581", " ")
+    tokenizer.backend_tokenizer.normalizer = spaces
+    with pytest.raises(TextError, match=r"U\+2581"):
+        ChatView(tokenizer).request_ids(bars)
+
+
+def test_a_template_that_ends_in_an_error_of_pythons_is_refused():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = CHATML + "{{ 1 // (2 - messages | length) }}"
+    view = ChatView(tokenizer)
+    two = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with pytest.raises(TemplateError, match="zero"):
+        view.text(two, True)
+
+
+def test_of_several_templates_none_of_which_is_the_default_one_is_to_be_chosen():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"rag": CHATML, "tool_use": CHATML}
+    with pytest.raises(TemplateError, match=r"several chat templates .rag, tool_use") as caught:
+        ChatView(tokenizer)
+    assert "chat_template_jinja" in caught.value.cure
+    tokenizer.chat_template = {"default": CHATML, "rag": ""}
+    assert ChatView(tokenizer).rendering.source == CHATML

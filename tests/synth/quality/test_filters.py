@@ -5,7 +5,13 @@ import pytest
 from synth.engines.base import Answer, Message
 from synth.errors import RowError
 from synth.quality.chosen import Filters, chosen_filters
-from synth.quality.filters import agent_fault, environment_turns, plays_agent
+from synth.quality.filters import (
+    agent_fault,
+    environment_turns,
+    plays_agent,
+    some_answer,
+    whole_answer,
+)
 from synth.quality.refusals import refuses
 from synth.stages.inputs import _Known, input_request, inputs
 from synth.store.rows import as_dicts
@@ -369,3 +375,13 @@ def test_the_environment_of_a_transcript_task_is_read_from_its_examples(tmp_path
     task = make_task_txt(tmp_path, prompt, max_turns=2)
     row, _, _ = talk(task, counting("act"), lambda m, s: "You did click[b].")
     assert row.conversation_end == "turn limit"
+
+
+def test_what_is_trained_holds_no_broken_character():
+    """Half an emoji, as a server sends it that joins tokens one by one."""
+    broken = Answer("search[lamp] \ufffd", "stop")
+    with pytest.raises(RowError, match=r"teacher output holds a broken character"):
+        whole_answer(broken, "teacher output", "outputs.max_tokens")
+    assert some_answer(broken, "floor output") == broken.text
+    with pytest.raises(RowError, match="floor output holds control characters"):
+        some_answer(Answer("\ufffd\x1b", "stop"), "floor output")

@@ -44,6 +44,14 @@ from tests.synth.scripted import make_task
             "A lamp?",
         ),
         ("<think>A lamp?</think>\n<answer>\nsearch[lamp]\n</answer>", "search[lamp]", "A lamp?"),
+        ("A lamp?</think><response>\nsearch[lamp]\n</response>", "search[lamp]", "A lamp?"),
+        # gpt-oss, without its marks.
+        (
+            "analysisThey want\na lamp.assistantfinalsearch[lamp]",
+            "search[lamp]",
+            "analysisThey want\na lamp.",
+        ),
+        ("analysis of a lamp", "analysis of a lamp", None),
         # Written by models that do not think this time.
         ("<think>\n\n</think>\n\nsearch[lamp]", "search[lamp]", None),
         # Nobody thinks here.

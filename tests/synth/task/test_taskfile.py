@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from genpi_plugin.data.yaml_keys import repeated_key
 from synth.errors import SynthError, TaskError
 from synth.task.config import TaskConfig
 from synth.task.scaffold import init_task
@@ -131,3 +132,12 @@ def test_init_writes_over_nothing(tmp_path):
     with pytest.raises(TaskError, match="no prompt file"):
         init_task(tmp_path / "other", tmp_path / "gone.md")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = write_task(tmp_path / "t") / "task.yml"
+    load_task(str(path))
+    path.write_text(path.read_text() + "inputs:\n  count: 3\n")
+    with pytest.raises(TaskError, match=r"task.yml, line \d+: the key `inputs` stands in line"):
+        load_task(str(path))
+    assert repeated_key("x: &a {count: 3}\ny: {<<: *a, count: 4}\nz: [*a, {count: 3}]\n") == ""

@@ -20,6 +20,10 @@ FILES = {
     "separators.txt": ("one\u2028two\x85three\x0cfour\n", ["one\u2028two\x85three\x0cfour"]),
     "separators.jsonl": ('{"input": "one\u2028two\u2029three\x85four"}\n',
                          ["one\u2028two\u2029three\x85four"]),
+    "joined.txt": ("\ufeffone\n\ufefftwo\n\ufeff\n", ["one", "two"]),
+    "joined.jsonl": ('{"input": "one"}\n\ufeff{"input": "\ufefftwo"}\n', ["one", "two"]),
+    "composed.txt": ("caf\u00e9\ncafe\u0301\n", ["caf\u00e9"]),
+    "new.txt": ("\U0001fae9\n", ["\U0001fae9"]),
     "old.txt": ("one\rtwo", ["one", "two"]),
     "spaces.txt": ("  one \t\n\n   \ntwo\u00a0\n", ["one", "two"]),
     "lines.json": (AS_LINES, TWO),
@@ -50,10 +54,20 @@ def test_a_file_is_read_as_it_is_meant(tmp_path, name):
         ("wide.txt", "\n".join(TWO).encode("utf-16"), "line 1 is not UTF-8", "iconv -f UTF-16"),
         ("broken.json", b'["one",\n "two"\n', "line 3 is not JSON", "a list of"),
         ("bad.jsonl", b'{"input": "a"}\n{"text": "b"}\n{"input": 3}\n{"input": " "}\n{\n["a"]\n',
-         "5 lines that are not inputs:\n  line 2: no `input`\n  line 3: `input` is not a text but "
-         "int\n  line 4: `input` is empty\n  line 5: not JSON", "Correct them"),
+         "5 lines that are not inputs:\n  line 2: no `input`; its keys are text\n  line 3: `input` "
+         "is not a text but int\n  line 4: `input` is empty\n  line 5: not JSON", "Correct them"),
         ("bad.json", b'["one", {"text": "two"}]', "1 items that are not inputs:\n  item 2: no",
          "Correct them"),
+        ("deep.json", b"[" * 100_000, "it is not JSON", "a list of"),
+        ("long.jsonl", b'{"input": "a", "id": %s}' % (b"9" * 5000), "line 1: not JSON (Exceeds",
+         "Correct them"),
+        ("list.jsonl", b'["a"]', "line 1: a list, not an object", "Correct them"),
+        ("unseen.txt", "a\n\u200b\n".encode(), "line 2: holds no character that can be seen",
+         "Correct them"),
+        ("half.jsonl", b'{"input": "\\ud83d"}', "half of a character, \\ud83d", "Correct them"),
+        ("table.csv", b"id,input\n1,a\n", "a form that is not read (.csv)", "JSON Lines"),
+        ("list.yml", b"- a\n", "a form that is not read (.yml)", "JSON Lines"),
+        ("packed.jsonl.gz", b"\x1f\x8b", "a form that is not read (.gz)", "Unpack it"),
         ("nul.txt", b"a\0b", "line 1: holds the character NUL", "Correct them"),
         ("empty.txt", b"\n \n", "holds no inputs", "one a line"),
         ("list.json", b"[]", "holds no inputs", "one a line"),
@@ -105,3 +119,13 @@ def test_a_marker_of_a_turn_is_refused_unless_the_application_writes_it(tmp_path
     )
     assert "line 4" not in caught.value.cause
     check_markers(given, ["Explain [INST], <|im_end|> and <extra>."], {"<extra>"}, "")
+
+
+def test_json_lines_in_a_file_of_another_name_are_sent_as_they_stand_and_said(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(AS_LINES)
+    given = read_inputs(path)
+    assert list(given.texts) == AS_LINES.split("\n")
+    assert ".jsonl" in given.notes[0]
+    path.write_text('{"input": "a"}\nis this {"input": "b"}?\n')
+    assert not read_inputs(path).notes

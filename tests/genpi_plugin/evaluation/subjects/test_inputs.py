@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -43,3 +44,54 @@ def test_an_input_that_starts_a_turn_is_refused(tmp_path, cfg):
     (folder / "synth.yaml").write_text(yaml.safe_dump({"task": {"filters": []}}))
     free = {**cfg, "datasets": [{"path": str(folder)}]}
     assert held_out(free, tmp_path / "a.txt", None).inputs == ["one", "what is <|im_end|>?"]
+
+
+def test_two_prompts_under_one_id_are_two(tmp_path, cfg):
+    other = our_row(prompt=[{"role": "system", "content": "Another."}])
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write(json.dumps(other) + "\n")
+    (tmp_path / "a.txt").write_text("one\n")
+    with pytest.raises(GenPIError, match=r"several prompts under the id 'shop'.*row 3"):
+        held_out(cfg, tmp_path / "a.txt", None)
+
+
+def test_inputs_of_every_training_set_count_as_trained_on(tmp_path, cfg):
+    more = tmp_path / "more.jsonl"
+    more.write_text(json.dumps(our_row(input="four")) + "\n")
+    (tmp_path / "a.txt").write_text("four\nfive\n")
+    ours = {"path": str(more), "type": "genpi_plugin.strategy"}
+    chat = {"path": str(tmp_path / "chat.jsonl"), "type": "chat_template"}
+    both = {**cfg, "datasets": [chat, *cfg["datasets"], ours]}
+    assert held_out(both, tmp_path / "a.txt", None).in_training == 1
+    both["test_datasets"] = [{**ours, "split": "train"}, *cfg["datasets"]]
+    data = held_out(both, None, None)
+    assert data.inputs == ["four"]
+    assert "train.jsonl" in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("latin.jsonl", json.dumps(our_row(input="café"), ensure_ascii=False).encode("latin-1"),
+         "row 0: a text is not UTF-8"),
+        ("broken.jsonl", b'{"a": 1}\n{"a":', "JSON parse error"),
+        ("half.jsonl", json.dumps(our_row(input="a\ud83d")).encode(), "surrogate"),
+        ("empty.jsonl", b"", "it is empty"),
+        ("dates.jsonl", json.dumps(our_row(input="2024-01-01T10:00:00Z")).encode(),
+         "look like dates"),
+    ],
+)  # fmt: skip
+def test_a_data_file_that_can_not_be_read_is_named_with_the_reason(tmp_path, name, data, says):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(GenPIError, match=says) as caught:
+        held_out({"datasets": [{"path": str(path)}]}, tmp_path / "a.txt", None)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rows.ndjson", "rows.jsonl.gz"])
+def test_data_files_are_read_as_axolotl_reads_them(tmp_path, cfg, name):
+    line = json.dumps(our_row(input="four")).encode()
+    (tmp_path / name).write_bytes(gzip.compress(line) if name.endswith(".gz") else line)
+    entry = {"path": str(tmp_path / name), "split": "train"}
+    assert held_out({**cfg, "test_datasets": [entry]}, None, None).inputs == ["four"]

@@ -39,3 +39,25 @@ def test_a_prompt_file_that_cant_be_used_is_refused(tmp_path, name, content, say
     (tmp_path / name).write_text(content)
     with pytest.raises(GenPIError, match=says):
         read_prompt(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("wide.md", "Be brief.".encode("utf-16"), "iconv -f UTF-16"),
+        ("latin.txt", "Sei höflich.".encode("latin-1"), "iconv -f LATIN1"),
+        ("half.json", b'[{"role": "system", "content": "\\ud83d"}]', "half of a character"),
+        ("half.yml", b'- {role: system, content: "\\ud83d"}', "half of a character"),
+        ("twice.yml", b"- role: system\n  content: Be brief.\n  content: Be kind.\n",
+         "line 3: the key `content` stands in line 2 already"),
+        ("twice.json", b'[{"role": "system", "content": "a",\n "content": "b"}]',
+         "line 2: the key"),
+        ("deep.json", b"[" * 100_000, "can't be parsed"),
+    ],
+)  # fmt: skip
+def test_a_prompt_that_no_dataset_could_hold_is_refused(tmp_path, name, data, says):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(GenPIError) as caught:
+        read_prompt(tmp_path / name)
+    assert says in str(caught.value)
+    assert name in str(caught.value)

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from synth.engines.base import Answer, Message, Request, Sampling, ToolCall, Usage
+from synth.engines.server.body import BodyFormat
 from synth.engines.server.engine import OpenAIEngine
-from synth.errors import RequestError, RowError
-from tests.synth.server import Reply, serve
+from synth.errors import EngineError, RequestError, RowError
+from tests.synth.server import Failure, Reply, serve
 
 
 def answer_to(reply, more=None):
@@ -130,6 +131,8 @@ def test_thoughts_that_are_counted_and_not_shown_are_noted():
         ({"content": [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "No."}]},
          "refusal"),
         ({"content": None, "refusal": "I won't."}, "refusal"),
+        ({"content": "Here.", "images": [{"type": "image_url"}]}, "images"),
+        ({"content": None, "audio": {"data": "x"}}, "audio"),
     ],
 )  # fmt: skip
 def test_what_is_no_text_is_refused_by_its_name(message, named):
@@ -138,13 +141,13 @@ def test_what_is_no_text_is_refused_by_its_name(message, named):
 
 
 @pytest.mark.parametrize("finish", ["", None, "eos", "end_turn", "stop_sequence", "STOP",
-                                    "FINISH_REASON_STOP", "COMPLETE", "tool_calls"])  # fmt: skip
+                                    "FINISH_REASON_STOP", "COMPLETE", "endTurn"])  # fmt: skip
 def test_a_whole_answer_has_many_names(finish):
     assert answer_to(Reply("a b", finish)) == Answer("a b", "stop", usage=Usage(3, 2))
 
 
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "max_output_tokens",
-                                    "model_length", "max-tokens"])  # fmt: skip
+                                    "model_length", "max-tokens", "maxTokens"])  # fmt: skip
 def test_a_cut_answer_has_many_names(finish):
     assert answer_to(Reply("a b", finish)).finish == "length"
 
@@ -182,3 +185,69 @@ def test_a_call_of_the_older_form_is_one():
     call = {"name": "search", "arguments": '{"words": "lamp"}'}
     answer = answer_to(Reply(None, "function_call", {"function_call": call}, usage={}))
     assert answer.tool_calls == (ToolCall("", "search", '{"words": "lamp"}'),)
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "TOOL_USE", "function_call"])
+def test_a_call_that_is_said_and_not_shown_is_not_lost_unsaid(finish):
+    with pytest.raises(RowError, match=rf"called a tool that is not in the answer .{finish}"):
+        answer_to(Reply("Let me look.", finish))
+
+
+def test_a_call_of_a_custom_tool_is_one():
+    call = {"id": "1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    answer = answer_to(Reply(None, message={"tool_calls": [call]}))
+    assert answer.tool_calls == (ToolCall("1", "sql", "select 1"),)
+
+
+def test_a_cut_that_only_the_provider_of_a_gateway_tells_is_one():
+    answer = answer_to(Reply("a b", choice={"native_finish_reason": "MAX_TOKENS"}))
+    assert answer.finish == "length"
+    assert answer_to(Reply("a b", choice={"native_finish_reason": None})).finish == "stop"
+
+
+def test_encrypted_thoughts_are_noted():
+    details = [{"type": "reasoning.encrypted", "data": "gAAA"}]
+    assert answer_to(Reply("a", message={"reasoning_details": details})).reasoning == ""
+
+
+@pytest.mark.parametrize("more", [{"n": 2}, {"stream": True}])
+def test_arguments_that_ask_for_other_than_one_answer_are_refused(more):
+    (name,) = more
+    with pytest.raises(EngineError, match=f"arguments hold {name}: "):
+        answer_to("a", more)
+    with pytest.raises(EngineError, match=f"arguments hold {name}: "):
+        BodyFormat("tiny").body(Request((), Sampling(request_args=more)), "max_tokens")
+    BodyFormat("tiny", request_args={"n": 1, "stream": False})
+
+
+def completion(**more):
+    message = {"role": "assistant", "content": "half of it"}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": None, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ({"error": {"message": "flagged", "code": "content_filter"}}, RowError, "content filter"),
+        ({"error": {"message": "the context length is 4096", "code": 400}}, RowError, "context"),
+        ({"error": {"message": "no credentials", "code": "401"}}, EngineError, "no credentials"),
+        ({"error": "it burns"}, RequestError, "error (500): it burns"),
+        ({"object": "error", "message": "boom", "code": 400}, RowError, "refused by the server"),
+        (completion(error={"message": "upstream died", "code": 502}), RequestError,
+         "error (500): upstream died"),
+        ({"choices": completion()["choices"] * 2}, RowError, "answered 2 times"),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_reply_of_status_200_is_that_error(body, error, words):
+    async def ask(url):
+        engine = OpenAIEngine("tiny", url, max_retries=0)
+        try:
+            return await engine.generate(Request((Message("user", "find a lamp"),), Sampling()))
+        finally:
+            await engine.close()
+
+    with serve(lambda messages: "a") as server:
+        server.always = Failure(200, body)
+        with pytest.raises(error) as caught:
+            asyncio.run(ask(server.url))
+    assert words in str(caught.value)
