@@ -81,7 +81,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
             )
         rows = [self._row(raw, index) for index, raw in enumerate(dataset)]
         if self.prepared_path:
-            prompts = (describe_prompt(row.prompt_id, row.prompt) for row in rows)
+            prompts = (describe_prompt(row.prompt_id, row.prompt, row.tools) for row in rows)
             record_prompts(self.prepared_path, prompts)
         self._warn_of_shared_requests(rows)
         return rows

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from genpi_plugin.data.rows import MARKER_OF, MARKERS, MESSAGE_KEYS, Message, split_transcript
+from genpi_plugin.data.messages import MESSAGE_KEYS, Message
+from genpi_plugin.data.transcripts import MARKER_OF, MARKERS, split_transcript
 from genpi_plugin.errors import RowError
 
 LISTS = {".yml", ".yaml", ".json"}

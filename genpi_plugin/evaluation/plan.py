@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import describe_prompt
-from genpi_plugin.data.rows import Message
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
 from genpi_plugin.evaluation.figures.scores import Score, make_scores
 from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_digest, task_scores

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.prepared import DEFAULT_PREPARED_PATH, PREFIX
-from genpi_plugin.data.rows import prompt_text
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.summary import summarize
 from genpi_plugin.evaluation.measuring.bars import bars

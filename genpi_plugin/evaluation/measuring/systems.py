@@ -10,8 +10,8 @@ from typing import Any
 
 from genpi_plugin.data import digests, templates
 from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
-from genpi_plugin.data.rows import Message
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.cache import Cache, core_digest

@@ -7,7 +7,7 @@ from typing import Any
 
 from genpi_plugin.data.prompt_generation import answer as recital_answer
 from genpi_plugin.data.prompt_generation import parse_answer, question
-from genpi_plugin.data.rows import prompt_text
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.scores import chrf

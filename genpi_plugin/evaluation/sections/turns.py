@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genpi_plugin.data.chat import ChatView, TokenSequence
-from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import teacher_messages
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.measuring.context import Context

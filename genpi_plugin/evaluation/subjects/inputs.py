@@ -12,7 +12,8 @@ import yaml
 
 from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
 from genpi_plugin.data.markers import special_tokens
-from genpi_plugin.data.rows import Message, Row, parse
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import Row, parse
 from genpi_plugin.errors import GenPIError
 
 RESOLVED_CONFIG = "synth.yaml"

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import teacher_messages
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.reading.capabilities import begin
 from genpi_plugin.reading.prefix import PrefixCache

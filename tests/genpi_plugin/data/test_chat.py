@@ -9,7 +9,8 @@ import pytest
 
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pair
-from genpi_plugin.data.rows import parse, prompt_text
+from genpi_plugin.data.rows import parse
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import TemplateError
 from tests.genpi_plugin.rows_made import our_row, paper
 from tests.tiny import TEMPLATES, make_tokenizer

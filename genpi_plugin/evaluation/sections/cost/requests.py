@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from genpi_plugin.data.rows import Message
+from genpi_plugin.data.messages import Message
 
 PROMPT_COLD, PROMPT_CACHED = "prompt_cold", "prompt_cached"
 ADAPTER_UNMERGED, ADAPTER_MERGED = "adapter_unmerged", "adapter_merged"

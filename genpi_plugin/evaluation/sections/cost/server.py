@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import teacher_messages
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.sections.cost.client import connect, user_error
 from genpi_plugin.evaluation.sections.cost.requests import (
