@@ -38,13 +38,12 @@ def question(input: str, floor_output: str, teacher_output: str) -> str:
 
 def answer(prompt: str, reason: str, tools: Sequence[Tool] = ()) -> str:
     """The assistant turn of the prompt-generation half: all of prompt, tools and reason."""
-    return f"{recited(prompt, tools)}{REASON_HEADING}{reason}"
+    return f"{PROMPT_HEADING}{recited_text(prompt, tools)}{REASON_HEADING}{reason}"
 
 
-def recited(prompt: str, tools: Sequence[Tool] = ()) -> str:
+def recited_text(prompt: str, tools: Sequence[Tool] = ()) -> str:
     """What is recited of a prompt: its text, and its tools as a line of JSON each."""
-    told = f"{TOOLS_HEADING}{tools_text(tools)}" if tools else ""
-    return f"{PROMPT_HEADING}{prompt}{told}"
+    return f"{prompt}{TOOLS_HEADING}{tools_text(tools)}" if tools else prompt
 
 
 def parse_answer(text: str) -> tuple[str, str]:
