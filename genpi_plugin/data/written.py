@@ -19,6 +19,8 @@ THOUGHTS = (
 _PAIRS = "|".join(rf"{re.escape(opener)}\s*{re.escape(closer)}" for opener, closer in THOUGHTS)
 EMPTY_THOUGHTS = re.compile(rf"\s*(?:{_PAIRS})\s*")
 SHOWN = 80
+# Texts whose tokens are kept: those of a long conversation's turns, as two see them.
+KNOWN = 256
 # An end of a text that is shorter stands in any other by chance.
 SIGNIFICANT = 4
 
@@ -72,9 +74,15 @@ class Tokens:
         special = {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
         self.control = {i for i in special if self.name(i) not in thoughts}
         self._checked: set[str] = set()
+        self._known: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """A text's tokens. Of a conversation, each request is needed several times."""
+        if text not in self._known:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return list(self._known[text])
 
     def decoded(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
