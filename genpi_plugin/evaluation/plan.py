@@ -9,6 +9,7 @@ from typing import Any
 
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import describe_prompt
+from genpi_plugin.evaluation.figures.call_scores import call_scores
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
 from genpi_plugin.evaluation.figures.scores import Score, make_scores
 from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_digest, task_scores
@@ -80,6 +81,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
         named, schemas = read_scores(settings.scores_file), settings.scores_file.parent
     scores = {**make_scores(pattern), **task_scores(named, schemas)}
     data = held_out(cfg, settings.inputs_file, settings.limit)
+    scores |= call_scores(data.tools) if data.tools else {}
     adapters = name_adapters(settings.adapters or (Path(cfg.output_dir),))
     others = read_prompts(
         settings.also_prompts, task.get("prompt_role", "system"), [TEACHER, FLOOR, *adapters]
