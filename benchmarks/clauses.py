@@ -28,7 +28,9 @@ from benchmarks.common import new_adapter, quiet, train_adapter
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pairs
-from genpi_plugin.data.rows import Message, Row, parse_transcript
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import Row
+from genpi_plugin.data.transcripts import parse_transcript
 from genpi_plugin.evaluation.figures.intervals import internalization
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import measure

@@ -32,7 +32,8 @@ from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import Pair, make_pairs
 from genpi_plugin.data.prompt_generation import REASON_HEADING, answer, question
-from genpi_plugin.data.rows import Row, parse, prompt_text
+from genpi_plugin.data.rows import Row, parse
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT, TEACHER
 from genpi_plugin.evaluation.figures.scores import make_scores

@@ -88,7 +88,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
             )
         rows = parse_all(dataset, self.name)
         if self.prepared_path:
-            prompts = (describe_prompt(row.prompt_id, row.prompt) for row in rows)
+            prompts = (describe_prompt(row.prompt_id, row.prompt, row.tools) for row in rows)
             record_prompts(self.prepared_path, prompts)
         self._warn_of_other_answers(rows)
         self._warn_of_shared_requests(rows)

@@ -43,12 +43,34 @@ THINKING = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif %}"
 )
+# ChatML with tools in the system turn and calls as JSON between tags, as Hermes models have them.
+TOOLS = (
+    "{% set told = messages and messages[0]['role'] == 'system' %}"
+    "{% if tools %}<|im_start|>system\n"
+    "{% if told %}{{ messages[0]['content'] }}\n\n{% endif %}"
+    "These functions can be called:\n<tools>\n"
+    "{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}</tools>\n"
+    "A call is written as\n<tool_call>\n"
+    '{"name": NAME, "arguments": ARGUMENTS}\n</tool_call><|im_end|>\n{% endif %}'
+    "{% for message in messages %}{% if not (tools and told and loop.first) %}"
+    "{% if message['role'] == 'tool' %}<|im_start|>user\n<tool_response>\n"
+    "{{ message['content'] }}\n</tool_response><|im_end|>\n"
+    "{% else %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['reasoning_content'] %}<think>\n{{ message['reasoning_content'] }}\n</think>\n"
+    "{% endif %}{{ message['content'] }}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{% if message['content'] or not loop.first %}\n{% endif %}<tool_call>\n"
+    "{{ {'name': call['function']['name'], 'arguments': call['function']['arguments']} | tojson }}"
+    "\n</tool_call>{% endfor %}<|im_end|>\n{% endif %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 TEMPLATES = {
     "chatml": CHATML,
     "llama3": LLAMA3,
     "gemma": GEMMA,
     "mistral": MISTRAL,
     "thinking": THINKING,
+    "tools": TOOLS,
 }
 SPECIAL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|begin_of_text|>",

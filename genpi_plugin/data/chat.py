@@ -1,24 +1,25 @@
 """From messages to token ids, through the tokenizer's own chat template and nothing else.
 
 For every assistant turn the request is rendered as a server renders it at inference (history
-plus generation prompt), and the answer is what the model writes behind it: its text, up to and
-including the token that ends the turn (see `frame`). Templates that rewrite history (thinking
-models) thereby yield more than one sequence for a conversation, and each answer is trained after
-exactly the tokens it will follow at inference. A text that was given and is not in what was made
-is an error.
+plus generation prompt), and the answer is what the model writes behind it, up to and
+including the token that ends the turn (see `answers`, `frame`). Templates that rewrite history
+(thinking models) thereby yield more than one sequence for a conversation, and each answer is
+trained after exactly the tokens it will follow at inference. What was given and is not in what was
+made is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from genpi_plugin.data import cures
-from genpi_plugin.data.frame import Frame, measure, probe
-from genpi_plugin.data.rendering import REFUSALS, Renderer
-from genpi_plugin.data.rows import Message
-from genpi_plugin.data.written import SHOWN, Tokens, missing, open_thoughts, without_thoughts
+from genpi_plugin.data import cures, probes
+from genpi_plugin.data.forms import REFUSALS
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.tools import Tool
+from genpi_plugin.data.view import TemplateView
 from genpi_plugin.errors import TemplateError, TextError
 
 IGNORE_INDEX = -100
@@ -36,108 +37,36 @@ class TokenSequence:
         self.labels.extend(ids if supervised else [IGNORE_INDEX] * len(ids))
 
 
-class ChatView:
+class ChatView(TemplateView):
     """A tokenizer's chat template: renders text, request ids and answer ids."""
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        template_kwargs: Mapping[str, Any] | None = None,
-        template: str | None = None,
-    ) -> None:
-        """
-        Args:
-            tokenizer: a Hugging Face tokenizer.
-            template_kwargs: passed to the template.
-            template: in place of the tokenizer's own.
-
-        Raises:
-            TemplateError: the tokenizer has no chat template.
-        """
-        self.tokenizer = tokenizer
-        self.rendering = Renderer(tokenizer, template_kwargs or {}, template)
-        self.tokens = Tokens(tokenizer)
-        self._frames: dict[tuple[str, ...], Frame] = {}
-
-    def text(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        """Render messages.
-
-        Raises:
-            TemplateError: the template refuses them, for example a system message, or leaves out
-                a part of one; a message holds a control token.
-        """
-        try:
-            rendered = self.rendering(messages, add_generation_prompt)
-        except REFUSALS as error:
-            roles = _listed([message["role"] for message in messages])
-            raise self._error(
-                f"does not take these roles: {roles} ({error})",
-                "if it has no system role, give the prompt as a user turn: `prompt_role: user` in "
-                "the task, or a transcript.",
-            ) from error
-        opened = open_thoughts(rendered)
-        for turn, message in enumerate(messages):
-            self._check_tokens(message["content"], f"turn {turn} ({message['role']})")
-            lost = missing(message["content"], rendered)
-            if lost and message["role"] == "assistant":
-                # By design: thinking models do not read the thoughts of earlier turns.
-                lost = missing(without_thoughts(message["content"], opened), rendered)
-            if lost:
-                raise self._error(
-                    f"leaves out a part of turn {turn} ({message['role']}): {_short(lost)} is not "
-                    "in what it writes",
-                    "take the text out of the row, or use a template that writes it.",
-                    lost,
-                )
-        return rendered
-
-    def ids(self, text: str) -> list[int]:
-        return self.tokens.ids(text)
-
-    def request_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens a server sends to the model: history and generation prompt.
+    def request_ids(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """The tokens a server sends to the model: tools, history and generation prompt.
 
         Raises:
             TemplateError: as `text`.
         """
-        return self._curable(lambda view: view.ids(view.text(messages, True)))
+        return self._curable(lambda view: view.ids(view.text(messages, True, tools)))
 
     def request_and_answer(
-        self, history: Sequence[Message], answer: Message
+        self,
+        history: Sequence[Message],
+        answer: Message,
+        tools: Sequence[Tool] = (),
+        sampled: Sequence[int] | None = None,
     ) -> tuple[list[int], list[int]]:
-        """The tokens before an assistant turn, and those of the turn with its end token.
+        """See `TemplateView.right_behind`; an error names settings that work."""
+        return self._curable(lambda view: view.right_behind(history, answer, tools, sampled))
 
-        Raises:
-            TemplateError: as `text`; or the answer would not stand right behind the generation
-                prompt, or not end with a special token.
-        """
-        return self._curable(lambda view: view._right_behind(history, answer))
-
-    def turn(self, history: Sequence[Message], answer: Message) -> tuple[list[int], list[int]]:
-        """As `request_and_answer`, and with any text that the template writes before the answer.
-
-        To be compared, not to be trained on.
-        """
-        return self._curable(lambda view: view._turn(history, answer))
-
-    def frame(self, roles: Sequence[str]) -> Frame:
-        """What stands around an answer after turns with these roles.
-
-        Raises:
-            TemplateError: see `measure`.
-        """
-        key = tuple(roles)
-        if key not in self._frames:
-            try:
-                self._frames[key] = measure(self.rendering, self.tokens, key)
-            except TemplateError as error:
-                raise self._error(error.cause, error.cure) from None
-            except REFUSALS as error:
-                raise self._error(
-                    f"does not take these roles: {_listed([*key, 'assistant'])} ({error})",
-                    "use another `chat_template:`.",
-                ) from error
-        return self._frames[key]
+    def turn(
+        self,
+        history: Sequence[Message],
+        answer: Message,
+        tools: Sequence[Tool] = (),
+        sampled: Sequence[int] | None = None,
+    ) -> tuple[list[int], list[int]]:
+        """See `TemplateView.turn_of`: to be compared, not to be trained on."""
+        return self._curable(lambda view: view.turn_of(history, answer, tools, sampled))
 
     def end_of_turn(self) -> int:
         """The token that ends an answer.
@@ -164,16 +93,28 @@ class ChatView:
             )
         return [*found, *filter(None, [self.rendering.date_note()])]
 
-    def sequences(self, messages: Sequence[Message], train_from: int = 0) -> list[TokenSequence]:
+    def sequences(
+        self,
+        messages: Sequence[Message],
+        train_from: int = 0,
+        tools: Sequence[Tool] = (),
+        sampled: Mapping[int, Sequence[int]] = MappingProxyType({}),
+    ) -> list[TokenSequence]:
         """Ids and labels of a conversation: loss on assistant turns from `train_from` on.
 
         One sequence for templates that only append; otherwise as many as there are histories.
+
+        Args:
+            tools: what stands before the messages.
+            sampled: the tokens of turns as the model wrote them, by the turns' places behind
+                `train_from`.
         """
         found: list[TokenSequence] = []
         for turn, message in enumerate(messages):
             if message["role"] != "assistant" or turn < train_from:
                 continue
-            request, answer = self.request_and_answer(messages[:turn], message)
+            ids = sampled.get(turn - train_from)
+            request, answer = self.request_and_answer(messages[:turn], message, tools, ids)
             known = len(found[-1].ids) if found else 0
             if not found or request[:known] != found[-1].ids:
                 found.append(TokenSequence())
@@ -183,67 +124,29 @@ class ChatView:
         return found
 
     def check_same_answer(
-        self, student: Sequence[Message], teacher: Sequence[Message], answer: Message
+        self,
+        student: Sequence[Message],
+        teacher: Sequence[Message],
+        answer: Message,
+        tools: Sequence[Tool] = (),
+        sampled: Sequence[int] | None = None,
     ) -> None:
         """Contract 5: an answer has the same tokens after the student's and teacher's request.
+
+        Args:
+            tools: the teacher's.
 
         Raises:
             TemplateError: naming the first token that differs.
         """
-        _, in_student = self.turn(student, answer)
-        _, in_teacher = self.turn(teacher, answer)
+        _, in_student = self.turn(student, answer, (), sampled)
+        _, in_teacher = self.turn(teacher, answer, tools, sampled)
         if in_student != in_teacher:
             raise self._error(
                 "tokenizes the same answer differently with the prompt and without: "
                 + self._first_difference(in_student, in_teacher),
                 "set `chat_template_kwargs:` or another `chat_template:` so that an answer does "
                 "not depend on what comes before it.",
-            )
-
-    def _right_behind(
-        self, history: Sequence[Message], answer: Message
-    ) -> tuple[list[int], list[int]]:
-        tokens = self._turn(history, answer)
-        frame = self.frame([message["role"] for message in history])
-        if frame.foreign:
-            raise self._error(
-                f"writes {frame.opening!r} between its generation prompt and an answer",
-                "use a `chat_template:` whose answers stand right behind the generation prompt.",
-            )
-        return tokens
-
-    def _turn(self, history: Sequence[Message], answer: Message) -> tuple[list[int], list[int]]:
-        before = self.text(history, True)
-        frame = self.frame([message["role"] for message in history])
-        content = answer["content"] if frame.keeps_space else answer["content"].strip()
-        self._check_tokens(content, "an answer")
-        if frame.thoughts:
-            opener, closer = frame.thoughts
-            inside, ended, _ = content.partition(closer)
-            if not ended or opener in inside:
-                raise self._error(
-                    f"leaves {opener!r} open in its generation prompt, and the answer "
-                    f"{_short(content)} does not begin inside of thoughts and end them",
-                    "train and serve without thoughts, or use another `chat_template:`.",
-                    content,
-                )
-        request = self.ids(before)
-        behind = f"{frame.opening}{content}{frame.closing}"
-        whole = self.ids(before + behind)
-        if whole[: len(request)] == request:
-            return request, whole[len(request) :]
-        # The answer's first characters would merge with the generation prompt's last ones, which
-        # they can't at inference: the request's tokens are fixed before the answer begins.
-        return request, self.ids(behind)
-
-    def _check_tokens(self, content: str, where: str) -> None:
-        if fault := self.tokens.fault(content):
-            what, text = fault
-            raise TextError(
-                f"{where} {what}.",
-                "write it in another way, for example with a space inside, or leave the row out; a "
-                "server reads it as the tokenizer does.",
-                text,
             )
 
     def _curable(self, work: Callable[[ChatView], Any]) -> Any:
@@ -258,13 +161,13 @@ class ChatView:
             raise TemplateError(error.cause, cure, error.text) from error
 
     def _trial(self, work: Callable[[ChatView], Any]) -> Callable[[str, dict[str, Any]], bool]:
-        messages = [{"role": "user", "content": probe(0)}]
+        messages = [{"role": "user", "content": probes.probe(0)}]
 
         def works(template: str, kwargs: dict[str, Any]) -> bool:
             other = ChatView(self.tokenizer, kwargs, template)
             try:
                 ours, theirs = (
-                    view.rendering(messages, True).rpartition(probe(0))[2].strip()
+                    view.rendering(messages, True).rpartition(probes.probe(0))[2].strip()
                     for view in (self, other)
                 )
                 # Another family's template would suit the tokenizer at best, not the model.
@@ -277,9 +180,6 @@ class ChatView:
 
         return works
 
-    def _error(self, cause: str, cure: str, text: str = "") -> TemplateError:
-        return TemplateError(f"{self.rendering.name} {cause.removesuffix('.')}.", cure, text)
-
     def _first_difference(self, left: Sequence[int], right: Sequence[int]) -> str:
         place = next(
             (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
@@ -290,11 +190,3 @@ class ChatView:
             for side in (left, right)
         ]
         return f"token {place} is {shown[0]} here and {shown[1]} there."
-
-
-def _listed(roles: Sequence[str]) -> str:
-    return ", ".join(roles[:6]) + (" ..." if len(roles) > 6 else "")
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")

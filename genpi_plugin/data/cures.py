@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from typing import Any
@@ -26,9 +27,14 @@ def find(
         works: tries the same with another template or other arguments.
     """
     for name in SWITCHES:
-        off = {**kwargs, name: False}
-        if kwargs.get(name) is not False and name in variables(source) and works(source, off):
-            return f"`chat_template_kwargs: {{{name}: false}}` (serve the adapter with it, too)"
+        for switch in (False, True):
+            turned = {**kwargs, name: switch}
+            known = name in variables(source) and kwargs.get(name) is not switch
+            if known and works(source, turned):
+                said = json.dumps(switch)
+                return (
+                    f"`chat_template_kwargs: {{{name}: {said}}}` (serve the adapter with it, too)"
+                )
     sources = {line: path.read_text("utf-8") for line, path in shipped().items()}
     others = [line for line, other in sources.items() if works(other, {})]
     others.sort(

@@ -20,8 +20,9 @@ from typing import Any
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import IGNORE_INDEX, ChatView, TokenSequence
 from genpi_plugin.data.prompt_generation import answer, question
-from genpi_plugin.data.rows import Message, Row, prompt_text, teacher_messages
+from genpi_plugin.data.rows import Row
 from genpi_plugin.data.shares import reciting_rows
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import TemplateError
 
 LENGTHS = "genpi_lengths"
@@ -103,6 +104,8 @@ def make_pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool =
 
 
 def _pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool) -> Pair:
+    if row.tokenizer:
+        view.check_tokenizer(row.tokenizer)
     return Pair(
         behaviour=behaviour_half(row, view, settings) if settings.trains_behaviour else [],
         prompt_generation=(
@@ -122,27 +125,29 @@ def make_pairs(rows: Sequence[Row], view: ChatView, settings: GenPISettings) -> 
 
 
 def teacher_view(row: Row, view: ChatView) -> list[TokenSequence]:
-    """The conversation after the prompt, with labels on the teacher's answers.
+    """The conversation after prompt and tools, with labels on the teacher's answers.
 
     Raises:
         TemplateError: an answer has different tokens here and in the student's view.
     """
-    student: list[Message] = [{"role": "user", "content": row.input}]
-    before = teacher_messages(row.prompt, student)
+    student, before = row.student_request, row.teacher_request
     for turn, message in enumerate(row.conversation):
         if message["role"] == "assistant":
-            history = row.conversation[:turn]
-            view.check_same_answer([*student, *history], [*before, *history], message)
-    return view.sequences([*before, *row.conversation], train_from=len(before))
+            history, ids = row.conversation[:turn], row.sampled.get(turn)
+            view.check_same_answer(
+                [*student, *history], [*before, *history], message, row.tools, ids
+            )
+    return view.sequences([*before, *row.conversation], len(before), row.tools, row.sampled)
 
 
 def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[TokenSequence]:
-    """The student's view of the input, then the teacher's answers; loss on those alone."""
-    student: list[Message] = [{"role": "user", "content": row.input}]
-    with_prompt = teacher_messages(row.prompt, student)
-    view.check_same_answer(student, with_prompt, row.conversation[0])
-    before = with_prompt if keeps_prompt(row, settings) else student
-    return view.sequences([*before, *row.conversation], train_from=len(before))
+    """The student's view of the request, then the teacher's answers; loss on those alone."""
+    student, with_prompt = row.student_request, row.teacher_request
+    first = row.sampled.get(0)
+    view.check_same_answer(student, with_prompt, row.conversation[0], row.tools, first)
+    keeps = keeps_prompt(row, settings)
+    before, tools = (with_prompt, row.tools) if keeps else (student, [])
+    return view.sequences([*before, *row.conversation], len(before), tools, row.sampled)
 
 
 def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
@@ -154,7 +159,7 @@ def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
     assert row.floor_output is not None
     assert row.reason is not None
     asked = question(row.input, row.floor_output, row.teacher_output)
-    recital = answer(prompt_text(row.prompt), row.reason)
+    recital = answer(prompt_text(row.prompt), row.reason, row.tools)
     return view.sequences(
         [{"role": "user", "content": asked}, {"role": "assistant", "content": recital}]
     )

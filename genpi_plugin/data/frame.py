@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.probes import ANSWER, CALLS, probe, turns
+from genpi_plugin.data.tools import Tool
 from genpi_plugin.data.written import EMPTY_THOUGHTS, Tokens, open_thoughts
 from genpi_plugin.errors import TemplateError
 
-Render = Callable[[Sequence[dict[str, str]], bool], str]
-ANSWER = "Zanswerq"
+Render = Callable[[Sequence[Message], bool, Sequence[Tool]], str]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Frame:
             header of special tokens, which the model writes itself.
         closing: what it writes behind the text, up to the token that ends its turn.
         end: that token's id.
-        keeps_space: whether the template keeps white space around an answer.
+        header: the generation prompt, with what stands before it behind the last turn's text.
         foreign: whether the opening is a text, which would be no part of the answer given.
         thoughts: the pair of marks of thoughts that the generation prompt leaves open.
         skipped: empty thoughts that the template writes before an answer and a model does not.
@@ -37,44 +39,40 @@ class Frame:
     opening: str
     closing: str
     end: int
-    keeps_space: bool
+    header: str
     foreign: bool = False
     thoughts: tuple[str, str] | None = None
     skipped: str = ""
 
 
-def probe(turn: int) -> str:
-    """The content of a turn when a template is measured."""
-    return f"Zturn{turn}q"
-
-
-def measure(render: Render, tokens: Tokens, roles: Sequence[str]) -> Frame:
-    """The frame of an answer after turns with these roles.
+def measure(
+    render: Render, tokens: Tokens, kinds: Sequence[str], tools: Sequence[Tool] = ()
+) -> Frame:
+    """The frame of an answer after turns of these kinds (`probes.kinds`), with or without tools.
 
     Raises:
         TemplateError: the template leaves out a turn, ends an answer without a special token, or
             writes something before it that its generation prompt does not lead to.
     """
-    history = [{"role": role, "content": probe(turn)} for turn, role in enumerate(roles)]
-    request = render(history, True)
-    whole = render([*history, {"role": "assistant", "content": ANSWER}], False)
-    for turn, role in enumerate([*roles, "assistant"]):
-        text, place = (probe(turn), request) if turn < len(roles) else (ANSWER, whole)
-        if text not in place:
+    history = turns(kinds)
+    request = render(history, True, tools)
+    whole = render([*history, {"role": "assistant", "content": ANSWER}], False, tools)
+    for turn, role in enumerate([*kinds, "assistant"]):
+        text, place = (probe(turn), request) if turn < len(kinds) else (ANSWER, whole)
+        if text not in place and CALLS not in role:
             raise TemplateError(
                 f"leaves out turn {turn} of a conversation ({role})",
                 "use a `chat_template:` that writes every turn.",
             )
     before, _, after = whole.rpartition(ANSWER)
-    last = probe(len(roles) - 1)
+    last = probe(len(kinds) - 1)
     # Mistral's moves the system message once there is an answer: go by the last turn.
     prompted, answered = request[request.rfind(last) :], before[before.rfind(last) :]
     thoughts = open_thoughts(prompted)
     opening, skipped = ("", "") if thoughts else _opening(prompted, answered, tokens)
     closing, end = _closing(after, tokens)
-    spaced = render([*history, {"role": "assistant", "content": f"\n {ANSWER} \n"}], False)
-    keeps = f"{before}\n {ANSWER} \n{after}" == spaced
-    return Frame(opening, closing, end, keeps, _foreign(opening, tokens), thoughts, skipped)
+    header = prompted.removeprefix(last)
+    return Frame(opening, closing, end, header, _foreign(opening, tokens), thoughts, skipped)
 
 
 def _opening(prompted: str, answered: str, tokens: Tokens) -> tuple[str, str]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from genpi_plugin.data import templates
-from genpi_plugin.data.rows import Message, prompt_text
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.tools import Tool
+from genpi_plugin.data.transcripts import prompt_text
 
 # Raise when the tokens that the same rows and settings give would change.
-TOKENS_VERSION = 2
+TOKENS_VERSION = 3
 DEFAULT_PREPARED_PATH = "last_run_prepared"
 PREFIX = "genpi-"
 PROMPTS_FILE = "genpi_prompts.json"
@@ -92,14 +94,18 @@ def _card_names_files(folder: Path) -> bool:
     return isinstance(front, dict) and "configs" in front
 
 
-def describe_prompt(prompt_id: str, prompt: list[Message]) -> dict[str, Any]:
-    """What identifies a prompt without disclosing it."""
-    canonical = json.dumps(prompt, sort_keys=True, ensure_ascii=False)
+def describe_prompt(
+    prompt_id: str, prompt: list[Message], tools: Sequence[Tool] = ()
+) -> dict[str, Any]:
+    """What identifies a prompt, and tools where it has some, without disclosing them."""
+    facts = {"prompt": prompt, "tools": list(tools)} if tools else prompt
+    canonical = json.dumps(facts, sort_keys=True, ensure_ascii=False)
     return {
         "prompt_id": prompt_id,
         "sha256": hashlib.sha256(canonical.encode()).hexdigest(),
         "messages": len(prompt),
         "characters": len(prompt_text(prompt)),
+        **({"tools": len(tools)} if tools else {}),
     }
 
 

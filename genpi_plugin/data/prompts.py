@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from genpi_plugin.data.inputs.file import not_utf8
-from genpi_plugin.data.rows import MARKER_OF, MARKERS, MESSAGE_KEYS, Message, split_transcript
+from genpi_plugin.data.messages import MESSAGE_KEYS, Message
 from genpi_plugin.data.text import surrogate_fault
+from genpi_plugin.data.transcripts import MARKER_OF, MARKERS, split_transcript
 from genpi_plugin.data.yaml_keys import repeated_key
 from genpi_plugin.errors import RowError
 

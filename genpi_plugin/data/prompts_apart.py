@@ -17,11 +17,6 @@ from genpi_plugin.data.rows import Row
 REQUESTS_FILE = "genpi_requests.json"
 
 
-def student_request(row: Row) -> str:
-    """What the student sees before the first answer, where it does not see the prompt."""
-    return row.input
-
-
 def shared_requests(folder: str | None, rows: Iterable[Row]) -> list[tuple[str, list[str]]]:
     """Requests that stand under several prompts, in these rows and those read before.
 
@@ -30,19 +25,18 @@ def shared_requests(folder: str | None, rows: Iterable[Row]) -> list[tuple[str, 
         rows: those whose student does not see the prompt.
 
     Returns:
-        (request, ids of its prompts) for each such request among these rows, in their order.
+        (input, ids of its prompts) for each such request among these rows, in their order.
     """
     path = Path(folder) / REQUESTS_FILE if folder else None
     recorded = json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
     prompts: dict[str, dict[str, str]] = recorded
     found: dict[str, str] = {}
     for row in rows:
-        request = student_request(row)
-        mark = digests.of(request)
+        mark = digests.of(row.student_request)
         under = prompts.setdefault(mark, {})
-        under[digests.of(row.prompt)] = row.prompt_id
+        under[digests.of([row.prompt, row.tools])] = row.prompt_id
         if len(under) > 1:
-            found[mark] = request
+            found[mark] = row.input
     if path and prompts:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(prompts), encoding="utf-8")

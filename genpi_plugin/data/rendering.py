@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
-import jinja2
-
 from genpi_plugin.data import templates
-from genpi_plugin.data.frame import probe
-from genpi_plugin.data.rows import Message
+from genpi_plugin.data.forms import REFUSALS, Forms
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.probes import probe
+from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import TemplateError
 
-ROLES = ("system", "user", "assistant")
-# Jinja's errors, and those of Python that an expression in a template can end in.
-REFUSALS = (jinja2.exceptions.TemplateError, TypeError, ValueError, LookupError, ArithmeticError)
 DAYS = (datetime(2001, 2, 3), datetime(2002, 3, 4))
 
 
@@ -50,15 +48,21 @@ class Renderer:
                 "chat_template.jinja in the model's folder.",
             )
         self.source: str = source or tokenizer.get_chat_template()
-        self._in_parts: frozenset[str] | None = None
+        self.forms = Forms(self._render)
 
-    def __call__(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        """Render messages.
+    def __call__(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        tools: Sequence[Tool] = (),
+    ) -> str:
+        """Render messages, in the forms that the template takes.
 
         Raises:
             jinja2.exceptions.TemplateError, TypeError: the template refuses them.
         """
-        return self._render(messages, add_generation_prompt, self.in_parts, {})
+        shaped = [self.forms.shaped(message) for message in messages]
+        return self._render(shaped, add_generation_prompt, tools)
 
     @property
     def name(self) -> str:
@@ -67,22 +71,13 @@ class Renderer:
         line = templates.name_of(self.source)
         return f"{own} (`{line}`)" if line else own
 
-    @property
-    def in_parts(self) -> frozenset[str]:
-        """The roles whose content the template takes as a list of parts and not as text.
-
-        Servers look for that, too (vLLM's `--chat-template-content-format auto`).
-        """
-        if self._in_parts is None:
-            self._in_parts = self._measured_parts()
-        return self._in_parts
-
     def writes_date(self) -> bool:
         """Whether the same messages are rendered differently on another day."""
         messages = [{"role": "user", "content": probe(0)}]
         clocks: list[dict[str, Any]] = [{templates.CLOCK: day.strftime} for day in DAYS]
         try:
-            first, second = (self._render(messages, True, self.in_parts, clock) for clock in clocks)
+            shaped = [self.forms.shaped(message) for message in messages]
+            first, second = (self._render(shaped, True, (), clock) for clock in clocks)
         except REFUSALS:
             return False
         return first != second
@@ -99,44 +94,19 @@ class Renderer:
         )
         return f"{self.name} writes today's date: the tokens are others every day. {cure}"
 
-    def _measured_parts(self) -> frozenset[str]:
-        for roles in (ROLES, ROLES[1:]):
-            not_as_text = self._lost(roles, frozenset())
-            for in_parts in (frozenset[str](), not_as_text, frozenset(roles)):
-                if not self._lost(roles, in_parts):
-                    return in_parts
-        return frozenset()
-
-    def _lost(self, roles: Sequence[str], in_parts: frozenset[str]) -> frozenset[str]:
-        """The roles whose content is not in what the template writes."""
-        messages = [{"role": role, "content": probe(turn)} for turn, role in enumerate(roles)]
-        try:
-            rendered = self._render(messages, False, in_parts, {})
-        except REFUSALS:
-            return frozenset(roles)
-        texts = {role: probe(turn) for turn, role in enumerate(roles)}
-        # Some write the list itself, as Python shows it.
-        return frozenset(
-            role for role, text in texts.items() if text not in rendered or f"'{text}'" in rendered
-        )
-
     def _render(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Mapping[str, Any]],
         add_generation_prompt: bool,
-        in_parts: frozenset[str],
-        more: Mapping[str, Any],
+        tools: Sequence[Tool],
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
-        shaped = [
-            {**message, "content": [{"type": "text", "text": message["content"]}]}
-            if message["role"] in in_parts
-            else dict(message)
-            for message in messages
-        ]
-        return self.tokenizer.apply_chat_template(
-            shaped,
+        rendered: str = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
             chat_template=self.source,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
+            **({"tools": list(tools)} if tools else {}),
             **{**self.kwargs, **more},
         )
+        return rendered

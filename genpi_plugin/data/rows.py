@@ -1,20 +1,20 @@
 """Contract 1: the dataset row. Parse it, check it, read the official implementation's names too.
 
 A malformed row is refused with the file, the row, the field and the cure. Nothing is filled in
-or left out silently.
+or left out silently. Rows of the first version have neither `request` nor what came with it.
 """
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from genpi_plugin.data import roles
+from genpi_plugin.data.messages import Message, check_known, check_text, kind, parse_messages
+from genpi_plugin.data.tools import Tool, parse_tools
+from genpi_plugin.data.transcripts import parse_transcript
 from genpi_plugin.errors import RowError
-
-Message = dict[str, str]
 
 # Our name -> the name in kaistAI/GenPI (dataset.py, save_pseudo_dataset).
 OFFICIAL_NAMES = {
@@ -27,34 +27,26 @@ OFFICIAL_NAMES = {
     "conversation": "teacher_output_conv",
 }
 TEXT_FIELDS = ("input", "floor_output", "teacher_output", "reason")
+MESSAGE_FIELDS = ("prompt", "kept", "request", "conversation")
 # What recitals alone need: a row may do without them.
 OPTIONAL = ("floor_output", "reason")
-MARKERS = {"<SYSTEM>:": "system", "<USER>:": "user", "<AGENT>:": "assistant"}
-MARKER_OF = {role: marker for marker, role in MARKERS.items()}
-MESSAGE_KEYS = {"role", "content"}
-# What other tools write, and what becomes of it for now.
+# What rows have since they are conversations; no row needs them.
+SECOND_VERSION = {"tools", "kept", "request", "token_ids", "tokenizer"}
 UNSUPPORTED = {
-    "tools": "tools are not trained yet",
-    "tool_calls": "calls of tools are not trained yet",
-    "tool_call_id": "results of tools are not trained yet",
-    "reasoning_content": "thoughts beside an answer are not trained yet",
-    "reasoning": "thoughts beside an answer are not trained yet",
-}
-DATES = " JSON texts that all look like dates are read as dates: save the rows as Parquet."
-# Roles that other tools write, and what to do about them for now.
-ROLES = "roles are `system`, `user` and `assistant`"
-ROLE_CURES = {
-    "developer": "write `system`: templates without a developer's turn know it as that.",
-    "tool": f"{ROLES}; results of tools are not trained yet: leave the row out.",
-    "function": f"{ROLES}; results of tools are not trained yet: leave the row out.",
+    "top_ids": "a teacher's distributions are not read from a dataset yet",
+    "top_logprobs": "a teacher's distributions are not read from a dataset yet",
+    "tool_calls": "calls stand in the messages of `conversation`",
+    "reasoning_content": "thoughts stand in the messages of `conversation`",
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One input with everything generated for it. See contract 1 for the fields.
+    """One conversation with everything generated for it. See contract 1 for the fields.
 
-    `floor_output` and `reason` are None where they were not made.
+    `floor_output` and `reason` are None where they were not made. `request` is the input as a
+    user's message where the row has none. `token_ids` has an entry for each assistant turn of the
+    conversation, None where its tokens are not known; it is empty where none are.
     """
 
     id: str
@@ -66,15 +58,40 @@ class Row:
     reason: str | None
     conversation: list[Message]
     where: str = ""
+    tools: list[Tool] = field(default_factory=list)
+    kept: list[Message] = field(default_factory=list)
+    request: list[Message] = field(default_factory=list)
+    token_ids: list[list[int] | None] = field(default_factory=list)
+    tokenizer: str = ""
+
+    @property
+    def student_request(self) -> list[Message]:
+        """What the student sees before the first answer."""
+        return [*self.kept, *(self.request or [{"role": "user", "content": self.input}])]
+
+    @property
+    def teacher_request(self) -> list[Message]:
+        """What the teacher sees before the first answer, beside its tools."""
+        return teacher_messages(self.prompt, self.student_request)
+
+    @property
+    def sampled(self) -> dict[int, list[int]]:
+        """The tokens of the conversation's turns by their places in it, where they are known."""
+        turns = [place for place, one in enumerate(self.conversation) if one["role"] == "assistant"]
+        known = zip(turns, self.token_ids, strict=bool(self.token_ids))
+        return {place: ids for place, ids in known if ids is not None}
 
     def field_of(self, text: str) -> str:
         """The field in which a piece of text stands; "" where it is in none."""
         fields = {name: getattr(self, name) or "" for name in TEXT_FIELDS}
-        for name in ("prompt", "conversation"):
-            fields |= {
-                f"{name}[{turn}].content": message["content"]
-                for turn, message in enumerate(getattr(self, name))
-            }
+        for name in MESSAGE_FIELDS:
+            for turn, message in enumerate(getattr(self, name)):
+                for key in ("content", "reasoning_content"):
+                    fields[f"{name}[{turn}].{key}"] = message.get(key, "")
+                for number, call in enumerate(message.get("tool_calls", [])):
+                    place = f"{name}[{turn}].tool_calls[{number}].function"
+                    fields[f"{place}.name"] = call["function"]["name"]
+                    fields[f"{place}.arguments"] = call["function"]["arguments"]
         return next((name for name, content in fields.items() if text in content), "")
 
     @property
@@ -97,78 +114,43 @@ def parse(raw: Mapping[str, Any], where: str) -> Row:
     official = "prompt" not in raw and "context" in raw
     names = OFFICIAL_NAMES if official else {name: name for name in OFFICIAL_NAMES}
     named: dict[str, Any] = {ours: raw.get(theirs) for ours, theirs in names.items()}
-    _check_known(raw, {"id", *names.values()}, "", where)
-    for field, name in names.items():
-        if named.get(field) is None and field not in OPTIONAL:
+    second = set() if official else SECOND_VERSION
+    check_known(raw, {"id", *names.values(), *second}, "", where, UNSUPPORTED)
+    for name, theirs in names.items():
+        if named.get(name) is None and name not in OPTIONAL:
             raise RowError(
-                f"{where}: the field `{name}` is missing.",
+                f"{where}: the field `{theirs}` is missing.",
                 "make the dataset with `python -m synth run`, or add the field to the row "
                 "(docs/dataset.md lists them all).",
             )
-    for field in TEXT_FIELDS:
-        if named[field] is not None:
-            _check_text(named[field], names[field], where)
+    for name in TEXT_FIELDS:
+        if named[name] is not None:
+            check_text(named[name], names[name], where)
     row_id = raw.get("id")
     for name, value in (("id", row_id), (names["prompt_id"], named["prompt_id"])):
         _check_name(value, name, where)
     prompt = parse_prompt(named["prompt"], names["prompt"], where)
-    conversation = _check_messages(named["conversation"], names["conversation"], where)
+    conversation = parse_messages(named["conversation"], names["conversation"], where)
     if official:
-        conversation = _without_trailing_users(conversation)
-    _check_conversation(conversation, names["conversation"], where)
+        conversation = roles.without_trailing_users(conversation)
+    roles.check_conversation(conversation, names["conversation"], where)
     return Row(
         id=str(row_id) if row_id not in (None, "") else where,
         prompt_id=str(named["prompt_id"]),
         prompt=prompt,
         conversation=conversation,
         where=where,
-        **{field: named[field] for field in TEXT_FIELDS},
+        **{name: named[name] for name in TEXT_FIELDS},
+        **(_second_version(raw, conversation, where) if second else {}),
     )
 
 
 def parse_prompt(value: Any, name: str, where: str) -> list[Message]:
     """Read a prompt: a list of messages, or a transcript (official datasets hold one string)."""
     messages = parse_transcript(value) if isinstance(value, str) else value
-    prompt = _check_messages(messages, name, where)
-    roles = [message["role"] for message in prompt]
-    turns = roles[1:] if roles[0] == "system" else roles
-    expected = [("user", "assistant")[i % 2] for i in range(len(turns))]
-    if turns != expected:
-        raise RowError(
-            f"{where}: the roles of `{name}` are {_short(roles)}.",
-            "a prompt is a system message, or turns in the order user, assistant, user ..., or "
-            "both.",
-        )
+    prompt = parse_messages(messages, name, where)
+    roles.check_prompt(prompt, name, where)
     return prompt
-
-
-def parse_transcript(text: str) -> list[Message]:
-    """Read `<SYSTEM>:`, `<USER>:`, `<AGENT>:` markers at line starts; an empty end is left out.
-
-    As the official datasets have them: text before the first marker is a system message, and so
-    is text without a marker. Prompt files are read more strictly (`prompts.read_transcript`).
-    """
-    before, turns = split_transcript(text)
-    while turns and not turns[-1]["content"]:
-        turns.pop()
-    return [{"role": "system", "content": before}, *turns] if before or not turns else turns
-
-
-def split_transcript(text: str) -> tuple[str, list[Message]]:
-    """The text before the first marker of a transcript, and its turns, without white space."""
-    pieces = re.split(r"^(<(?:SYSTEM|USER|AGENT)>:)", text, flags=re.MULTILINE)
-    turns = [
-        {"role": MARKERS[marker], "content": content.strip()}
-        for marker, content in zip(pieces[1::2], pieces[2::2], strict=True)
-    ]
-    return pieces[0].strip(), turns
-
-
-def prompt_text(prompt: Sequence[Message]) -> str:
-    """The prompt as one text: the adapter learns to write it, and recitals are compared with it."""
-    if len(prompt) == 1:
-        return prompt[0]["content"]
-    return "\n\n".join(f"{MARKER_OF[m['role']]}\n{m['content']}" for m in prompt)
 
 
 def teacher_messages(prompt: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
@@ -176,33 +158,35 @@ def teacher_messages(prompt: Sequence[Message], messages: Sequence[Message]) -> 
 
     A prompt that ends in a user turn ("Now, my problem is:") continues in the first message.
     """
-    if prompt and prompt[-1]["role"] == "user":
+    if prompt and prompt[-1]["role"] == "user" and messages[0]["role"] == "user":
         joined = f"{prompt[-1]['content']}\n\n{messages[0]['content']}"
-        return [*prompt[:-1], {"role": "user", "content": joined}, *messages[1:]]
+        return [*prompt[:-1], {**messages[0], "content": joined}, *messages[1:]]
     return [*prompt, *messages]
 
 
-def _check_known(given: Mapping[str, Any], known: set[str], prefix: str, where: str) -> None:
-    """Refuse what would be dropped. A column that is empty in this row holds nothing to drop."""
-    for name, value in given.items():
-        if name in known or _is_empty(value):
-            continue
-        why = UNSUPPORTED.get(name, "nothing reads it")
+def _second_version(
+    raw: Mapping[str, Any], conversation: Sequence[Message], where: str
+) -> dict[str, Any]:
+    """The fields that rows may have since they are conversations; absent ones are left out."""
+    given = {name: raw.get(name) for name in SECOND_VERSION}
+    given = {name: value for name, value in given.items() if value not in (None, "", [])}
+    found: dict[str, Any] = {}
+    if "tools" in given:
+        found["tools"] = parse_tools(given["tools"], "tools", where)
+    for name, check in (("kept", roles.check_kept), ("request", roles.check_request)):
+        if name in given:
+            found[name] = parse_messages(given[name], name, where)
+            check(found[name], name, where)
+    if "token_ids" in given:
+        found["token_ids"] = _token_ids(given["token_ids"], conversation, where)
+        check_text(raw.get("tokenizer"), "tokenizer", where)
+        found["tokenizer"] = given["tokenizer"]
+    elif "tokenizer" in given:
         raise RowError(
-            f"{where}: the field `{prefix}{name}` is not one of a {'message' if prefix else 'row'}"
-            f": {why}.",
-            "leave the row out, or take the field out of the dataset if the answers do not "
-            "depend on it (docs/dataset.md lists the fields there are).",
+            f"{where}: the row has a `tokenizer` and no `token_ids`.",
+            "write the tokens that it is of, or take the field out.",
         )
-
-
-def _is_empty(value: Any) -> bool:
-    """Whether nothing is lost with a value: Arrow fills columns and structs up with nulls."""
-    if isinstance(value, Mapping):
-        return all(map(_is_empty, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_empty, value))
-    return value is None or value == "" or value != value  # NaN, as pandas writes a null
+    return found
 
 
 def _check_name(value: Any, name: str, where: str) -> None:
@@ -211,7 +195,7 @@ def _check_name(value: Any, name: str, where: str) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError(
-            f"{where}: the field `{name}` is {_kind(value)}, not a name.",
+            f"{where}: the field `{name}` is {kind(value)}, not a name.",
             f"write `{name}` as a string.",
         )
     if not str(value).strip():
@@ -221,78 +205,23 @@ def _check_name(value: Any, name: str, where: str) -> None:
         )
 
 
-def _check_text(value: Any, name: str, where: str) -> None:
-    if not isinstance(value, str):
+def _token_ids(value: Any, conversation: Sequence[Message], where: str) -> list[list[int] | None]:
+    turns = sum(message["role"] == "assistant" for message in conversation)
+    if not isinstance(value, list | tuple) or len(value) != turns:
+        got = len(value) if isinstance(value, list | tuple) else kind(value)
         raise RowError(
-            f"{where}: the field `{name}` is {_kind(value)}, not text.",
-            f"write `{name}` as a string."
-            + (DATES if isinstance(value, datetime.date | datetime.time) else ""),
+            f"{where}: the field `token_ids` is not a list for each of the {turns} assistant turns "
+            f"of `conversation` ({got}).",
+            "write a list of token ids for each of them, or null where they are not known.",
         )
-    if not value.strip():
-        raise RowError(
-            f"{where}: the field `{name}` is empty.",
-            "a pair without it would teach an empty answer: regenerate the row, or remove it.",
-        )
-
-
-def _check_messages(value: Any, name: str, where: str) -> list[Message]:
-    if not isinstance(value, list | tuple):
-        raise RowError(
-            f"{where}: the field `{name}` is {_kind(value)}, not a list of messages.",
-            f'write `{name}` as [{{"role": ..., "content": ...}}, ...].',
-        )
-    if not value:
-        raise RowError(
-            f"{where}: the field `{name}` is empty.",
-            "every row needs a prompt, and a conversation with at least one assistant turn.",
-        )
-    messages: list[Message] = []
-    for number, message in enumerate(value):
-        if not isinstance(message, Mapping):
+    for number, ids in enumerate(value):
+        if ids is not None and (
+            not isinstance(ids, list | tuple)
+            or not ids
+            or any(type(one) is not int or one < 0 for one in ids)
+        ):
             raise RowError(
-                f"{where}: turn {number} of `{name}` is {_kind(message)}, not a message.",
-                'write it as {"role": ..., "content": ...}.',
+                f"{where}: the field `token_ids[{number}]` is no list of token ids.",
+                "write the tokens as they were sampled, with the end token, or null.",
             )
-        role, content = message.get("role"), message.get("content")
-        if not isinstance(role, str) or role not in MARKER_OF:
-            keys = "" if role else f"; its fields are {_short(list(map(str, message)))}"
-            raise RowError(
-                f"{where}: turn {number} of `{name}` has the role {role!r}{keys}.",
-                ROLE_CURES.get(str(role), f"{ROLES}."),
-            )
-        _check_known(message, MESSAGE_KEYS, f"{name}[{number}].", where)
-        _check_text(content, f"{name}[{number}].content", where)
-        messages.append({"role": role, "content": str(content)})
-    return messages
-
-
-def _check_conversation(conversation: list[Message], name: str, where: str) -> None:
-    roles = [message["role"] for message in conversation]
-    if not roles or len(roles) % 2 == 0 or roles != _alternating(len(roles)):
-        raise RowError(
-            f"{where}: the roles of `{name}` are {_short(roles)}.",
-            "it follows the input, so its order is assistant, user, assistant ..., and it ends "
-            "with assistant.",
-        )
-
-
-def _alternating(count: int) -> list[str]:
-    return [("assistant", "user")[i % 2] for i in range(count)]
-
-
-def _without_trailing_users(conversation: list[Message]) -> list[Message]:
-    """Official conversations may end with the environment's turn, which nobody answers."""
-    end = len(conversation)
-    while end and conversation[end - 1]["role"] == "user":
-        end -= 1
-    return conversation[:end]
-
-
-def _short(roles: Sequence[str]) -> str:
-    return ", ".join(roles[:8]) + (" ..." if len(roles) > 8 else "") if roles else "none"
-
-
-def _kind(value: Any) -> str:
-    return {"NoneType": "nothing", "str": "text", "dict": "a mapping", "list": "a list"}.get(
-        type(value).__name__, f"of type {type(value).__name__}"
-    )
+    return [None if ids is None else list(ids) for ids in value]

@@ -23,6 +23,8 @@ EMPTY_THOUGHTS = re.compile(rf"\s*(?:{_PAIRS})\s*")
 SHOWN = 80
 # What SentencePiece writes for a space.
 SPACE = "\u2581"
+# Texts whose tokens are kept: those of a long conversation's turns, as two see them.
+KNOWN = 256
 # An end of a text that is shorter stands in any other by chance.
 SIGNIFICANT = 4
 
@@ -78,9 +80,15 @@ class Tokens:
             i for i in special if self.name(i) not in thoughts and not is_ordinary(self.name(i))
         }
         self._checked: set[str] = set()
+        self._known: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """A text's tokens. Of a conversation, each request is needed several times."""
+        if text not in self._known:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return list(self._known[text])
 
     def decoded(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)

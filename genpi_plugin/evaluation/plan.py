@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import describe_prompt
-from genpi_plugin.data.rows import Message
+from genpi_plugin.evaluation.figures.call_scores import call_scores
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
 from genpi_plugin.evaluation.figures.scores import Score, make_scores
 from genpi_plugin.evaluation.figures.task_scores import read_scores, scores_digest, task_scores
@@ -80,11 +81,12 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
         named, schemas = read_scores(settings.scores_file), settings.scores_file.parent
     scores = {**make_scores(pattern), **task_scores(named, schemas)}
     data = held_out(cfg, settings.inputs_file, settings.limit)
+    scores |= call_scores(data.tools) if data.tools else {}
     adapters = name_adapters(settings.adapters or (Path(cfg.output_dir),))
     others = read_prompts(
         settings.also_prompts, task.get("prompt_role", "system"), [TEACHER, FLOOR, *adapters]
     )
-    systems = list_systems(data.prompt, adapters, others)
+    systems = list_systems(data, adapters, others)
     sections = [section for section in SECTIONS if section.name not in settings.skip]
     for section in sections:
         section.check(data.prompt, settings.options)
@@ -117,14 +119,14 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
 
 
 def list_systems(
-    prompt: list[Message], adapters: Mapping[str, Path], others: Mapping[str, list[Message]]
+    data: HeldOut, adapters: Mapping[str, Path], others: Mapping[str, list[Message]]
 ) -> list[System]:
-    """Teacher, floor, the students, and the base model with other prompts."""
+    """Teacher, floor, the students, and the base model with other prompts and the same tools."""
     return [
-        System(TEACHER, prompt),
+        System(TEACHER, data.prompt, tools=data.tools),
         System(FLOOR),
         *(System(name, adapter=folder) for name, folder in adapters.items()),
-        *(System(name, other) for name, other in others.items()),
+        *(System(name, other, tools=data.tools) for name, other in others.items()),
     ]
 
 
@@ -159,7 +161,10 @@ def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> l
                 "this evaluation are the base model without any adapter."
             )
         known = {prompt["sha256"] for prompt in manifest.get("prompts") or []}
-        if known and describe_prompt(data.prompt_id, data.prompt)["sha256"] not in known:
+        if (
+            known
+            and describe_prompt(data.prompt_id, data.prompt, data.tools)["sha256"] not in known
+        ):
             found.append(
                 f"the prompt of this evaluation is not the one in the manifest of {folder}: you "
                 "are evaluating against a different prompt."

@@ -20,6 +20,9 @@ METRICS = {
     "kl_to_teacher": ("KL(teacher‖.), nats/token", "{:.3f}"),
     "valid": ("well-formed actions", "{:.0%}"),
     "agreement": ("action = teacher's", "{:.0%}"),
+    "call_made": ("calls where the teacher does", "{:.0%}"),
+    "call_tool": ("calls the teacher's tools", "{:.0%}"),
+    "call_arguments": ("with its arguments", "{:.0%}"),
     "exact": ("answer = teacher's", "{:.0%}"),
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
 }

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.prepared import DEFAULT_PREPARED_PATH, PREFIX
-from genpi_plugin.data.rows import prompt_text
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.summary import summarize
 from genpi_plugin.evaluation.measuring.bars import bars
@@ -48,7 +48,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     cache = Cache(_cache_folder(cfg))
     with bars(console) as progress:
         measured = measure_systems(
-            loader, cache, plan.data.inputs, plan.systems, plan.scores, settings.max_new_tokens,
+            loader, cache, plan.data, plan.systems, plan.scores, settings.max_new_tokens,
             progress,
         )  # fmt: skip
         adapters = {name: str(folder) for name, folder in plan.adapters.items()}
@@ -102,8 +102,9 @@ def _measure_sections(
         "code": code_digest(),
         "prompt": plan.data.prompt,
         "students": [(system.name, system.facts()) for system in plan.students],
-        "inputs": plan.data.inputs,
-        "conversations": plan.data.conversations,
+        "tools": plan.data.tools,
+        "inputs": plan.data.asked,
+        "conversations": [plan.data.conversations, plan.data.sampled, plan.data.tokenizers],
         "scores": [plan.action_pattern, plan.scores_digest],
         "max_new_tokens": settings.max_new_tokens,
         "seed": settings.seed,
@@ -151,9 +152,9 @@ def _measure_curve(
     students = [
         System(checkpoint_name(step), adapter=folder) for step, folder in curve.checkpoints.items()
     ]
-    systems = [*list_systems(curve.data.prompt, {}, {}), *students]
+    systems = [*list_systems(curve.data, {}, {}), *students]
     measured = measure_systems(
-        loader, cache, curve.data.inputs, systems, plan.scores, settings.max_new_tokens, progress
+        loader, cache, curve.data, systems, plan.scores, settings.max_new_tokens, progress
     )
     return summarize_checkpoints(measured, curve.checkpoints, settings.seed)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-from genpi_plugin.data import prompts, rows
+from genpi_plugin.data import prompts, rows, transcripts
 from genpi_plugin.errors import RowError
 from synth.engines.base import Message
 from synth.errors import TaskError
@@ -37,7 +37,7 @@ def render_transcript(messages: Sequence[Message]) -> str:
 
 def prompt_text(prompt: Sequence[Message]) -> str:
     """The prompt as a document to show: a single turn as it is, several as a transcript."""
-    return rows.prompt_text(as_dicts(prompt))
+    return transcripts.prompt_text(as_dicts(prompt))
 
 
 def load_prompt(path: Path, role: str) -> tuple[Message, ...]:

@@ -118,6 +118,9 @@ METRICS = {
     "kl_to_teacher": Metric("KL(teacher‖·), nats per token", nats),
     "valid": Metric("well-formed actions", percent),
     "agreement": Metric("action is the teacher’s", percent),
+    "call_made": Metric("calls where the teacher does", percent),
+    "call_tool": Metric("calls the teacher’s tools", percent),
+    "call_arguments": Metric("with its arguments", percent),
     "exact": Metric("answer is the teacher’s", percent),
     "chrf": Metric("chrF to the teacher’s answer", tenths),
 }

@@ -19,10 +19,18 @@ PRESENTATION = {"cli.py", "report.py", "gate.py", "run.py", "plan.py", "settings
 SUFFIXES = {".py", ".yml", ".txt", ".md", ".jsonl"}
 # Code that decides a system's answers and divergences.
 CORE = (
+    "data/answers.py",
     "data/chat.py",
+    "data/checks.py",
+    "data/forms.py",
     "data/frame.py",
+    "data/messages.py",
+    "data/pieces.py",
+    "data/probes.py",
     "data/rendering.py",
     "data/rows.py",
+    "data/tools.py",
+    "data/view.py",
     "data/written.py",
     "reading/agreement.py",
     "reading/capabilities.py",

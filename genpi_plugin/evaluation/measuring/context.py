@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from genpi_plugin.data.rows import Message
+from genpi_plugin.data.messages import Message
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.measure import Progress

@@ -10,7 +10,7 @@ import torch
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.subjects.reading import divergences, kl, request_and_answer
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 
 # Called with a label and a total; yields a function that advances the bar by n.
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -43,7 +43,7 @@ def measure(
 
 
 def answer_all(
-    system: Subject, inputs: Sequence[str], max_new_tokens: int, progress: Progress
+    system: Subject, inputs: Sequence[Input], max_new_tokens: int, progress: Progress
 ) -> list[Generated]:
     """A system's greedy answers, one per input."""
     with progress(f"{system.name} answers", len(inputs)) as advance:
@@ -51,7 +51,7 @@ def answer_all(
 
 
 def divergence_sums(
-    inputs: Sequence[str],
+    inputs: Sequence[Input],
     teacher: Subject,
     others: Sequence[Subject],
     answers: Sequence[Generated],

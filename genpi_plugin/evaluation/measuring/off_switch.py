@@ -60,7 +60,7 @@ def check_off_switch(
     inputs = inputs[:CHECKED]
     try:
         base = Subject("base model", load_base_model(), floor.view, floor.prompt,
-                       batch_size=floor.batch_size)  # fmt: skip
+                       batch_size=floor.batch_size, tools=floor.tools)  # fmt: skip
     except torch.OutOfMemoryError:
         return OffSwitch(None, 0, 0, 0, None, "a second base model did not fit into memory")
     # The floor answers again: its bf16 answers may depend on the batch.

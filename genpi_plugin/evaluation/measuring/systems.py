@@ -10,13 +10,15 @@ from typing import Any
 
 from genpi_plugin.data import digests, templates
 from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
-from genpi_plugin.data.rows import Message
+from genpi_plugin.data.tools import Tool
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.cache import Cache, core_digest
 from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, divergence_sums
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
+from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
 from genpi_plugin.evaluation.subjects.subject import Subject
 from genpi_plugin.teacher.opening import model_digest
@@ -29,11 +31,13 @@ class System:
     name: str
     prompt: list[Message] = field(default_factory=list)
     adapter: Path | None = None
+    tools: list[Tool] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """What its answers depend on besides the base model. Its name does not count."""
         return {
             "prompt": self.prompt,
+            **({"tools": self.tools} if self.tools else {}),
             "adapter": adapter_digest(self.adapter) if self.adapter else None,
         }
 
@@ -84,13 +88,15 @@ class SubjectLoader:
             add_adapter(model, name, adapter)
             self._adapters[adapter] = name
         switched_on = self._adapters[adapter] if adapter is not None else False
-        return Subject(system.name, model, view, system.prompt, switched_on, self.batch_size)
+        return Subject(
+            system.name, model, view, system.prompt, switched_on, self.batch_size, system.tools
+        )
 
 
 def measure_systems(
     loader: SubjectLoader,
     cache: Cache,
-    inputs: Sequence[str],
+    data: HeldOut,
     systems: Sequence[System],
     scores: Mapping[str, Score],
     max_new_tokens: int,
@@ -99,9 +105,11 @@ def measure_systems(
     """As `measure`, but measures only the parts that are not in the cache.
 
     Args:
+        data: what is asked.
         systems: the teacher first.
     """
-    facts = {**loader.facts, "inputs": list(inputs), "max_new_tokens": max_new_tokens}
+    inputs = data.asked
+    facts = {**loader.facts, "inputs": inputs, "max_new_tokens": max_new_tokens}
     answers, request_tokens = {}, {}
     for system in systems:
 
@@ -127,4 +135,4 @@ def measure_systems(
         name: cache.part("divergence", its_facts, partial(found.__getitem__, name))
         for name, its_facts in divergence_facts.items()
     }
-    return gather(inputs, answers, sums, request_tokens, scores, teacher.name)
+    return gather(data.inputs, answers, sums, request_tokens, scores, teacher.name)

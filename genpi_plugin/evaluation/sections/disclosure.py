@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from genpi_plugin.data.rows import Message, prompt_text
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.figures.measured import Generated

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genpi_plugin.data.prompt_generation import answer as recital_answer
-from genpi_plugin.data.prompt_generation import parse_answer, question
-from genpi_plugin.data.rows import prompt_text
+from genpi_plugin.data.prompt_generation import parse_answer, question, recited_text
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.scores import chrf
@@ -65,6 +65,7 @@ def recite(
 ) -> list[Recital]:
     """Ask for the prompt as in training, on `count` of the inputs."""
     prompt = prompt_text(teacher.prompt)
+    whole = recited_text(prompt, teacher.tools)
     asked = [
         question(
             measured.inputs[i],
@@ -74,7 +75,7 @@ def recite(
         for i in range(min(count, len(measured.inputs)))
     ]
     # Room for the whole prompt and a long reason; a recital that does not end by then is `cut`.
-    room = len(student.view.ids(recital_answer(prompt, ""))) + REASON_ROOM
+    room = len(student.view.ids(recital_answer(prompt, "", teacher.tools))) + REASON_ROOM
     requests = [student.request([{"role": "user", "content": text}]) for text in asked]
     with progress(f"{student.name} recites", len(requests)) as advance:
         answers = student.generate(requests, room, advance)
@@ -84,7 +85,7 @@ def recite(
         recitals.append(
             Recital(
                 text, recited, reason, generated.cut,
-                chrf(recited, prompt), longest_run(recited, prompt),
+                chrf(recited, whole), longest_run(recited, whole),
             )
         )  # fmt: skip
     return recitals

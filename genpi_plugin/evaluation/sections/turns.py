@@ -1,6 +1,6 @@
 """Whole conversations, replayed turn by turn after the dataset's own answers.
 
-Every system sees the same history: the input, and the conversation as the dataset holds it up to
+Every system sees the same history: the request, and the conversation as the dataset holds it up to
 the turn. The divergence from the teacher is read along the dataset's answers, all turns in one
 pass; for the task scores each system writes its own answer at each turn, compared with the
 teacher's.
@@ -12,15 +12,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genpi_plugin.data.chat import ChatView, TokenSequence
-from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.data.chat import TokenSequence
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import teacher_messages
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.measuring.context import Context
+from genpi_plugin.evaluation.sections.cost.requests import assistant_turns
 from genpi_plugin.evaluation.subjects.reading import divergences, supervised
 from genpi_plugin.evaluation.subjects.subject import Subject
 
 FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A conversation of the dataset: a request, what follows it, and the tokens of its turns by
+    their places, where they are known."""
+
+    input: int
+    request: list[Message]
+    conversation: list[Message]
+    sampled: dict[int, list[int]]
+
+    @property
+    def places(self) -> list[int]:
+        """Of the assistant's turns."""
+        return assistant_turns(self.conversation)
+
+    def history(self, place: int) -> list[Message]:
+        return [*self.request, *self.conversation[:place]]
 
 
 @dataclass(frozen=True)
@@ -45,37 +66,34 @@ def measure_turns(context: Context) -> list[ReplayedTurn] | None:
     Raises:
         GenPIError: the chat template tokenizes an answer differently with the prompt and without.
     """
-    conversations = [
-        (index, [{"role": "user", "content": text}, *turns])
-        for index, (text, turns) in enumerate(
-            zip(context.data.inputs, context.data.conversations or [], strict=False)
-        )
-        if turns
-    ]
-    if not conversations:
+    data, view = context.data, context.teacher.view
+    sampled = data.sampled or [{} for _ in data.inputs]
+    found = zip(data.asked, data.conversations or [], sampled, strict=False)
+    replays = [Replay(i, *one) for i, one in enumerate(found) if one[1]]
+    if not replays:
         return None
+    for mark in data.tokenizers:
+        view.check_tokenizer(mark)
     others = [context.floor, *context.students]
-    per_turn = _divergences(context, others, [messages for _, messages in conversations])
-    places = [
-        (place, turn)
-        for place, (_, messages) in enumerate(conversations)
-        for turn in range(1, len(messages) // 2 + 1)
+    per_turn = _divergences(context, others, replays)
+    turns = [
+        (replay, turn, place) for replay in replays for turn, place in enumerate(replay.places)
     ]
-    histories = [conversations[place][1][: 2 * turn - 1] for place, turn in places]
+    histories = [replay.history(place) for replay, _, place in turns]
     answers = {}
     for system in (context.teacher, *others):
         with context.progress(f"{system.name} answers in turn", len(histories)) as advance:
             requests = [system.request(history) for history in histories]
             answers[system.name] = system.generate(requests, context.max_new_tokens, advance)
     replayed = []
-    for number, (place, turn) in enumerate(places):
+    for number, (replay, turn, _) in enumerate(turns):
         given = {name: found[number] for name, found in answers.items()}
         reference = given[context.teacher.name].text
-        tokens, sums = per_turn[place][turn - 1]
+        tokens, sums = per_turn[replay.input][turn]
         replayed.append(
             ReplayedTurn(
-                conversation=conversations[place][0],
-                turn=turn,
+                conversation=replay.input,
+                turn=turn + 1,
                 tokens=tokens,
                 kl=sums,
                 answers={name: answer.text for name, answer in given.items()},
@@ -129,14 +147,13 @@ def summarize_turns(replayed: list[ReplayedTurn], seed: int) -> list[dict[str, A
 
 
 def _divergences(
-    context: Context, others: Sequence[Subject], conversations: Sequence[list[Message]]
-) -> list[list[tuple[int, dict[str, float]]]]:
-    """For each conversation and turn: tokens of the answer, and each system's divergence."""
+    context: Context, others: Sequence[Subject], replays: Sequence[Replay]
+) -> dict[int, list[tuple[int, dict[str, float]]]]:
+    """By conversation, for each turn: tokens of the answer, and each system's divergence."""
     systems = [context.teacher, *others]
     # One sequence a conversation; more where the template rewrites history.
     sequences_by_system = {
-        system.name: [sequences_of(system, messages) for messages in conversations]
-        for system in systems
+        system.name: [sequences_of(system, replay) for replay in replays] for system in systems
     }
     flat = {
         name: [one for found in each for one in found] for name, each in sequences_by_system.items()
@@ -152,12 +169,10 @@ def _divergences(
             )
     with context.progress("divergence, turn by turn", len(expected)) as advance:
         found = divergences(context.teacher, others, flat, advance)
-    result, start = [], 0
-    for messages, sequences in zip(
-        conversations, sequences_by_system[context.teacher.name], strict=True
-    ):
+    result, start = {}, 0
+    for replay, sequences in zip(replays, sequences_by_system[context.teacher.name], strict=True):
         stop = start + len(sequences)
-        lengths = turn_lengths(context.teacher.view, context.teacher.prompt, messages)
+        lengths = turn_lengths(context.teacher, replay)
         by_system = {
             name: [value for tokens in found[name][start:stop] for value in tokens.tolist()]
             for name in found
@@ -167,27 +182,31 @@ def _divergences(
             sums = {name: sum(by_system[name][place : place + length]) for name in by_system}
             turns.append((length, sums))
             place += length
-        result.append(turns)
+        result[replay.input] = turns
         start = stop
     return result
 
 
-def sequences_of(system: Subject, messages: Sequence[Message]) -> list[TokenSequence]:
+def sequences_of(system: Subject, replay: Replay) -> list[TokenSequence]:
     """A conversation as a system reads it; its assistant turns are the supervised tokens."""
-    before = teacher_messages(system.prompt, messages[:1])
-    return system.view.sequences([*before, *messages[1:]], train_from=len(before))
+    before = teacher_messages(system.prompt, replay.request)
+    return system.view.sequences(
+        [*before, *replay.conversation], len(before), system.tools, replay.sampled
+    )
 
 
-def turn_lengths(
-    view: ChatView, prompt: Sequence[Message], messages: Sequence[Message]
-) -> list[int]:
+def turn_lengths(system: Subject, replay: Replay) -> list[int]:
     """How many tokens each assistant turn of a conversation has."""
-    whole = teacher_messages(prompt, messages)
-    offset = len(whole) - len(messages)
     return [
-        len(view.request_and_answer(whole[: offset + place], message)[1])
-        for place, message in enumerate(messages)
-        if message["role"] == "assistant"
+        len(
+            system.view.request_and_answer(
+                teacher_messages(system.prompt, replay.history(place)),
+                replay.conversation[place],
+                system.tools,
+                replay.sampled.get(place),
+            )[1]
+        )
+        for place in replay.places
     ]
 
 

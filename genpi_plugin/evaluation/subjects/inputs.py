@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import yaml
 
+from genpi_plugin.data import digests
 from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
 from genpi_plugin.data.markers import special_tokens
-from genpi_plugin.data.rows import Message, Row
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import Row
+from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
 
 RESOLVED_CONFIG = "synth.yaml"
@@ -34,7 +37,10 @@ class HeldOut:
 
     `in_training` counts the inputs that are in the training split too. `conversations` holds what
     follows each input in the dataset (assistant, user, assistant ...); None when the inputs come
-    from a file. `notes` say what of the file was not used.
+    from a file. `notes` say what of the file was not used. `tools` are the teacher's. `requests`
+    holds what stands before the first answer for student and teacher alike, `sampled` the tokens
+    of each conversation's turns by their places, where they are known, and `tokenizers` the marks
+    of the tokenizers that they are of.
     """
 
     inputs: list[str]
@@ -44,6 +50,15 @@ class HeldOut:
     in_training: int
     conversations: list[list[Message]] | None = None
     notes: tuple[str, ...] = ()
+    tools: list[Tool] = field(default_factory=list)
+    requests: list[list[Message]] = field(default_factory=list)
+    sampled: list[dict[int, list[int]]] = field(default_factory=list)
+    tokenizers: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> list[list[Message]]:
+        """The request of each input, without prompt and tools."""
+        return self.requests or [[{"role": "user", "content": text}] for text in self.inputs]
 
 
 def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None) -> HeldOut:
@@ -55,8 +70,8 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
     """
     entries = _ours(cfg["datasets"])
     train = _rows(entries[0], "train")
-    trained = {row.input for row in train}
-    trained |= {row.input for entry in entries[1:] for row in _rows(entry, "train")}
+    more_rows = [row for entry in entries[1:] for row in _rows(entry, "train")]
+    trained = {_mark(row.student_request) for row in [*train, *more_rows]}
     conversations = None
     if inputs_file is not None:
         rows, source = train, str(inputs_file)
@@ -69,18 +84,19 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
             )
         rows, source = _rows(entries[0], "test"), f"{entries[0]['path']} (test split)"
         conversations = [row.conversation for row in rows][:limit]
-    prompt_id, prompt = _one_prompt(rows, source)
-    inputs = [row.input for row in rows]
+    data = _of_rows(rows, source, limit)
     more = [str(entry["path"]) for entry in entries[1:]]
-    notes: tuple[str, ...] = ()
-    if more and inputs_file is None:
-        notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
     if inputs_file is not None:
-        given = own_inputs(inputs_file, cfg, prompt)
-        inputs, notes = list(given.texts), given.notes
-    inputs = inputs[:limit]
-    in_training = sum(text in trained for text in inputs)
-    return HeldOut(inputs, prompt, prompt_id, source, in_training, conversations, notes)
+        given = own_inputs(inputs_file, cfg, data.prompt)
+        inputs = list(given.texts)[:limit]
+        data = HeldOut(
+            inputs, data.prompt, data.prompt_id, source, 0, notes=given.notes, tools=data.tools
+        )
+    elif more:
+        notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
+        data = replace(data, notes=notes)
+    in_training = sum(_mark(request) in trained for request in data.asked)
+    return replace(data, in_training=in_training, conversations=conversations)
 
 
 def validation(
@@ -111,34 +127,59 @@ def validation(
                 "inputs that it is measured on looks better than it is.",
             ) from error
         rows, source = _rows(entries[0], "test"), f"{entries[0]['path']} (test split)"
-    prompt_id, prompt = _one_prompt(rows, source)
-    inputs = [row.input for row in rows][:limit]
-    shared = len(set(inputs) & set(data.inputs))
+    found = _of_rows(rows, source, limit)
+    shared = len(set(map(_mark, found.asked)) & set(map(_mark, data.asked)))
     if shared:
         raise GenPIError(
             f"{shared} of the inputs in {source} are also inputs of the final figures.",
             "choose a checkpoint by inputs that are not measured at the end.",
         )
-    return HeldOut(inputs, prompt, prompt_id, source, in_training=0)
+    return found
 
 
-def _one_prompt(rows: Sequence[Row], source: str) -> tuple[str, list[Message]]:
-    prompts: dict[str, list[Message]] = {}
-    for row in rows:
-        if prompts.setdefault(row.prompt_id, row.prompt) != row.prompt:
-            raise GenPIError(
-                f"{source} holds several prompts under the id {row.prompt_id!r}; the first row of "
-                f"another one is {row.where}.",
-                "an evaluation covers one prompt: split the dataset, and give each an id.",
-            )
+def _of_rows(rows: Sequence[Row], source: str, limit: int | None) -> HeldOut:
+    """The inputs of rows, without what follows them.
+
+    Raises:
+        GenPIError: the rows are not of one prompt.
+    """
+    first = _one_prompt(rows, source)
+    used = rows[:limit]
+    return HeldOut(
+        [row.input for row in used],
+        first.prompt,
+        first.prompt_id,
+        source,
+        in_training=0,
+        tools=first.tools,
+        requests=[row.student_request for row in used],
+        sampled=[row.sampled for row in used],
+        tokenizers=tuple(sorted({row.tokenizer for row in used if row.tokenizer})),
+    )
+
+
+def _mark(request: Sequence[Message]) -> str:
+    return digests.of(list(request))
+
+
+def _one_prompt(rows: Sequence[Row], source: str) -> Row:
+    """A row that has the prompt and the tools that all have."""
+    prompts = {row.prompt_id: row for row in rows}
     if len(prompts) != 1:
         names = f": {', '.join(prompts)}" if prompts else ""
         raise GenPIError(
             f"{source} holds rows of {len(prompts)} prompts{names}.",
             "an evaluation covers one prompt: split the dataset." if prompts else "add some rows.",
         )
-    [found] = prompts.items()
-    return found
+    first = digests.of([rows[0].prompt, rows[0].tools])
+    other = next((row for row in rows if digests.of([row.prompt, row.tools]) != first), None)
+    if other is not None:
+        raise GenPIError(
+            f"{source} holds several prompts, or tools, under the id {rows[0].prompt_id!r}; the "
+            f"first row of another one is {other.where}.",
+            "an evaluation covers one prompt: split the dataset, and give each an id.",
+        )
+    return rows[0]
 
 
 def own_inputs(path: Path, cfg: Mapping[str, Any], prompt: Sequence[Message]) -> GivenInputs:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prompts import read_prompt
-from genpi_plugin.data.rows import Message
 from genpi_plugin.evaluation.figures.names import unique_names
 
 __all__ = ["read_prompt", "read_prompts"]

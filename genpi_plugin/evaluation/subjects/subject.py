@@ -9,10 +9,15 @@ from typing import Any
 import torch
 
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.data.tools import Tool
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.reading.capabilities import begin
 from genpi_plugin.reading.prefix import PrefixCache
+
+# What is asked: a user's text, or the messages of a request.
+Input = str | list[Message]
 
 
 class Subject:
@@ -26,26 +31,32 @@ class Subject:
         prompt: Sequence[Message] = (),
         adapter: bool | str = False,
         batch_size: int = 16,
+        tools: Sequence[Tool] = (),
     ) -> None:
         """
         Args:
             prompt: the messages before every request.
+            tools: the tools of every request.
             adapter: off, on, or, of several, the name of the one that is on.
         """
         self.name = name
         self.model = model
         self.view = view
         self.prompt = list(prompt)
+        self.tools = list(tools)
         self.adapter = adapter
         self.batch_size = batch_size
         self._prefix: PrefixCache | None = None
 
     def request(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the request as this system receives it."""
-        return self.view.request_ids(teacher_messages(self.prompt, messages))
+        return self.view.request_ids(teacher_messages(self.prompt, messages), self.tools)
 
-    def requests(self, inputs: Sequence[str]) -> list[list[int]]:
-        return [self.request([{"role": "user", "content": text}]) for text in inputs]
+    def requests(self, inputs: Sequence[Input]) -> list[list[int]]:
+        return [
+            self.request([{"role": "user", "content": one}] if isinstance(one, str) else one)
+            for one in inputs
+        ]
 
     def generate(
         self,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.examples import make_pair
-from genpi_plugin.data.rows import parse, prompt_text
+from genpi_plugin.data.examples import TEACHER_KEY, make_pair
+from genpi_plugin.data.rows import parse
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import TemplateError
 from tests.genpi_plugin.rows_made import our_row, paper
 from tests.tiny import TEMPLATES, make_tokenizer
@@ -38,14 +39,20 @@ def shown(view: ChatView, sequence) -> str:
     return text
 
 
-@pytest.mark.parametrize("template", sorted(TEMPLATES))
-def test_golden_tokens_and_labels(template, request):
-    view, _, pair = pair_of(template)
-    found = {
+def dump(view: ChatView, pair) -> dict:
+    """What a golden file holds of a pair; stored targets of the teacher are found by the key."""
+    return {
         "behaviour": [shown(view, sequence) for sequence in pair.behaviour],
         "prompt_generation": [shown(view, sequence) for sequence in pair.prompt_generation],
         "behaviour_ids": [sequence.ids for sequence in pair.behaviour],
+        "teacher_key": pair.columns()[TEACHER_KEY],
     }
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_golden_tokens_and_labels(template, request):
+    view, _, pair = pair_of(template, distill_weight=1.0)
+    found = dump(view, pair)
     path = GOLDEN / f"{template}.json"
     assert found == json.loads(path.read_text()), (
         f"{path} (made by tests/genpi_plugin/data/make_golden.py)"

@@ -59,3 +59,15 @@ def test_requests_of_their_own_are_told_and_not_warned_of(read):
 
 def test_a_student_that_keeps_its_prompt_can_tell(read):
     assert "several" not in read([our_row(), our_row(**HATS)], student_prompt="always")
+
+
+def test_what_is_kept_tells_prompts_apart(read):
+    tags = [[{"role": "user", "content": f"shop {name}"}] for name in "ab"]
+    ours = [our_row(kept=tags[0]), our_row(kept=tags[1], **HATS)]
+    assert "several prompts" not in read(ours)
+    assert "several prompts" in read([our_row(kept=tags[0]), our_row(kept=tags[0], **HATS)])
+
+
+def test_a_request_is_the_input_in_rows_of_both_versions(read):
+    request = [{"role": "user", "content": our_row()["input"]}]
+    assert "several prompts" in read([our_row()], [our_row(request=request, **HATS)])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genpi_plugin.data.rows import parse, parse_transcript, prompt_text, teacher_messages
+from genpi_plugin.data.rows import parse, teacher_messages
+from genpi_plugin.data.transcripts import parse_transcript, prompt_text
 from genpi_plugin.errors import RowError
 from tests.genpi_plugin.rows_made import PROMPT, official_row, our_row
 
@@ -56,7 +57,7 @@ def test_missing_official_field_is_named_as_the_user_knows_it():
         ({"conversation": []}, "`conversation` is empty"),
         ({"conversation": "hello"}, "`conversation` is text, not a list"),
         ({"conversation": [{"role": "assistant", "content": ""}]}, r"conversation\[0\].content"),
-        ({"conversation": [{"role": "tool", "content": "x"}]}, "has the role 'tool'"),
+        ({"conversation": [{"role": "judge", "content": "x"}]}, "has the role 'judge'"),
         (
             {"conversation": [{"role": "user", "content": "x"}]},
             "roles of `conversation` are user",
@@ -110,9 +111,6 @@ def test_a_lone_message_is_recited_without_markers():
     assert prompt_text([{"role": "system", "content": "Be brief."}]) == "Be brief."
 
 
-CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
-
-
 def turn(**more):
     return [{"role": "assistant", "content": "Let me see.", **more}]
 
@@ -120,11 +118,10 @@ def turn(**more):
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"tools": [CALL]}, "tools"),
         ({"source": "shop"}, "source"),
-        ({"conversation": turn(tool_calls=[CALL])}, "conversation[0].tool_calls"),
-        ({"conversation": turn(reasoning_content="hm")}, "conversation[0].reasoning_content"),
-        ({"prompt": [{"role": "system", "content": "a", "name": "b"}]}, "prompt[0].name"),
+        ({"tool_calls": [{"id": "c1"}]}, "tool_calls"),
+        ({"conversation": turn(audio="hm")}, "conversation[0].audio"),
+        ({"prompt": [{"role": "system", "content": "a", "weight": 1}]}, "prompt[0].weight"),
     ],
 )
 def test_a_field_that_nothing_reads_is_refused_by_name(changes, field):
@@ -181,11 +178,12 @@ def test_an_id_is_a_name_or_a_number(changes, says):
 @pytest.mark.parametrize(
     ("conversation", "says"),
     [
-        (turn(content=None, tool_calls=[CALL]), "tool_calls` is not one of"),
-        (turn(content="", reasoning_content="hm"), "reasoning_content` is not one of"),
+        (turn(content=None, reasoning_content="hm"), "content` is nothing, not text"),
+        (turn(content="", reasoning_content="hm"), "content` is empty"),
         ([{"from": "gpt", "value": "x"}], "turn 0 .* its fields are from, value"),
-        ([{"role": "tool", "content": "x"}], "results of tools are not trained"),
-        ([{"role": "developer", "content": "x"}], "write `system`"),
+        ([{"role": "tool", "content": "x"}], "tool_call_id` is missing"),
+        ([{"role": "function", "content": "x"}], "roles are .*`tool`"),
+        ([{"role": "developer", "content": "x"}], "its order is assistant"),
         ([*turn(), None], "turn 1 of `conversation` is nothing, not a message"),
         ([{"role": ["user"], "content": "x"}], "has the role"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from genpi_plugin.data.rows import Message
+from genpi_plugin.data.messages import Message
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.sections.clauses.split import Part, Span, gaps, split, without
 

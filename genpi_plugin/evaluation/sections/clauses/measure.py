@@ -22,7 +22,7 @@ from genpi_plugin.evaluation.sections.clauses.summary import (
     WorstInput,
 )
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 
 # Use at most this many inputs, evenly spaced: the cost is clauses times inputs.
 MAX_INPUTS = 60
@@ -50,11 +50,11 @@ def measure_clauses(
     parts = parts_of(prompt, clause_file)
     clauses = [part for part in parts if part.kind != "frame"]
     chosen = evenly_spaced(len(context.measured.inputs), max_inputs)
-    inputs = [context.measured.inputs[i] for i in chosen]
+    inputs = [context.data.asked[i] for i in chosen]
     answers = [context.measured.answers[teacher.name][i] for i in chosen]
     ablated = [
         Subject(f"{teacher.name} without {number}", teacher.model, teacher.view,
-                without(prompt, part), teacher.adapter, teacher.batch_size)
+                without(prompt, part), teacher.adapter, teacher.batch_size, teacher.tools)
         for number, part in enumerate(clauses, 1)
     ]  # fmt: skip
     groups: list[list[Subject]] = [[context.floor, *context.students]]
@@ -69,7 +69,7 @@ def measure_clauses(
     full_length = len(teacher.requests(inputs[:1])[0])
     decode = teacher.view.tokenizer.decode
     measured = MeasuredClauses(
-        inputs=inputs,
+        inputs=[context.measured.inputs[i] for i in chosen],
         n_available=len(context.measured.inputs),
         answers=[[decode([token]) for token in answer.ids] for answer in answers],
         clauses=[
@@ -96,7 +96,7 @@ def evenly_spaced(count: int, most: int) -> list[int]:
 def _divergences_by_token(
     teacher: Subject,
     others: Sequence[Subject],
-    inputs: Sequence[str],
+    inputs: Sequence[Input],
     answers: Sequence[Generated],
     advance: Callable[[int], None],
 ) -> dict[str, ByToken]:
@@ -131,7 +131,7 @@ def _with_worst(
     with context.progress("answers without a clause", len(alive)) as advance:
         for number in alive:
             subject, places = ablated[number], _worst_places(lost[number].tolist())
-            requests = subject.requests([measured.inputs[place] for place in places])
+            requests = subject.requests([context.data.asked[chosen[place]] for place in places])
             generated = subject.generate(requests, context.max_new_tokens)
             worst = [
                 WorstInput(

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from genpi_plugin.data.rows import MARKER_OF, Message
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.transcripts import MARKER_OF
 from genpi_plugin.evaluation.sections.clauses.blocks import blocks
 
 Kind = Literal["item", "paragraph", "turns", "marked", "frame"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from genpi_plugin.data.rows import Message
+from genpi_plugin.data.messages import Message
 from genpi_plugin.evaluation.sections.cost.flops import cache_bytes, flop_counter
 from genpi_plugin.evaluation.sections.cost.requests import (
     ADAPTER_MERGED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from genpi_plugin.data.rows import Message
+from genpi_plugin.data.messages import Message
 
 PROMPT_COLD, PROMPT_CACHED = "prompt_cold", "prompt_cached"
 ADAPTER_UNMERGED, ADAPTER_MERGED = "adapter_unmerged", "adapter_merged"
@@ -44,38 +44,41 @@ class Run:
 
 
 def histories(
-    inputs: Sequence[str],
+    requests: Sequence[Sequence[Message]],
     conversations: Sequence[Sequence[Message]],
     answers: Sequence[str],
     turns: int,
 ) -> list[list[Message]]:
-    """The requests of a conversation's turn number `turns`; each ends with the user's turn.
+    """The requests of a conversation's turn number `turns`; each ends before the answer.
 
-    Where no conversation is that long, inputs and the teacher's answers to them are joined: the
+    Where no conversation is that long, requests and the teacher's answers to them are joined: the
     cost of a request depends on its length alone.
 
     Args:
-        conversations: what follows each input in the dataset; may be empty.
-        answers: the teacher's, one per input.
+        requests: what is asked, without prompt and tools.
+        conversations: what follows each request in the dataset; may be empty.
+        answers: the teacher's, one per request.
     """
-    length = 2 * turns - 1
-    whole = [
-        [{"role": "user", "content": text}, *conversation]
-        for text, conversation in zip(inputs, conversations, strict=False)
+    long_enough = [
+        [*request, *conversation[:before]]
+        for request, conversation in zip(requests, conversations, strict=False)
+        for before in assistant_turns(conversation)[turns - 1 : turns]
     ]
-    if long_enough := [messages[:length] for messages in whole if len(messages) >= length]:
+    if long_enough:
         return long_enough
     joined = []
-    for start in range(len(inputs)):
-        places = [(start + step) % len(inputs) for step in range(turns)]
+    for start in range(len(requests)):
+        places = [(start + step) % len(requests) for step in range(turns)]
         messages: list[Message] = []
         for place in places:
-            messages += [
-                {"role": "user", "content": inputs[place]},
-                {"role": "assistant", "content": answers[place]},
-            ]
+            messages += [*requests[place], {"role": "assistant", "content": answers[place]}]
         joined.append(messages[:-1])
     return joined
+
+
+def assistant_turns(messages: Sequence[Message]) -> list[int]:
+    """The places of the assistant's turns."""
+    return [place for place, message in enumerate(messages) if message["role"] == "assistant"]
 
 
 def typical(

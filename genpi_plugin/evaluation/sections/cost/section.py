@@ -76,9 +76,8 @@ def measure_cost(context: Context, options: Options) -> Cost:
     except UnknownShapeError as error:
         notes.append(f"FLOPs and cache: {error}")
     answers = [generated.text for generated in context.measured.answers[context.teacher.name]]
-    inputs = context.data.inputs
     found = {
-        turns: histories(inputs, context.data.conversations or [], answers, turns)
+        turns: histories(context.data.asked, context.data.conversations or [], answers, turns)
         for turns in TURNS
     }
     tokens = answer_length(context.measured.tokens)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.sections.cost.client import connect, user_error
 from genpi_plugin.evaluation.sections.cost.requests import (
@@ -97,7 +99,8 @@ def measure_server(
     with connect(server.url) as client, ThreadPoolExecutor(max(BATCH_SIZES)) as pool:
 
         def ask(setting: str, messages: Sequence[Message], limit: int) -> StreamedAnswer:
-            return stream(client, asked[setting], _sent(setting, teacher.prompt, messages), limit)
+            sent = _sent(setting, teacher.prompt, messages)
+            return stream(client, asked[setting], sent, limit, _tools_of(setting, teacher))
 
         first = requests[min(requests)][0]
         for setting in asked:  # a server may load a model when it is first asked
@@ -129,7 +132,9 @@ def measure_server(
                 setting,
                 turns,
                 batch,
-                round(median(reported)) if reported else len(teacher.view.request_ids(messages)),
+                round(median(reported))
+                if reported
+                else len(teacher.view.request_ids(messages, _tools_of(setting, teacher))),
                 prefix if setting == PROMPT_CACHED else 0,
                 tokens,
                 [median(one.ttft for one in answers) for answers in repeated],
@@ -140,9 +145,13 @@ def measure_server(
 
 
 def stream(
-    client: openai.OpenAI, model: str, messages: Sequence[Message], tokens: int
+    client: openai.OpenAI,
+    model: str,
+    messages: Sequence[Message],
+    tokens: int,
+    tools: Sequence[Tool] = (),
 ) -> StreamedAnswer:
-    """Send one request and time its answer.
+    """Send one request, with its tools, and time its answer.
 
     Raises:
         GenPIError: no server, a model that it does not have, or an answer that is not streamed.
@@ -157,13 +166,15 @@ def stream(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if tools:
+        arguments["tools"] = list(tools)
     first, pieces, usage = None, 0, None
     started = time.perf_counter()
     try:
         with client.chat.completions.create(**arguments) as parts:
             for part in parts:
                 usage = part.usage or usage
-                if any(_text_of(choice.delta) for choice in part.choices):
+                if any(_says_something(choice.delta) for choice in part.choices):
                     pieces += 1
                     first = first or time.perf_counter() - started
     except openai.APIError as error:
@@ -197,11 +208,17 @@ def _sent(setting: str, prompt: Sequence[Message], messages: Sequence[Message]) 
 def _tagged(messages: Sequence[Message]) -> list[Message]:
     first, *others = messages
     tag = uuid.uuid4().hex[:8]
-    return [{"role": first["role"], "content": f"[{tag}] {first['content']}"}, *others]
+    return [{**first, "content": f"[{tag}] {first['content']}"}, *others]
 
 
-def _text_of(delta: Any) -> str:
-    return delta.content or getattr(delta, "reasoning_content", None) or ""
+def _tools_of(setting: str, teacher: Subject) -> list[Tool]:
+    """The tools that a request of a setting carries."""
+    return teacher.tools if setting in (PROMPT_COLD, PROMPT_CACHED) else []
+
+
+def _says_something(delta: Any) -> bool:
+    parts = ("content", "reasoning_content", "tool_calls")
+    return any(getattr(delta, part, None) for part in parts)
 
 
 def _latency(answers: Sequence[StreamedAnswer], tokens: int) -> float:

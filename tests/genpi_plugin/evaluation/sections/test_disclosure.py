@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from genpi_plugin.data.rows import prompt_text
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.evaluation.figures.shared_words import longest_run, words

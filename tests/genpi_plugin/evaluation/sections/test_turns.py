@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from genpi_plugin.data import tokenizers
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.data.rows import parse, teacher_messages
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.scores import make_scores
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import measure
 from genpi_plugin.evaluation.sections.turns import measure_turns, summarize_turns
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.subject import Subject
+from tests.genpi_plugin.data.templates_walked import CALLING, TOOLS
 from tests.genpi_plugin.rows_made import PROMPT, our_row
 from tests.tiny import make_model, make_tokenizer
 
@@ -100,3 +105,56 @@ def test_without_conversations_there_are_no_turns():
     context = make_context("chatml", [1])
     data = HeldOut(context.data.inputs, PROMPT, "p", "a file", 0)
     assert measure_turns(Context(**{**vars(context), "data": data})) is None
+
+
+def test_a_conversation_with_tools_is_read_by_its_sampled_tokens():
+    """Against each turn read alone: the teacher behind prompt and tools, the floor behind none."""
+    context = make_context("tools", [1])
+    view = context.teacher.view
+    end = view.end_of_turn()
+    row = parse(
+        our_row(
+            kept=[
+                {"role": "user", "content": "name: Ada"},
+                {"role": "assistant", "content": "Ok."},
+            ],
+            request=CALLING[:1],
+            conversation=CALLING[1:],
+            tools=json.dumps(TOOLS),
+            token_ids=[None, [*view.ids("Grey. Ye"), *view.ids("s, two pairs."), end]],
+            tokenizer=tokenizers.mark(view.tokenizer),
+        ),
+        "w",
+    )
+    teacher = Subject("teacher", context.teacher.model, view, row.prompt, tools=row.tools)
+    data = HeldOut(
+        [row.input], row.prompt, "p", "here", 0, [row.conversation], tools=row.tools,
+        requests=[row.student_request], sampled=[row.sampled], tokenizers=(row.tokenizer,),
+    )  # fmt: skip
+    context = Context(**{**vars(context), "data": data, "teacher": teacher})
+    replayed = measure_turns(context)
+    assert [one.turn for one in replayed] == [1, 2]
+
+    def logprobs(system, before, place):
+        history = [*before, *row.conversation[:place]]
+        tools = row.tools if system is teacher else []
+        sampled = row.sampled.get(place)
+        request, ids = view.request_and_answer(history, row.conversation[place], tools, sampled)
+        with torch.no_grad(), system.switched():
+            logits = system.model(torch.tensor([request + ids]), use_cache=False).logits[0]
+        return logits[len(request) - 1 : -1].log_softmax(-1)
+
+    for one, place in zip(replayed, (0, 2), strict=True):
+        truth = logprobs(teacher, row.teacher_request, place)
+        assert one.tokens == len(truth)
+        for system in (context.floor, *context.students):
+            mine = logprobs(system, row.student_request, place)
+            plain = float((truth.exp() * (truth - mine)).sum())
+            assert one.kl[system.name] == pytest.approx(plain, rel=1e-3, abs=1e-4)
+
+
+def test_conversations_of_another_tokenizer_are_refused():
+    context = make_context("chatml", [1])
+    data = replace(context.data, tokenizers=("7-abc",))
+    with pytest.raises(GenPIError, match="another tokenizer"):
+        measure_turns(Context(**{**vars(context), "data": data}))

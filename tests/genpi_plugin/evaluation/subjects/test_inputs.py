@@ -10,6 +10,7 @@ import yaml
 
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.inputs import held_out
+from tests.genpi_plugin.data.templates_walked import CALLING, TOOLS
 from tests.genpi_plugin.rows_made import our_row
 
 
@@ -51,7 +52,7 @@ def test_two_prompts_under_one_id_are_two(tmp_path, cfg):
     with (tmp_path / "train.jsonl").open("a") as file:
         file.write(json.dumps(other) + "\n")
     (tmp_path / "a.txt").write_text("one\n")
-    with pytest.raises(GenPIError, match=r"several prompts under the id 'shop'.*row 3"):
+    with pytest.raises(GenPIError, match=r"several prompts, or tools, under the id 'shop'.*row 3"):
         held_out(cfg, tmp_path / "a.txt", None)
 
 
@@ -95,3 +96,30 @@ def test_data_files_are_read_as_axolotl_reads_them(tmp_path, cfg, name):
     (tmp_path / name).write_bytes(gzip.compress(line) if name.endswith(".gz") else line)
     entry = {"path": str(tmp_path / name), "split": "train"}
     assert held_out({**cfg, "test_datasets": [entry]}, None, None).inputs == ["four"]
+
+
+def held_out_rows(tmp_path, train, test):
+    for name, rows in (("train", train), ("test", test)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    entries = {name: [{"path": str(tmp_path / f"{name}.jsonl")}] for name in ("train", "test")}
+    return held_out({"datasets": entries["train"], "test_datasets": entries["test"]}, None, None)
+
+
+def test_rows_that_are_conversations_are_asked_as_they_are(tmp_path):
+    kept = [{"role": "user", "content": "name: Ada"}, {"role": "assistant", "content": "Ok."}]
+    rows = [
+        our_row(id=name, tools=json.dumps(TOOLS), kept=kept, request=request)
+        for name, request in (("a", CALLING[:1]), ("b", CALLING[:3]), ("c", CALLING[:1]))
+    ]
+    data = held_out_rows(tmp_path, rows[2:], rows[:2])
+    assert data.asked == [[*kept, *CALLING[:1]], [*kept, *CALLING[:3]]]
+    assert data.inputs == [our_row()["input"]] * 2
+    assert data.tools == TOOLS
+    assert data.in_training == 1
+
+
+def test_different_prompts_under_one_name_are_refused(tmp_path):
+    other = our_row(tools=json.dumps(TOOLS))
+    with pytest.raises(GenPIError, match=r"several prompts, or tools, under the id 'shop'"):
+        held_out_rows(tmp_path, [our_row()], [our_row(tools=None), other])

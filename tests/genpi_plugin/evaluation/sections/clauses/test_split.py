@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genpi_plugin.data.rows import parse_prompt, prompt_text
+from genpi_plugin.data.rows import parse_prompt
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.sections.clauses.blocks import blocks
 from genpi_plugin.evaluation.sections.clauses.split import split, text_of, without
 from tests.genpi_plugin.evaluation.sections.clauses.prompt_made import (

@@ -6,10 +6,13 @@ import socket
 
 import pytest
 
+from genpi_plugin.data.chat import ChatView
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.sections.cost import summarize_cost
 from genpi_plugin.evaluation.sections.cost.requests import SETTINGS, histories
 from genpi_plugin.evaluation.sections.cost.server import Server, measure_server
+from genpi_plugin.evaluation.subjects.subject import Subject
+from tests.genpi_plugin.data.templates_walked import TOOLS
 from tests.genpi_plugin.evaluation.sections.cost.cost_made import (
     INPUTS,
     PROMPT,
@@ -18,12 +21,15 @@ from tests.genpi_plugin.evaluation.sections.cost.cost_made import (
     measure_cost_here,
 )
 from tests.genpi_plugin.evaluation.streaming import serve_stream
+from tests.tiny import make_tokenizer
+
+ASKED = [[{"role": "user", "content": text}] for text in INPUTS]
 
 
 def ask_server(server, subjects, adapter="adapter", tokens=8, repeats=2, model="base"):
     requests = {
-        1: [[{"role": "user", "content": text}] for text in INPUTS],
-        2: histories(INPUTS, [], ["x"] * len(INPUTS), 2),
+        1: ASKED,
+        2: histories(ASKED, [], ["x"] * len(INPUTS), 2),
     }
     return measure_server(
         Server(server.url, model, adapter), subjects[0], requests, tokens, lambda n: None, repeats
@@ -120,3 +126,15 @@ def test_a_server_that_does_not_stream_is_refused(subjects):
         pytest.raises(GenPIError, match="no text as a stream"),
     ):
         ask_server(server, subjects)
+
+
+def test_requests_with_the_prompt_carry_its_tools(subjects):
+    view = ChatView(make_tokenizer("tools"))
+    teacher = Subject("teacher", subjects[0].model, view, PROMPT, tools=TOOLS)
+    with serve_stream() as server:
+        ask_server(server, [teacher], repeats=1)
+    prompted = [PROMPT[0]["content"] in body["messages"][0]["content"] for body in server.asked]
+    assert True in prompted
+    assert False in prompted
+    assert [body.get("tools") == TOOLS for body in server.asked] == prompted
+    assert ["tools" in body for body in server.asked] == prompted
