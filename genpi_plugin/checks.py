@@ -46,7 +46,7 @@ def check_config(cfg: Mapping[str, Any]) -> None:
             )
     if cfg.get("adapter") and cfg.get("lisa_n_layers"):
         raise ConfigError(
-            "`lisa_n_layers` with `adapter:` trains the base model's layers, which no adapter holds.",
+            "`lisa_n_layers` with `adapter:` trains layers of the base, which no adapter holds.",
             "remove the `lisa_` options, or `adapter:`.",
         )
     limit = cfg.get("eval_sequence_len")

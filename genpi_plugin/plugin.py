@@ -135,13 +135,14 @@ class GenPIPlugin(BasePlugin):
             return
         from genpi_plugin.training.collator import GenPICollator
         from genpi_plugin.training.precedence import check_trainer
-        from genpi_plugin.training.trained import check_trained
+        from genpi_plugin.training.trained import check_lengths, check_trained
         from genpi_plugin.training.trainer import GenPITrainer
 
         with plain_exit():
             check_trainer(trainer, GenPITrainer, GenPICollator)
             if not shards_parameters(cfg):
                 check_trained(trainer.model)
+            check_lengths(trainer.model, trainer.train_dataset, trainer.eval_dataset)
         trainer.genpi = parse_settings(dict(cfg.genpi))
         trainer.sharded = shards_parameters(cfg)
         if trainer.accelerator.num_processes > 1:

@@ -1,10 +1,12 @@
-"""Whether anything is trained, and all of it saved."""
+"""Whether what is to be trained can be: parameters that are saved, rows that the model reads."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from genpi_plugin.errors import ConfigError
+from genpi_plugin.data.examples import LENGTHS
+from genpi_plugin.errors import ConfigError, SequenceLengthError
+from genpi_plugin.reading.context import context_of
 
 
 def check_trained(model: Any) -> None:
@@ -41,4 +43,26 @@ def check_trained(model: Any) -> None:
             f"{len(lost)} parameters of the base model would be trained beside the adapter "
             f"({lost[0]}), which does not hold them: they would be lost.",
             "remove `unfrozen_parameters`, or name the modules in `lora_modules_to_save`.",
+        )
+
+
+def check_lengths(model: Any, *datasets: Any) -> None:
+    """No sequence may be longer than the model reads.
+
+    Args:
+        datasets: rows of `Pair.columns`; None where there are none.
+
+    Raises:
+        SequenceLengthError: one is; says how long the longest is.
+    """
+    limit = context_of(model.config)
+    lengths = [length for rows in datasets if rows is not None for row in rows[LENGTHS]
+               for length in row]  # fmt: skip
+    if limit and max(lengths, default=0) > limit:
+        raise SequenceLengthError(
+            f"{sum(length > limit for length in lengths)} of {len(lengths)} sequences are longer "
+            f"than the {limit} tokens that the model reads (max_position_embeddings); the longest "
+            f"has {max(lengths)}.",
+            "shorten the prompt or the conversations; recitals, which hold the whole prompt, are "
+            "left out with `genpi: {sft_weight: 1}`.",
         )

@@ -6,8 +6,8 @@ import pytest
 from axolotl.utils.freeze import freeze_layers_except
 from peft import LoraConfig, get_peft_model
 
-from genpi_plugin.errors import ConfigError
-from genpi_plugin.training.trained import check_trained
+from genpi_plugin.errors import ConfigError, SequenceLengthError
+from genpi_plugin.training.trained import check_lengths, check_trained
 from tests.tiny import make_model
 
 
@@ -38,3 +38,13 @@ def test_base_weights_in_training_beside_an_adapter_are_refused():
     model.get_base_model().model.norm.requires_grad_(True)
     with pytest.raises(ConfigError, match=r"model\.norm.* would be lost"):
         check_trained(model)
+
+
+def test_a_sequence_longer_than_the_model_reads_is_refused():
+    """A recital can be, also where the teacher's view of the row is not."""
+    model = make_model()
+    model.config.max_position_embeddings = 100
+    train, test = {"genpi_lengths": [[10, 100]]}, {"genpi_lengths": [[9], [12, 101]]}
+    check_lengths(model, train, None)
+    with pytest.raises(SequenceLengthError, match=r"1 of 5 sequences .* the 100 tokens .* 101"):
+        check_lengths(model, train, test)

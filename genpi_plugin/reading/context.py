@@ -1,0 +1,30 @@
+"""How many tokens a model reads at most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genpi_plugin.reading.trials import kind_of, rope_of
+
+# Positions that reach further than those the model was made with, by a factor of their own.
+STRETCHED = {"linear", "dynamic", "yarn", "longrope"}
+
+
+def context_of(config: Any) -> int | None:
+    """The longest row in tokens; None where nothing limits it.
+
+    A table of positions has no entry beyond, and rotated positions are untrained there. Where they
+    are stretched, configs often keep the length from before (Qwen2.5's yarn).
+
+    Args:
+        config: of the model; a composite's text part counts.
+    """
+    config = config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    if not limit:
+        return None
+    rope = rope_of(config)
+    if kind_of(rope) not in STRETCHED:
+        return limit
+    original = rope.get("original_max_position_embeddings") or limit
+    return max(limit, int(original * (rope.get("factor") or 1)))
