@@ -98,6 +98,13 @@ class GenPIPlugin(BasePlugin):
             )
         _seed(cfg)
 
+    def post_model_build(self, cfg: Any, model: Any) -> None:
+        """Note how long a row the model reads, before axolotl writes `sequence_len` there."""
+        if _active(cfg):
+            from genpi_plugin.reading.context import note
+
+            note(model)
+
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
         """Draw a new adapter from `seed`, and note what the base model computes without one."""
         if not _active(cfg):

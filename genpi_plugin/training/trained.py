@@ -6,7 +6,7 @@ from typing import Any
 
 from genpi_plugin.data.examples import LENGTHS
 from genpi_plugin.errors import ConfigError, SequenceLengthError
-from genpi_plugin.reading.context import context_of
+from genpi_plugin.reading.context import context_of_model
 
 
 def check_trained(model: Any) -> None:
@@ -55,7 +55,7 @@ def check_lengths(model: Any, *datasets: Any) -> None:
     Raises:
         SequenceLengthError: one is; says how long the longest is.
     """
-    limit = context_of(model.config)
+    limit = context_of_model(model)
     lengths = [length for rows in datasets if rows is not None for row in rows[LENGTHS]
                for length in row]  # fmt: skip
     if limit and max(lengths, default=0) > limit:

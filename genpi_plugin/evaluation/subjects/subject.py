@@ -13,7 +13,7 @@ from genpi_plugin.data.rows import Message, teacher_messages
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.reading.capabilities import begin
-from genpi_plugin.reading.context import context_of
+from genpi_plugin.reading.context import context_of_model
 from genpi_plugin.reading.prefix import PrefixCache
 
 
@@ -80,7 +80,7 @@ class Subject:
         return [answers[i] for i in range(len(requests))]
 
     def _check_lengths(self, requests: Sequence[list[int]]) -> None:
-        limit = context_of(self.model.config)
+        limit = context_of_model(self.model)
         longest = max(map(len, requests), default=0)
         if limit and longest > limit:
             raise GenPIError(

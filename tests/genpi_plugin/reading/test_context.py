@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from peft import LoraConfig, get_peft_model
 from transformers import Gemma3Config, GPT2Config, LlamaConfig, MambaConfig
 
-from genpi_plugin.reading.context import context_of
+from genpi_plugin.reading.context import context_of, context_of_model, note
+from tests.tiny import make_model
 
 
 @pytest.mark.parametrize(("config", "most"), [
@@ -25,3 +27,13 @@ from genpi_plugin.reading.context import context_of
 ], ids=lambda value: type(value).__name__)  # fmt: skip
 def test_the_longest_row(config, most):
     assert context_of(config) == most
+
+
+def test_what_is_noted_when_a_model_is_loaded_stays():
+    """axolotl raises the length in the config to `sequence_len`."""
+    model = make_model()
+    model.config.max_position_embeddings = 128
+    assert context_of_model(model) == 128
+    note(model)
+    model.config.max_position_embeddings = 4096
+    assert context_of_model(get_peft_model(model, LoraConfig(r=2))) == 128
