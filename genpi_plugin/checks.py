@@ -44,6 +44,11 @@ def check_config(cfg: Mapping[str, Any]) -> None:
                 f"`{key}: {cfg[key]}` can't be combined with `genpi:`: {group.why}.",
                 f"{group.cure or f'remove `{key}`'}.",
             )
+    if cfg.get("adapter") and cfg.get("lisa_n_layers"):
+        raise ConfigError(
+            "`lisa_n_layers` with `adapter:` trains layers of the base, which no adapter holds.",
+            "remove the `lisa_` options, or `adapter:`.",
+        )
     limit = cfg.get("eval_sequence_len")
     if limit and cfg.get("sequence_len") and int(limit) < int(cfg["sequence_len"]):
         raise ConfigError(

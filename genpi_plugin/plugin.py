@@ -98,6 +98,13 @@ class GenPIPlugin(BasePlugin):
             )
         _seed(cfg)
 
+    def post_model_build(self, cfg: Any, model: Any) -> None:
+        """Note how long a row the model reads, before axolotl writes `sequence_len` there."""
+        if _active(cfg):
+            from genpi_plugin.reading.context import note
+
+            note(model)
+
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
         """Draw a new adapter from `seed`, and note what the base model computes without one."""
         if not _active(cfg):
@@ -135,10 +142,14 @@ class GenPIPlugin(BasePlugin):
             return
         from genpi_plugin.training.collator import GenPICollator
         from genpi_plugin.training.precedence import check_trainer
+        from genpi_plugin.training.trained import check_lengths, check_trained
         from genpi_plugin.training.trainer import GenPITrainer
 
         with plain_exit():
             check_trainer(trainer, GenPITrainer, GenPICollator)
+            if not shards_parameters(cfg):
+                check_trained(trainer.model)
+            check_lengths(trainer.model, trainer.train_dataset, trainer.eval_dataset)
         trainer.genpi = parse_settings(dict(cfg.genpi))
         trainer.sharded = shards_parameters(cfg)
         if trainer.accelerator.num_processes > 1:
@@ -171,7 +182,9 @@ class GenPIPlugin(BasePlugin):
 
     def post_train_unload(self, cfg: Any) -> None:
         """Log the next command. The process group is gone at this point, so rank 0 alone logs."""
-        if _active(cfg) and cfg.axolotl_config_path and os.environ.get("RANK", "0") == "0":
+        if not _active(cfg) or not cfg.adapter:
+            return  # without an adapter to switch off there is nothing to evaluate against
+        if cfg.axolotl_config_path and os.environ.get("RANK", "0") == "0":
             LOG.info(
                 f"{GREEN}The adapter is in {cfg.output_dir}. What did it internalize? "
                 f"axolotl genpi-eval {cfg.axolotl_config_path}{RESET}",

@@ -106,7 +106,13 @@ def check_off_is_base(model: Any, base: Mark) -> None:
     far = base.distance(now)
     if far <= max(base.tolerance, now.tolerance):
         return
-    configs = getattr(model, "peft_config", {}).values()
+    configs = list(getattr(model, "peft_config", {}).values())
+    if any(getattr(one, "layer_replication", None) for one in configs):
+        raise GenPIError(
+            f"with its adapter off the model is not the base model: {far:.2g} nats a token away. "
+            "`peft_layer_replication` repeats the base's layers, also where the adapter is off.",
+            "remove it, or train without a teacher: `distill_weight: 0`.",
+        )
     start = ", ".join(sorted({str(getattr(one, "init_lora_weights", "")) for one in configs}))
     raise GenPIError(
         f"with its adapter off the model is not the base model: {far:.2g} nats a token away. The "

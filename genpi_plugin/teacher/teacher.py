@@ -27,6 +27,7 @@ from genpi_plugin.data.examples import (
     TEACHER_PROMPT,
 )
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.reading.context import context_of_model
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.prefix import PrefixCache
 from genpi_plugin.reading.supervised import supervised_states
@@ -216,7 +217,7 @@ def _teaching(model: Any, with_adapter: bool) -> Iterator[None]:
 
 
 def _check_lengths(model: Any, rows: Sequence[TeacherRow]) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_of_model(model)
     longest = max((row.longest for row in rows), default=0)
     if limit and longest > limit:
         raise GenPIError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from axolotl.core.trainers.base import AxolotlTrainer
+from axolotl.utils.logging import get_logger
 from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings
@@ -16,12 +17,15 @@ from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import Layout, make_calls
 from genpi_plugin.teacher.targets import Targets
 from genpi_plugin.teacher.teacher import Teacher
+from genpi_plugin.training.bins import check_not_empty, left_out, with_last_batch
 from genpi_plugin.training.collator import TOKENS
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 from genpi_plugin.training.meter import LossMeter
 from genpi_plugin.training.padding import pad_to_multiple
 from genpi_plugin.training.rates import recital_rate
 from genpi_plugin.training.supervised_loss import loss_sums
+
+LOG = get_logger("axolotl.genpi")
 
 
 class GenPITrainer(AxolotlTrainer):
@@ -157,6 +161,30 @@ class GenPITrainer(AxolotlTrainer):
 
     def _sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(tensor, reduction="sum")
+
+    def get_train_dataloader(self) -> Any:
+        """As the parent's.
+
+        Exits with a message and status 1 where it has no batch: nothing would be trained, and the
+        adapter saved as if it had been.
+        """
+        loader = super().get_train_dataloader()
+        with plain_exit():
+            check_not_empty(loader, self.train_dataset, self.args)
+        return loader
+
+    def _create_multipack_sampler(self, base_sampler: Any, dataset: Dataset) -> Any:
+        """As the parent's, with the last bins of an epoch, too, where one process reads them.
+
+        axolotl leaves out a batch of fewer bins than `micro_batch_size`. That is all there is
+        where rows are few, and a part of the evaluation's rows.
+        """
+        sampler = super()._create_multipack_sampler(base_sampler=base_sampler, dataset=dataset)
+        if self.accelerator.num_processes == 1:
+            return with_last_batch(sampler)
+        if note := left_out(sampler, len(dataset)):
+            LOG.warning(f"genpi: {note}")
+        return sampler
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """As the parent's, with rows padded to whole batches on all processes."""

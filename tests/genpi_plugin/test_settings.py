@@ -53,6 +53,7 @@ def test_a_mistake_in_the_block_is_named(block, says):
         ({"train_on_inputs": True}, "`train_on_inputs: True` can't be combined"),
         ({"context_parallel_size": 2}, "`context_parallel_size: 2` can.t be combined"),
         ({"sequence_len": 4096, "eval_sequence_len": 512}, "`eval_sequence_len: 512`"),
+        ({"adapter": "lora", "lisa_n_layers": 1}, "`lisa_n_layers` with `adapter:`"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes, says):

@@ -34,6 +34,7 @@ CORE = (
     "data/written.py",
     "reading/agreement.py",
     "reading/capabilities.py",
+    "reading/context.py",
     "reading/prefix.py",
     "reading/shared_attention.py",
     "reading/shared_prefix.py",

@@ -12,8 +12,10 @@ from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.rows import teacher_messages
 from genpi_plugin.data.tools import Tool
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.reading.capabilities import begin
+from genpi_plugin.reading.context import context_of_model
 from genpi_plugin.reading.prefix import PrefixCache
 
 # What is asked: a user's text, or the messages of a request.
@@ -68,7 +70,11 @@ class Subject:
 
         Args:
             advance: called with the number of requests answered, after each batch.
+
+        Raises:
+            GenPIError: a request is longer than the model reads.
         """
+        self._check_lengths(requests)
         answers: dict[int, Generated] = {}
         with self.switched(), torch.inference_mode():
             lengths = [len(request) for request in requests]
@@ -83,6 +89,17 @@ class Subject:
                     answers |= dict(zip(batch, made, strict=True))
                     advance(len(batch))
         return [answers[i] for i in range(len(requests))]
+
+    def _check_lengths(self, requests: Sequence[list[int]]) -> None:
+        limit = context_of_model(self.model)
+        longest = max(map(len, requests), default=0)
+        if limit and longest > limit:
+            raise GenPIError(
+                f"a request of the system `{self.name}` has {longest} tokens, but the model reads "
+                f"{limit} at most (max_position_embeddings).",
+                "shorten the prompt or the inputs, or stretch the positions (`rope_scaling` in "
+                "`overrides_of_model_config`).",
+            )
 
     def _generate(
         self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int

@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from genpi_plugin.reading.capabilities import begin, generating_together, split
+from genpi_plugin.reading.context import context_of
 from genpi_plugin.reading.trials import rope_switch
 from synth.engines.base import Answer, Request, Usage
 from synth.engines.chat import Chat, answer_text, check_template
@@ -89,7 +90,7 @@ class LocalModel:
         pad = self.tokenizer.pad_token_id
         self.pad_id = self.end_ids[0] if pad is None else pad
         config = self.model.config.get_text_config()
-        self.context: int = getattr(config, "max_position_embeddings", None) or 2**31
+        self.context: int = context_of(config) or 2**31
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self.bytes_per_token = bytes_per_token(self.model, self.pad_id)
         self.rope_switch = rope_switch(config)

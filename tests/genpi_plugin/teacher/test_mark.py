@@ -59,6 +59,14 @@ def test_weights_that_are_rounded_for_the_adapter_are_seen(tmp_path):
         check_off_is_base(model, base)
 
 
+def test_repeated_layers_are_named():
+    """They stay where the adapter is off, and the way the adapter was started isn't at fault."""
+    base = Mark.of(make_model())
+    model = adapted(True, layer_replication=[[0, 2], [1, 2]])
+    with model.disable_adapter(), pytest.raises(GenPIError, match="`peft_layer_replication`"):
+        check_off_is_base(model, base)
+
+
 def cfg(tmp_path):
     return DictDefault(
         {

@@ -191,3 +191,23 @@ def test_behaviour_only_reports_no_other_half(tmp_path):
     [logged] = [entry for entry in made.state.log_history if "loss" in entry]
     assert "behaviour_loss" in logged
     assert not [key for key in logged if key.startswith("prompt_generation")]
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_packing_leaves_no_row_out(tmp_path, rows):
+    """axolotl drops a batch of fewer bins than `micro_batch_size`, all there is of a few rows."""
+    settings = paper()
+    made = trainer(tmp_path, settings, batch=4, layout="packed", made=pairs(settings)[:rows])
+    made.args.sample_packing = made.args.multipack_real_batches = True
+    made.args.max_seq_length, made.args.dataset_num_proc = 1024, 1
+    for sampler in (made._get_train_sampler(), made._get_eval_sampler(made.eval_dataset)):
+        assert sorted(row for bins in sampler for bin in bins for row in bin) == list(range(rows))
+
+
+def test_an_epoch_without_a_batch_is_refused(tmp_path):
+    """transformers would train nothing, and axolotl save the adapter and exit with 0."""
+    settings = paper()
+    made = trainer(tmp_path, settings, batch=4, made=pairs(settings)[:3])
+    made.args.dataloader_drop_last = True
+    with pytest.raises(SystemExit, match=r"3 rows do not fill one batch of `micro_batch_size: 4`"):
+        made.train()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from genpi_plugin.data.chat import ChatView
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.reading import logprobs
 from genpi_plugin.evaluation.subjects.subject import Subject
 from tests.genpi_plugin.evaluation.subjects_made import INPUTS
@@ -66,3 +67,11 @@ def test_answers_and_distributions_do_not_depend_on_the_batch(family):
         for r, a in zip(requests, answers, strict=True)
     ]
     torch.testing.assert_close(read[1], torch.cat(plain).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_request_longer_than_the_model_reads_is_named(subjects, monkeypatch):
+    """A table of positions would end there, in a traceback."""
+    teacher = subjects[0]
+    monkeypatch.setattr(teacher.model.config, "max_position_embeddings", 4)
+    with pytest.raises(GenPIError, match=r"`teacher` has \d+ tokens, but the model reads 4"):
+        teacher.generate(teacher.requests(["a red shirt"]), 2)
