@@ -9,11 +9,12 @@ from tests.tiny import make_model
 
 
 def test_a_compiled_model_gives_the_positions_of_each_call():
-    """Compiled, a forward keeps the hook of its first call; the next one's positions were lost."""
+    """A compiled forward knows no hook that came later: in a traceback, or compiled anew each time."""
     model = make_model()
     head = SupervisedHead(model)
     compiled = torch.compile(model, backend="eager")
     ids = torch.arange(3, 15)[None]
+    compiled(input_ids=ids, use_cache=False)
     for place in (2, 5):
         wanted = torch.zeros_like(ids, dtype=torch.bool)
         wanted[0, place] = True
