@@ -152,8 +152,8 @@ OPTIONS = (
         chunked_cross_entropy chunked_cross_entropy_num_chunks flash_attn_cross_entropy
         liger_cross_entropy liger_fused_linear_cross_entropy liger_use_token_scaling"""),
     Group("no effect", "the compiled whole model",
-        "which positions get logits changes with every call, and a forward would be compiled anew for "
-        "each (`torch_compile_regional` compiles the layers alone)", """
+        "which positions get logits changes with every call, and a forward would be compiled anew "
+        "for each (`torch_compile_regional` compiles the layers alone)", """
         torch_compile torch_compile_backend torch_compile_mode torch_compile_options"""),
     Group("no effect", "padding", "the plugin lays out its batches itself", """
         pad_to_sequence_len pad_to_multiple_of fa_varlen_kwargs_in_collator"""),

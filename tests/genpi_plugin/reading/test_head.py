@@ -9,7 +9,7 @@ from tests.tiny import make_model
 
 
 def test_a_compiled_model_gives_the_positions_of_each_call():
-    """A compiled forward knows no hook that came later: in a traceback, or compiled anew each time."""
+    """A compiled forward knows no hook that came later, or is compiled anew for it."""
     model = make_model()
     head = SupervisedHead(model)
     compiled = torch.compile(model, backend="eager")
