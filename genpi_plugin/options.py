@@ -92,8 +92,7 @@ OPTIONS = (
         flash_attn_fuse_mlp flash_attn_rms_norm flex_attn_compile_kwargs fused_attn_kernel
         gemma4_hybrid_attn_impl large_head_attention scaling_softmax scaling_softmax_bias
         scaling_softmax_factor rope_scaling llama4_linearized_experts experts_implementation
-        use_kernels tiled_mlp tiled_mlp_num_shards tiled_mlp_use_original_mlp torch_compile
-        torch_compile_backend torch_compile_mode torch_compile_options torch_compile_regional
+        use_kernels tiled_mlp tiled_mlp_num_shards tiled_mlp_use_original_mlp torch_compile_regional
         liger_rope liger_rms_norm liger_rms_norm_gated liger_layer_norm liger_swiglu
         liger_glu_activation liger_kernel_impl expert_backend nonexpert_quantization
         moe_grouped_backend moe_dequant_chunk_size moe_bnb_fast autotune_cache_path
@@ -152,6 +151,10 @@ OPTIONS = (
         cut_cross_entropy cut_cross_entropy_accum_c_fp32 cut_cross_entropy_c_grad_chunk_size
         chunked_cross_entropy chunked_cross_entropy_num_chunks flash_attn_cross_entropy
         liger_cross_entropy liger_fused_linear_cross_entropy liger_use_token_scaling"""),
+    Group("no effect", "the compiled whole model",
+        "which positions get logits changes with every call, and a forward would be compiled anew "
+        "for each (`torch_compile_regional` compiles the layers alone)", """
+        torch_compile torch_compile_backend torch_compile_mode torch_compile_options"""),
     Group("no effect", "padding", "the plugin lays out its batches itself", """
         pad_to_sequence_len pad_to_multiple_of fa_varlen_kwargs_in_collator"""),
     Group("no effect", "rows longer than `sequence_len`",

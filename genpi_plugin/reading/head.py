@@ -63,6 +63,8 @@ class SupervisedHead:
         With `standalone` there are logits of one token only, since the forward needs some.
         """
         captured: list[torch.Tensor] = []
+        # Compiled as a whole, a model ignores a hook that is new, or is compiled anew for it.
+        model = getattr(model, "_orig_mod", model)
 
         def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             states = args[0][wanted]
