@@ -19,8 +19,8 @@ THOUGHTS = (
 _PAIRS = "|".join(rf"{re.escape(opener)}\s*{re.escape(closer)}" for opener, closer in THOUGHTS)
 EMPTY_THOUGHTS = re.compile(rf"\s*(?:{_PAIRS})\s*")
 SHOWN = 80
-# Texts whose tokens are kept: those of a long conversation's turns, as two see them.
-KNOWN = 256
+# Characters of the texts whose tokens are kept: a long conversation's turns, as two see them.
+KNOWN = 4_000_000
 # An end of a text that is shorter stands in any other by chance.
 SIGNIFICANT = 4
 
@@ -75,12 +75,15 @@ class Tokens:
         self.control = {i for i in special if self.name(i) not in thoughts}
         self._checked: set[str] = set()
         self._known: dict[str, list[int]] = {}
+        self._held = 0
 
     def ids(self, text: str) -> list[int]:
         """A text's tokens. Of a conversation, each request is needed several times."""
         if text not in self._known:
-            if len(self._known) >= KNOWN:
+            if self._held + len(text) > KNOWN:
                 self._known.clear()
+                self._held = 0
+            self._held += len(text)
             self._known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return list(self._known[text])
 
