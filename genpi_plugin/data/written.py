@@ -23,8 +23,8 @@ EMPTY_THOUGHTS = re.compile(rf"\s*(?:{_PAIRS})\s*")
 SHOWN = 80
 # What SentencePiece writes for a space.
 SPACE = "\u2581"
-# Texts whose tokens are kept: those of a long conversation's turns, as two see them.
-KNOWN = 256
+# Characters of the texts whose tokens are kept: a long conversation's turns, as two see them.
+KNOWN = 4_000_000
 # An end of a text that is shorter stands in any other by chance.
 SIGNIFICANT = 4
 
@@ -81,12 +81,15 @@ class Tokens:
         }
         self._checked: set[str] = set()
         self._known: dict[str, list[int]] = {}
+        self._held = 0
 
     def ids(self, text: str) -> list[int]:
         """A text's tokens. Of a conversation, each request is needed several times."""
         if text not in self._known:
-            if len(self._known) >= KNOWN:
+            if self._held + len(text) > KNOWN:
                 self._known.clear()
+                self._held = 0
+            self._held += len(text)
             self._known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return list(self._known[text])
 

@@ -259,3 +259,22 @@ def test_white_space_around_a_text_is_trained_though_the_template_strips_it():
     row = our_row(conversation=[{"role": "assistant", "content": " Grey. \n"}])
     pair = make_pair(parse(row, "w"), view, paper())
     assert view.tokenizer.decode(trained(pair.behaviour)) == " Grey. \n<|eot_id|>"
+
+
+def test_white_space_that_template_and_model_both_write_is_trained_once():
+    view = ChatView(make_tokenizer("mistral"))
+    answers = []
+    for text in ("Grey.", " Grey."):
+        conversation = [{"role": "assistant", "content": text}]
+        pair = make_pair(parse(our_row(conversation=conversation), "w"), view, paper())
+        answers.append(view.tokenizer.decode(trained(pair.behaviour)))
+    assert answers == [" Grey.</s>"] * 2
+
+
+def test_a_call_that_is_lost_is_not_found_in_the_tools():
+    source = make_tokenizer("tools").chat_template.replace("message['tool_calls'] or []", "[]")
+    view = ChatView(make_tokenizer(), template=source)
+    call = json.loads(json.dumps(CALL))
+    call["tool_calls"][0]["function"]["arguments"] = "{}"
+    with pytest.raises(TemplateError, match="leaves out a call of a tool: 'stock_of'"):
+        view.request_ids([CALLING[0], call, RESULT], TOOLS)
