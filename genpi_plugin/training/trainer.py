@@ -173,13 +173,16 @@ class GenPITrainer(AxolotlTrainer):
             check_not_empty(loader, self.train_dataset, self.args)
         return loader
 
-    def _create_multipack_sampler(self, base_sampler: Any, dataset: Dataset) -> Any:
+    def _create_multipack_sampler(self, base_sampler: Any, dataset: Dataset, **more: Any) -> Any:
         """As the parent's, with the last bins of an epoch, too, where one process reads them.
 
         axolotl leaves out a batch of fewer bins than `micro_batch_size`. That is all there is
-        where rows are few, and a part of the evaluation's rows.
+        where rows are few, and a part of the evaluation's rows. `more` is what axolotl 0.21 says
+        beside them.
         """
-        sampler = super()._create_multipack_sampler(base_sampler=base_sampler, dataset=dataset)
+        sampler = super()._create_multipack_sampler(
+            base_sampler=base_sampler, dataset=dataset, **more
+        )
         if self.accelerator.num_processes == 1:
             return with_last_batch(sampler)
         if note := left_out(sampler, len(dataset)):

@@ -101,7 +101,7 @@ class ContinuousBatching:
         finally:
             self._draws.rows.pop(name, None)
         if result.error is not None:
-            if (error := _fatal_error(self._manager)) is not None:
+            if (error := await self._end()) is not None:
                 raise _died(error)
             raise RequestError(
                 f"transformers failed to answer a request: {result.error}",
@@ -117,6 +117,14 @@ class ContinuousBatching:
             if not self._manager.is_running() and not done.done():
                 raise _died(_fatal_error(self._manager) or RuntimeError("its thread has ended"))
         return done.result()
+
+    async def _end(self) -> Exception | None:
+        """What ended the loop, if it has ended: it fails its requests first and says so then."""
+        for _ in range(20):
+            if (error := _fatal_error(self._manager)) is not None:
+                return error
+            await asyncio.sleep(ALIVE_EVERY / 20)
+        return None
 
     def close(self) -> None:
         """Stop the loop, and give the model its own attention back."""

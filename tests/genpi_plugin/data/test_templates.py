@@ -47,7 +47,7 @@ def test_an_answer_follows_the_request_of_inference_or_is_refused(name):
 def test_a_thinking_template_is_trained_once_it_does_not_think(name):
     view, found = outcomes(names()[name].read_text("utf-8"), enable_thinking=False)
     refused = {which: str(one.refused) for which, one in found.items() if one.refused}
-    del refused["thoughts"]
+    refused.pop("thoughts", None)  # some templates take an answer with thoughts all the same
     # GLM's ends no turn, whether it thinks or not.
     assert not refused or view.rendering.name.endswith("glm4moe.jinja`)"), refused
 

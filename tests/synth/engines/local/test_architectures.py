@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.genpi_plugin.reading.families import runnable
+from tests.genpi_plugin.reading.families import runnable, saved
 from tests.synth.engines.asking import GREEDY, PROMPT, answers, ask
 from tests.synth.engines.local.models import engine, mixed_requests, plain_text
 from tests.tiny import CORPUS, save_tiny
@@ -57,7 +57,7 @@ def test_other_models_are_answered_as_by_plain_generate(name, changes, shares, t
     torch.manual_seed(0)
     config = getattr(transformers, f"{name}Config")(**{**SIZES, **changes})
     kind = getattr(transformers, f"{name}{'LMHeadModel' if name == 'GPT2' else 'ForCausalLM'}")
-    runnable(kind(config), name).save_pretrained(folder)
+    saved(runnable(kind(config), name), folder)
     requests = mixed_requests()[::2]
     model = engine(folder, batch_size=4)
     model._load()

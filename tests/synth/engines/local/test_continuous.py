@@ -12,7 +12,7 @@ from synth.engines.local.engine import TransformersEngine
 from synth.engines.local.model import LocalModel
 from synth.engines.local.scheduler import Scheduler
 from synth.errors import EngineError
-from tests.genpi_plugin.reading.families import runnable
+from tests.genpi_plugin.reading.families import runnable, saved
 from tests.tiny import make_model, make_tokenizer, save_tiny
 
 SMALL = {"num_blocks": 96, "block_size": 16, "max_batch_tokens": 256}
@@ -135,7 +135,7 @@ def test_a_model_without_a_paged_cache_fails_the_trial_and_is_asked_otherwise(tm
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
     config = MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2)
-    runnable(MambaForCausalLM(config), "Mamba").save_pretrained(tmp_path)
+    saved(runnable(MambaForCausalLM(config), "Mamba"), tmp_path)
     tokenizer.save_pretrained(tmp_path)
     assert not passes_trial(LocalModel(str(tmp_path), "float32", {}))
     _, kind = answers(engine(tmp_path, True), requests(1))
