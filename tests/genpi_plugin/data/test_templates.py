@@ -48,6 +48,8 @@ def test_a_thinking_template_is_trained_once_it_does_not_think(name):
     view, found = outcomes(names()[name].read_text("utf-8"), enable_thinking=False)
     refused = {which: str(one.refused) for which, one in found.items() if one.refused}
     refused.pop("thoughts", None)  # some templates take an answer with thoughts all the same
+    if "diffusion_gemma" in name:
+        del refused["a call's result"]  # another header stands before such an answer
     # GLM's ends no turn, whether it thinks or not.
     assert not refused or view.rendering.name.endswith("glm4moe.jinja`)"), refused
 
