@@ -41,7 +41,7 @@ def context_of(config: Any) -> int | None:
     """
     config = config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
-    if not limit:
+    if not limit or limit < 0:  # XLNet's is -1
         return None
     rope = rope_of(config)
     if kind_of(rope) not in STRETCHED:

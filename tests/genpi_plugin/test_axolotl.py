@@ -134,7 +134,7 @@ def test_train_reports_both_losses_and_leaves_adapter_and_manifest(place, traine
 @pytest.mark.slow
 def test_the_teacher_reads_each_row_once_for_all_runs(place):
     """Distillation: a first run, resumed, then packed with another weight."""
-    both = {"genpi": {"sft_weight": 0.6, "distill_weight": 1.0}}
+    both = {"genpi": {"sft_weight": 0.6, "distill_weight": 1.0, "prompt_generation_share": 1}}
     name = write_config(place, "taught", eval_strategy="steps", eval_steps=4, **both)
     text = axolotl(place, "train", name, "--launcher", "python")
     assert "the teacher reads 20 of 20 rows" in text

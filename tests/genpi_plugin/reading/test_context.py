@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from peft import LoraConfig, get_peft_model
-from transformers import Gemma3Config, GPT2Config, LlamaConfig, MambaConfig
+from transformers import Gemma3Config, GPT2Config, LlamaConfig, MambaConfig, XLNetConfig
 
 from genpi_plugin.reading.context import context_of, context_of_model, note
 from tests.tiny import make_model
@@ -14,6 +14,7 @@ from tests.tiny import make_model
     (LlamaConfig(max_position_embeddings=512), 512),
     (GPT2Config(n_positions=128), 128),
     (MambaConfig(), None),
+    (XLNetConfig(), None),
     # As Qwen2.5's card has it: the length from before stays in the config.
     (LlamaConfig(max_position_embeddings=512, rope_scaling={
         "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}), 2048),
