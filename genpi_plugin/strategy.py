@@ -22,6 +22,7 @@ from genpi_plugin.data.examples import (
     keeps_prompt,
     make_pair,
 )
+from genpi_plugin.data.messages import readable
 from genpi_plugin.data.prepared import describe_prompt, record_prompts
 from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.rows import Row, parse
@@ -96,9 +97,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
 
     def _warn_of_other_answers(self, rows: list[Row]) -> None:
         """A recital shows `teacher_output`; what is trained is the conversation."""
-        first = [row.conversation[0]["content"].strip() for row in rows]
-        pairs = zip(rows, first, strict=True)
-        other = [row for row, answer in pairs if row.teacher_output.strip() != answer]
+        other = [row for row in rows if not _opens_with(row, row.teacher_output.strip())]
         if other:
             LOG.warning(
                 f"genpi: {len(other)} of {len(rows)} rows of {self.name} have a `teacher_output` "
@@ -205,6 +204,12 @@ class GenPIStrategy(DatasetWrappingStrategy):
 def _prompts(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"
+
+
+def _opens_with(row: Row, text: str) -> bool:
+    """Whether a text is the first answer of a row: what it says, or that with its calls."""
+    first = row.conversation[0]
+    return text in (first["content"].strip(), readable(first).strip())
 
 
 def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:

@@ -11,6 +11,7 @@ from datasets import Dataset
 from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.checks import check_config
 from genpi_plugin.data.prepared import fingerprint, prepared_path, recorded_prompts
+from genpi_plugin.data.rows import parse
 from genpi_plugin.errors import ConfigError
 from tests.genpi_plugin.rows_made import official_row, our_row
 from tests.tiny import make_tokenizer
@@ -228,6 +229,17 @@ def test_recitals_that_show_another_answer_than_is_trained_are_said(tmp_path, sa
     assert len(said) == 1
     assert "1 of 2 rows of data/shop have a `teacher_output` that is not the first" in said[0]
     assert "data/shop, row 0" in said[0]
+
+
+def test_a_first_answer_that_calls_a_tool_is_known_by_its_readable_form():
+    from genpi_plugin.strategy import _opens_with
+
+    call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"n": 1}'}}
+    turn = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
+    row = parse(our_row(conversation=[turn]), "w")
+    assert _opens_with(row, "Let me see.")
+    assert _opens_with(row, 'Let me see.\n{"name": "find", "arguments": {"n": 1}}')
+    assert not _opens_with(row, "Something else.")
 
 
 def test_official_rows_become_pairs_as_ours_do(tmp_path):
