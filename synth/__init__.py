@@ -2,7 +2,8 @@
 
 From Python: `synth.make(task, target=...)`. For filters and stages of one's own: `synth.after`,
 `synth.stage`, `synth.Row`, `synth.Ask`, `synth.RowError` to reject a row, and `synth.ReasonError`
-to reject what it has for recitals.
+to reject what it has for recitals; `synth.ToolError` is a tool's own error, in an environment of
+one's own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from synth.api import Model, make
-    from synth.errors import ReasonError, RowError, SynthError
+    from synth.errors import ReasonError, RowError, SynthError, ToolError
     from synth.quality.shipped import after
     from synth.stages.stage import Ask, stage
     from synth.store.rows import Row
@@ -28,9 +29,11 @@ _PLACES = {
     "ReasonError": "synth.errors",
     "RowError": "synth.errors",
     "SynthError": "synth.errors",
+    "ToolError": "synth.errors",
 }
 __all__ = [
-    "Ask", "Model", "ReasonError", "Row", "RowError", "SynthError", "after", "make", "stage",
+    "Ask", "Model", "ReasonError", "Row", "RowError", "SynthError", "ToolError", "after", "make",
+    "stage",
 ]  # fmt: skip
 
 

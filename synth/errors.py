@@ -12,6 +12,10 @@ from collections.abc import Iterator, Mapping
 from genpi_plugin.errors import GenPIError
 
 
+class ToolError(Exception):
+    """Raised by an environment of the user's own: the tool gives back these words as its error."""
+
+
 class SynthError(GenPIError):
     """The run can't go on. `cure` is what the user should do.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from genpi_plugin.data.text import BROKEN, control_fault, folded
 from synth.engines.base import Answer, Message
 from synth.errors import RowError
+from synth.quality.calls import said, unreadable
 from synth.quality.refusals import refuses
 from synth.task.config import Inputs, TaskConfig
 
@@ -64,19 +65,20 @@ def input_fault(answer: Answer, settings: Inputs) -> str | None:
     return None
 
 
-def whole_answer(answer: Answer, what: str, limit: str) -> str:
-    """The answer's text without white space around it.
+def whole_answer(answer: Answer, what: str, limit: str, tools: str = "") -> str:
+    """The answer's text without white space around it, and behind it a line for each call.
 
     Args:
         answer: the model's answer.
         what: what it is, for the reason ("teacher output").
         limit: the key that bounds it, for the detail ("outputs.max_tokens").
+        tools: those that it was given; without any it may call none.
 
     Raises:
-        RowError: it is empty, calls tools, holds control or broken characters, or the token limit
-            cut it.
+        RowError: it is empty, calls tools that it was not given, or calls one without an object of
+            arguments, holds control or broken characters, or the token limit cut it.
     """
-    text = some_answer(answer, what)
+    text = some_answer(answer, what, tools)
     if answer.finish == "length":
         also = f" {_thought(answer)} before." if answer.reasoning is not None else ""
         raise RowError(f"{what} {CUT}", f"Raise {limit}.{also} It ends in: {text[-80:]!r}")
@@ -85,13 +87,18 @@ def whole_answer(answer: Answer, what: str, limit: str) -> str:
     return text
 
 
-def some_answer(answer: Answer, what: str) -> str:
-    """The answer's text without white space around it, whether it came to its end or not.
+def some_answer(answer: Answer, what: str, tools: str = "") -> str:
+    """As `whole_answer`, whether it came to its end or not.
 
     Raises:
-        RowError: it is empty, calls tools, or holds control characters.
+        RowError: it is empty, calls tools that it was not given, or holds control characters.
     """
     text = answer.text.strip()
+    if answer.tool_calls and tools:
+        fault, detail = unreadable(answer.tool_calls)
+        if fault:
+            raise RowError(f"{what} {fault}", detail)
+        text = said(answer)
     if not text:
         fault, detail = without_text(answer)
         if answer.finish == "length" and not answer.tool_calls:
@@ -102,7 +109,7 @@ def some_answer(answer: Answer, what: str) -> str:
                 f"It came to no text. {detail} {guess}",
             )
         raise RowError(f"{what} {fault}", detail)
-    if answer.tool_calls:
+    if answer.tool_calls and not tools:
         fault, detail = tools_called(answer)
         raise RowError(f"{what} {fault}", detail)
     control = control_fault(text.replace(BROKEN, ""))
@@ -146,15 +153,25 @@ def _thought(answer: Answer) -> str:
     return f"It thought ({len(thoughts):,} characters)" if thoughts else "It thought, unseen"
 
 
-def agent_fault(answer: str, config: TaskConfig) -> str:
+def agent_fault(answer: str, config: TaskConfig, calls: bool = False) -> str:
     """Why the task takes no such turn of the agent's in a conversation; "" if it does.
 
     The filters `require_action` and `output_refusals` say the same of the first answer.
+
+    Args:
+        answer: the turn.
+        config: the task's.
+        calls: whether the turn calls a tool, which is an action.
     """
-    if config.outputs.require_action and not re.search(config.action_pattern or "", answer):
+    if config.outputs.require_action and not calls and not acts(answer, config.action_pattern):
         return "without a well-formed action"
     refusals = "outputs" in config.reject_refusals and "output_refusals" in config.filters
     return REFUSES if refusals and refuses(answer) else ""
+
+
+def acts(answer: str, pattern: str | None) -> bool:
+    """Whether a text holds a well-formed action; where the task has no pattern, none does."""
+    return pattern is not None and re.search(pattern, answer) is not None
 
 
 def plays_agent(

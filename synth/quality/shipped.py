@@ -10,13 +10,14 @@ dropped there costs nothing more. Without it a filter sees the finished row.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from synth.engines.base import Message
 from synth.errors import ReasonError, RowError
 from synth.quality.actions import foreign_action
-from synth.quality.filters import REFUSES
+from synth.quality.calls import call_fault
+from synth.quality.filters import REFUSES, acts
 from synth.quality.refusals import refuses
 from synth.quality.role_markers import holds_marker, role_marker
 from synth.store.rows import Row
@@ -38,6 +39,16 @@ def after(*stages: str) -> Callable[[Function], Function]:
         return function
 
     return note
+
+
+@after("outputs")
+def tool_calls(row: Row, task: Task) -> str | None:
+    """The teacher's calls are of the task's tools, and their arguments fit the tools' schemas."""
+    for turn in first_turn(row) if row.tools else ():
+        reason, detail = call_fault(turn.content, turn.tool_calls, row.tools)
+        if reason:
+            raise RowError(f"teacher output {reason}", detail)
+    return None
 
 
 @after("inputs", "outputs", "reasons")
@@ -63,12 +74,13 @@ def input_refusals(row: Row, task: Task) -> str | None:
 
 @after("outputs")
 def require_action(row: Row, task: Task) -> str | None:
-    """The teacher's answer holds a well-formed action, where `outputs.require_action` says so."""
-    if task.config.outputs.require_action and not re.search(
-        task.config.action_pattern or "", row.teacher_output
-    ):
-        return "teacher output without a well-formed action"
-    return None
+    """The teacher's answer holds a well-formed action, or calls a tool, where
+    `outputs.require_action` says so."""
+    if not task.config.outputs.require_action or any(turn.tool_calls for turn in first_turn(row)):
+        return None
+    if acts(row.teacher_output, task.config.action_pattern):
+        return None
+    return "teacher output without a well-formed action"
 
 
 @after("outputs")
@@ -110,7 +122,13 @@ def reason_actions(row: Row, task: Task) -> str | None:
     return None
 
 
+def first_turn(row: Row) -> tuple[Message, ...]:
+    """The teacher's first answer as a turn; none where a stage of the task's own made a text."""
+    return row.conversation[:1]
+
+
 SHIPPED = (
+    tool_calls,
     role_markers,
     input_refusals,
     require_action,

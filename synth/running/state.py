@@ -8,6 +8,7 @@ from collections.abc import Callable
 from synth.engines.base import Answer, Request
 from synth.errors import RequestError, SynthError
 from synth.progress.progress import Tally
+from synth.quality.calls import calls_apart
 from synth.quality.filters import THINKING_CURE
 from synth.quality.thoughts import own_texts, thoughts_apart
 from synth.running.budget import Budget
@@ -90,7 +91,7 @@ class RunState:
             answer = thoughts_apart(await whole(request), own)
             if answer.reasoning is not None:
                 self._note_thoughts(stage, role)
-            return answer
+            return calls_apart(answer, request)
 
         return self.tally.watched(stage, without_thoughts)
 

@@ -6,22 +6,17 @@ Source: "self-role-playing conversation" of Generative Prompt Internalization (a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from genpi_plugin.data.text import control_fault, folded
+from genpi_plugin.data.text import folded
 from synth.engines.base import Answer, Message, Request
 from synth.engines.messages import as_dicts
 from synth.errors import RowError
-from synth.quality.filters import (
-    CONTROLS,
-    CUT,
-    CUT_THINKING,
-    agent_fault,
-    thought_alone,
-    tools_called,
-    without_text,
-)
+from synth.quality.calls import call_fault
+from synth.quality.filters import agent_fault
 from synth.stages.circles import Commands
+from synth.stages.code import CodeEnvironment, environment_in_code
 from synth.stages.environment import (
     END_MARKER,
     environment_end,
@@ -29,57 +24,18 @@ from synth.stages.environment import (
     marker_fault,
 )
 from synth.stages.requests import teacher_request
+from synth.stages.results import result_end, result_messages, result_of
 from synth.stages.stage import Ask, stage
-from synth.stages.turns import Turn, turn_of
+from synth.stages.talk import Talk, ask_for, said_in
+from synth.stages.turns import turn_of
 from synth.store.rows import Row
-from synth.store.store import Generate
 from synth.task.config import Conversations
 from synth.task.taskfile import Task
 
 END_PATTERN = "end pattern"
+ENDED = "environment's own end"
 AGAIN = "agent and environment repeat themselves"
-OWN_ENDS = (END_PATTERN, END_MARKER)
-
-
-@dataclass
-class Talk:
-    """A conversation on its way, assistant, user ... assistant.
-
-    `turns` are those of the row, with the agent's thoughts; `heard` the same as the environment
-    hears them. `token_ids` has an entry for each of the agent's turns.
-    """
-
-    turns: list[Message]
-    heard: list[Message]
-    token_ids: list[tuple[int, ...] | None]
-    tokenizer: str
-
-    @classmethod
-    def begun(cls, row: Row) -> Talk:
-        """The conversation with its first answer, which may have come from a stage of the task's
-        own as a text."""
-        heard = [Message("assistant", row.teacher_output)]
-        if row.conversation:
-            return cls([row.conversation[0]], heard, [*row.token_ids[:1]] or [None], row.tokenizer)
-        return cls(list(heard), heard, [None], "")
-
-    @property
-    def said(self) -> str:
-        """The agent's last turn, without its thoughts."""
-        return self.heard[-1].content
-
-    def add(self, environment: str, agent: Turn, said: str) -> None:
-        """Go on for a turn of each."""
-        asked = Message("user", environment)
-        self.turns += [asked, agent.message]
-        self.heard += [asked, Message("assistant", said)]
-        self.token_ids.append(agent.token_ids)
-        self.tokenizer = agent.tokenizer or self.tokenizer
-
-    def drop(self) -> None:
-        """Take back the last turn of each."""
-        self.turns, self.heard = self.turns[:-2], self.heard[:-2]
-        self.token_ids.pop()
+OWN_ENDS = (END_PATTERN, END_MARKER, ENDED)
 
 
 @stage(
@@ -89,9 +45,11 @@ class Talk:
 async def conversations(row: Row, ask: Ask) -> Row:
     """Fill in `conversation`: assistant, user, assistant ... and why it ended.
 
-    The first assistant turn is the teacher output. Then the environment (played by the
-    generator) and the agent (the teacher) answer each other until an end. What is not good, an
-    empty turn for one, ends the conversation before it; what was good until then is kept.
+    The first assistant turn is the teacher output. Then the environment and the agent (the teacher)
+    answer each other until an end. Where the agent calls tools, each call is answered as by the
+    tool, and by the user otherwise: by the task's own code, or by the generator, which plays both.
+    What is not good, an empty turn for one, ends the conversation before it; what was good until
+    then is kept.
 
     Raises:
         RowError: it came to no end of its own, and `conversations.require_end` asks for one.
@@ -99,37 +57,34 @@ async def conversations(row: Row, ask: Ask) -> Row:
     task, settings = ask.task, ask.task.config.conversations
     talk = Talk.begun(row)
     commands = Commands(row, task.config.action_pattern)
+    code = None
     while True:
-        end = _agent_end(talk, settings)
+        if end := _agent_end(talk, settings, code):
+            break
+        code = code or environment_in_code(row, task)
+        turns, end = await _answered(row, ask, talk, code)
         if end:
             break
-        request = Request(environment_messages(row, talk.heard, task), settings.sampling, ask.seed)
-        answer, fault = await _ask(ask.generator, request)
-        turn = answer.text.strip()
-        if fault:
-            end = f"environment turn {fault}"
-            break
-        if end := environment_end(row, talk.heard, turn, task):
-            break
-        if commands.answered_alike(turn):
+        heard = "\n".join(turn.content for turn in turns)
+        if commands.answered_alike(heard):
             # The agent's last turn did again what it had done: it goes, too.
             talk.drop()
             end = AGAIN
             break
-        turns = (*talk.turns, Message("user", turn))
-        answer, fault = await _ask(ask.target, teacher_request(row, task, ask.seed, turns))
-        said = answer.text.strip()
-        fault = fault or _agent_fault(said, task)
+        request = teacher_request(row, task, ask.seed, (*talk.turns, *turns))
+        answer, fault = await ask_for(ask.target, request)
+        said = said_in(answer)
+        fault = fault or _agent_fault(answer, said, row, task)
         if fault:
             end = f"agent turn {fault}"
             break
         if folded(said) == folded(talk.said):
             end = "agent repeats itself"
             break
-        if commands.given_again(turn, said):
+        if commands.given_again(heard, said):
             end = AGAIN
             break
-        talk.add(turn, turn_of(answer), said)
+        talk.add(turns, turn_of(answer), said)
     if settings.require_end and end not in OWN_ENDS:
         made = {"conversation": as_dicts(talk.turns)}
         last = f"After {len(talk.turns)} turns, the last of them: {talk.said[:200]!r}"
@@ -143,29 +98,59 @@ async def conversations(row: Row, ask: Ask) -> Row:
     )
 
 
-async def _ask(generate: Generate, request: Request) -> tuple[Answer, str]:
-    """The answer, and why it can't be used ("" if it can)."""
-    try:
-        answer = await generate(request)
-    except RowError as error:
-        return Answer("", "stop"), error.reason
+async def _answered(
+    row: Row, ask: Ask, talk: Talk, code: CodeEnvironment | None
+) -> tuple[Sequence[Message], str]:
+    """What the environment answers: the user's turn, or a result for each call; and why it is the
+    end ("" if it is not)."""
+    if talk.calls:
+        if code is not None and code.plays_tools:
+            return [await code.result(call) for call in talk.calls], ""
+        return await _results(row, ask, talk)
+    if code is not None and code.plays_user:
+        text = await code.user(talk.heard)
+        return [Message("user", text)], "" if text else ENDED
+    sampling = ask.task.config.conversations.sampling
+    request = Request(environment_messages(row, talk.heard, ask.task), sampling, ask.seed)
+    answer, fault = await ask_for(ask.generator, request)
     text = answer.text.strip()
-    if answer.finish == "length" and not answer.tool_calls:
-        return answer, CUT_THINKING if thought_alone(answer) else CUT
-    if control_fault(text):
-        return answer, CONTROLS
-    if not text:
-        return answer, without_text(answer)[0]
-    return answer, tools_called(answer)[0] if answer.tool_calls else ""
+    end = f"environment turn {fault}" if fault else environment_end(row, talk.heard, text, ask.task)
+    return [Message("user", text)], end
 
 
-def _agent_fault(answer: str, task: Task) -> str:
-    if not answer:
+async def _results(row: Row, ask: Ask, talk: Talk) -> tuple[Sequence[Message], str]:
+    """The result of each call as the generator makes it up, one after the other."""
+    results: list[Message] = []
+    sampling = ask.task.config.conversations.sampling
+    for call in talk.calls:
+        before = [*talk.turns, *results]
+        request = Request(result_messages(row, before, call, ask.task), sampling, ask.seed)
+        answer, fault = await ask_for(ask.generator, request)
+        text = result_of(answer.text)
+        if (
+            end := f"tool's result {fault}"
+            if fault
+            else result_end(row, before, call, text, ask.task)
+        ):
+            return [], end
+        results.append(Message("tool", text, tool_call_id=call.id, name=call.name))
+    return results, ""
+
+
+def _agent_fault(answer: Answer, said: str, row: Row, task: Task) -> str:
+    if not said:
         return "empty"
-    return agent_fault(answer, task.config) or marker_fault(answer, task)
+    calls = answer.tool_calls or ()
+    if row.tools and "tool_calls" in task.config.filters:
+        fault, _ = call_fault(answer.text, calls, row.tools)
+        if fault:
+            return fault
+    return agent_fault(said, task.config, bool(calls)) or marker_fault(said, task)
 
 
-def _agent_end(talk: Talk, settings: Conversations) -> str:
+def _agent_end(talk: Talk, settings: Conversations, code: CodeEnvironment | None) -> str:
     if settings.end_pattern and re.search(settings.end_pattern, talk.said):
         return END_PATTERN
+    if code is not None and code.done:
+        return ENDED
     return "turn limit" if len(talk.token_ids) >= settings.max_turns else ""

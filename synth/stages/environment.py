@@ -31,7 +31,8 @@ def environment_messages(row: Row, turns: Sequence[Message], task: Task) -> tupl
     """What the environment is sent: its part, then the conversation with the roles swapped.
 
     The prompt's instruction (its system turn, or else its first user turn) is left out. The
-    prompt's other turns stay: they show how the environment speaks.
+    prompt's other turns stay: they show how the environment speaks. Of calls and their results the
+    user hears nothing.
     """
     settings = task.config.conversations
     if len(row.prompt) == 1 and row.prompt[0].role == "user":
@@ -40,18 +41,31 @@ def environment_messages(row: Row, turns: Sequence[Message], task: Task) -> tupl
     else:
         shown = teacher_messages(row.prompt, (*asked(row), *turns))[1:]
     other = {"user": "assistant", "assistant": "user"}
-    swapped = [Message(other[turn.role], turn.content) for turn in shown]
+    swapped = [Message(other[turn.role], turn.content) for turn in _spoken(shown)]
     if swapped[0].role == "assistant":
         swapped.insert(0, Message("user", OPENING))
     if settings.reminder:
         last = swapped[-1]
         swapped[-1] = Message(last.role, f"{last.content}\n\n{settings.reminder.strip()}")
     system = ENVIRONMENT.format(
-        environment=settings.environment.strip().rstrip("."),
+        environment=settings.part.strip().rstrip("."),
         end_condition=settings.end_condition.strip().rstrip("."),
         end_marker=settings.end_marker,
     )
     return instructed(task.config.prompt_role, system, swapped)
+
+
+def _spoken(turns: Sequence[Message]) -> list[Message]:
+    """The turns of user and agent alone, in turn: what stood around calls becomes one."""
+    spoken: list[Message] = []
+    for turn in turns:
+        if turn.role not in ("user", "assistant") or not (turn.content or not turn.tool_calls):
+            continue
+        if spoken and spoken[-1].role == turn.role:
+            spoken[-1] = Message(turn.role, f"{spoken[-1].content}\n\n{turn.content}")
+        else:
+            spoken.append(turn)
+    return spoken
 
 
 def environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) -> str:

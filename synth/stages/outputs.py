@@ -66,7 +66,7 @@ def _begun(row: Row, teacher: Answer) -> Row:
     Raises:
         RowError: the answer can't be used.
     """
-    text = whole_answer(teacher, "teacher output", TOKENS)
+    text = whole_answer(teacher, "teacher output", TOKENS, row.tools)
     turn = turn_of(teacher)
     return replace(
         row,

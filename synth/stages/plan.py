@@ -10,6 +10,7 @@ from typing import Any
 
 from synth.errors import SynthError, TaskError
 from synth.quality.chosen import INPUTS, Filters, chosen_filters
+from synth.stages.code import load_environment
 from synth.stages.conversations import conversations
 from synth.stages.outputs import outputs
 from synth.stages.reasons import reasons
@@ -74,6 +75,9 @@ def plan_of(task: Task) -> Plan:
     _check_fields(stages, task)
     filters = chosen_filters(task)
     sources |= {one.name: one.sha256 for one in filters if not one.shipped}
+    environment = task.config.conversations.environment
+    if not isinstance(environment, str) and (loaded := load_environment(task)) is not None:
+        sources[environment.python] = loaded.sha256
     waves = _waves(stages)
     waits: dict[str, frozenset[str]] = {INPUTS: frozenset()}
     before = frozenset({INPUTS})

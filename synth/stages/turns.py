@@ -2,7 +2,8 @@
 
 White space is the model's, and stays. Thoughts stand beside the text where the engine, or the
 answer's own tokens, tell them apart. Where a server wrote both into one text and told no tokens,
-that text is the turn: it is what was sampled, and what a client would send back.
+that text is the turn: it is what was sampled, and what a client would send back. Calls stand in the
+turn's own field wherever they are known: a tool answers them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Turn:
 def turn_of(answer: Answer) -> Turn:
     """The turn that a whole answer is."""
     known = answer.token_ids if answer.tokenizer else None
-    if answer.written is not None and known is None:
+    if answer.written is not None and known is None and not answer.tool_calls:
         return Turn(Message("assistant", answer.written))
     message = Message(
         "assistant",

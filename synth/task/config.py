@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from synth.engines.base import Sampling
 from synth.store.rows import STAGES
@@ -22,6 +30,9 @@ the answer in which it shows. Write about 5 sentences, and nothing else."""
 # The share of rows that the plugin trains to recite, unless told: `prompt_generation_share` in
 # genpi_plugin/args.py. A reason of another row is never read.
 TRAINED_SHARE = 0.25
+THE_USER = "the user of the application"
+# How `conversations.environment` is given; the words stand in the places of pydantic's errors.
+AS_TEXT, AS_CODE = "as text", "as code"
 BEFORE_SHARES = 1.0  # what `reasons.share` was before there was one
 
 
@@ -116,7 +127,7 @@ class Outputs(Sampled):
     require_action: bool = Field(
         default=False,
         description="reject a row whose teacher answer holds no well-formed action, and end a "
-        "conversation before such a turn (needs `action_pattern`)",
+        "conversation before such a turn (needs `action_pattern`, or `tools`: a call is an action)",
     )
 
 
@@ -140,6 +151,17 @@ class Reasons(Sampled):
     system: Text = Field(default=REASON_SYSTEM, description="the instruction")
 
 
+class PythonEnvironment(Section):
+    """An environment of the user's own."""
+
+    python: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
+        description="`module:factory`, beside task.yml or installed; called with each row"
+    )
+    user: Text = Field(
+        default=THE_USER, description="who speaks to the agent, where the environment does not"
+    )
+
+
 class Conversations(Sampled):
     """How the conversation goes on after the first answer, and when it ends."""
 
@@ -156,8 +178,14 @@ class Conversations(Sampled):
     max_turns: int = Field(
         default=6, ge=1, description="assistant turns at most; 1 ends it with the first answer"
     )
-    environment: Text = Field(
-        default="the user of the application", description="who answers the agent, in your words"
+    environment: Annotated[
+        Annotated[Text, Tag(AS_TEXT)] | Annotated[PythonEnvironment, Tag(AS_CODE)],
+        Discriminator(lambda value: AS_CODE if isinstance(value, dict | Section) else AS_TEXT),
+    ] = Field(
+        default=THE_USER,
+        description="who answers the agent, in your words; or `{python: module:factory}`, an "
+        "environment of your own, which answers calls of tools and may be the user "
+        "(docs/extend.md)",
     )
     reminder: str = Field(
         default="", description="appended to what the environment is sent each turn"
@@ -179,8 +207,13 @@ class Conversations(Sampled):
     require_end: bool = Field(
         default=False,
         description="reject a row whose conversation comes to no end of its own (end marker or "
-        "end pattern)",
+        "end pattern, or the end of an environment in Python)",
     )
+
+    @property
+    def part(self) -> str:
+        """The part that the generator plays, in words."""
+        return self.environment if isinstance(self.environment, str) else self.environment.user
 
 
 class Split(Section):
@@ -260,8 +293,8 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> TaskConfig:
-        if self.outputs.require_action and self.action_pattern is None:
-            raise ValueError("outputs.require_action needs an action_pattern")
+        if self.outputs.require_action and self.action_pattern is None and self.tools is None:
+            raise ValueError("outputs.require_action needs an action_pattern, or tools")
         if self.conversations.require_end and self.conversations.max_turns == 1:
             raise ValueError("conversations.require_end goes with a max_turns above 1")
         if self.outputs.require_action and "require_action" not in self.filters:

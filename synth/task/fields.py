@@ -39,6 +39,7 @@ Refusing = Literal["inputs", "outputs", "reasons", "conversations"]
 
 # The filters that the package brings (`synth/quality/shipped.py`), in order.
 FILTERS = (
+    "tool_calls",
     "role_markers",
     "input_refusals",
     "require_action",

@@ -16,7 +16,7 @@ from genpi_plugin.data.yaml_keys import repeated_key
 from synth.engines.base import Message
 from synth.errors import TaskError
 from synth.store.fingerprint import prompt_id
-from synth.task.config import TaskConfig
+from synth.task.config import AS_CODE, AS_TEXT, TaskConfig
 from synth.task.templates import load_prompt
 from synth.task.tools import load_tools
 from synth.task.yaml_traps import misread_text, syntax_error
@@ -143,7 +143,8 @@ def _explained(
     """One line for each thing that is wrong, with the nearest right key for a wrong one."""
     lines = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        place_in_file = tuple(part for part in problem["loc"] if part not in (AS_TEXT, AS_CODE))
+        key = ".".join(str(part) for part in place_in_file)
         place = f"The command line's `{key}`" if key in overrides else f"{path}: `{key}`"
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, _all_keys(TaskConfig), n=1, cutoff=0.5)
@@ -158,7 +159,7 @@ def _explained(
                 f"--set '{key}=\"...\"'"
             )
         elif problem["type"] == "string_type" and (
-            words := misread_text(source, problem["loc"], problem["input"])
+            words := misread_text(source, place_in_file, problem["input"])
         ):
             lines.append(f"{path}, {words}")
         else:
