@@ -9,8 +9,8 @@ from genpi_plugin.data.messages import Message, readable
 
 MARKERS = {"<SYSTEM>:": "system", "<USER>:": "user", "<AGENT>:": "assistant"}
 MARKER_OF = {role: marker for marker, role in MARKERS.items()}
-# Written, and not read: a file with tools' turns is a list of messages.
-WRITTEN_ONLY = {"developer": "<DEVELOPER>:", "tool": "<TOOL>:"}
+# Those of other roles are written, and not read: a file with tools' turns is a list of messages.
+TURN_MARKERS = {**MARKER_OF, "developer": "<DEVELOPER>:", "tool": "<TOOL>:"}
 
 
 def parse_transcript(text: str) -> list[Message]:
@@ -39,5 +39,4 @@ def prompt_text(prompt: Sequence[Message]) -> str:
     """The prompt as one text: the adapter learns to write it, and recitals are compared with it."""
     if len(prompt) == 1:
         return str(prompt[0]["content"])
-    markers = {**MARKER_OF, **WRITTEN_ONLY}
-    return "\n\n".join(f"{markers[m['role']]}\n{readable(m)}" for m in prompt)
+    return "\n\n".join(f"{TURN_MARKERS[m['role']]}\n{readable(m)}" for m in prompt)

@@ -105,6 +105,7 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     lines.append(
         f"Request: {cost['request_tokens_with_prompt']:.0f} tokens with the prompt, "
         f"{cost['request_tokens_without_prompt']:.0f} without"
+        + (f"; {cost['tools_tokens']:.0f} are the tools'" if cost.get("tools_tokens") else "")
     )
     return lines
 

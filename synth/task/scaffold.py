@@ -44,6 +44,7 @@ reject_refusals: [inputs, reasons, conversations]
 # What judges rows, and what a row goes through. Take one out to do without it; one of your own is
 # written module:function (a file beside this one). docs/extend.md shows both.
 filters:
+  - tool_calls                   # calls are of the tools, and fit their schemas
   - role_markers                 # no text holds <|im_start|>, [INST] ... or a special token
   - input_refusals               # as reject_refusals says
   - require_action               # as outputs.require_action says

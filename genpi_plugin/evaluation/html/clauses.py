@@ -23,6 +23,7 @@ KINDS = {
     "paragraph": "paragraph",
     "turns": "worked turn",
     "marked": "user-defined",
+    "tool": "tool",
     "heading": "heading",
 }
 

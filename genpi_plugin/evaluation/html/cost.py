@@ -52,6 +52,7 @@ class Cost:
     with_prompt: str
     without: str
     saved: str
+    tools: str  # how many of a request's tokens are the tools', in words; "" without tools
     where: str
     plot: Plot | None
     first_tokens: Plot | None
@@ -77,6 +78,7 @@ def cost(metrics: Mapping[str, Any]) -> Cost | None:
         with_prompt=count(section["request_tokens_with_prompt"]),
         without=count(section["request_tokens_without_prompt"]),
         saved=percent(saved) if saved is not None else "",
+        tools=_tools(section),
         where=str(section.get("where") or "in process"),
         plot=_times(settings, "latency_seconds") or _tokens(section),
         first_tokens=_times(settings, "ttft_seconds"),
@@ -91,6 +93,15 @@ def cost(metrics: Mapping[str, Any]) -> Cost | None:
         verdict=section.get("verdict") or "",
         notes=list(section.get("notes") or []),
     )
+
+
+def _tools(section: Mapping[str, Any]) -> str:
+    """The tools' part of a request's tokens, in words."""
+    tokens = section.get("tools_tokens")
+    if not tokens:
+        return ""
+    share = percent(tokens / section["request_tokens_with_prompt"])
+    return f"{count(tokens)} of them ({share}) are the tools’"
 
 
 def name_of(setting: str) -> tuple[str, str]:

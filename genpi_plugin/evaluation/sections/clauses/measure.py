@@ -15,7 +15,12 @@ from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
 from genpi_plugin.evaluation.sections.clauses.shares import ByToken, effect, is_dead, losses
-from genpi_plugin.evaluation.sections.clauses.split import text_of, without
+from genpi_plugin.evaluation.sections.clauses.split import (
+    text_of,
+    tool_parts,
+    tools_without,
+    without,
+)
 from genpi_plugin.evaluation.sections.clauses.summary import (
     MeasuredClause,
     MeasuredClauses,
@@ -36,7 +41,8 @@ DECIMALS = 6
 def measure_clauses(
     context: Context, clause_file: Path | None = None, max_inputs: int = MAX_INPUTS
 ) -> MeasuredClauses:
-    """Remove each clause from the teacher's prompt and measure where its answers change.
+    """Remove each clause from the teacher's prompt, and each tool from its tools, and measure where
+    its answers change.
 
     Args:
         clause_file: the user's own clauses, see `read_clause_file`.
@@ -47,14 +53,15 @@ def measure_clauses(
     """
     started = time.monotonic()
     teacher, prompt = context.teacher, context.teacher.prompt
-    parts = parts_of(prompt, clause_file)
+    parts = [*parts_of(prompt, clause_file), *tool_parts(teacher.tools)]
     clauses = [part for part in parts if part.kind != "frame"]
     chosen = evenly_spaced(len(context.measured.inputs), max_inputs)
     inputs = [context.data.asked[i] for i in chosen]
     answers = [context.measured.answers[teacher.name][i] for i in chosen]
     ablated = [
         Subject(f"{teacher.name} without {number}", teacher.model, teacher.view,
-                without(prompt, part), teacher.adapter, teacher.batch_size, teacher.tools)
+                without(prompt, part), teacher.adapter, teacher.batch_size,
+                tools_without(teacher.tools, part))
         for number, part in enumerate(clauses, 1)
     ]  # fmt: skip
     groups: list[list[Subject]] = [[context.floor, *context.students]]
@@ -73,7 +80,7 @@ def measure_clauses(
         n_available=len(context.measured.inputs),
         answers=[[decode([token]) for token in answer.ids] for answer in answers],
         clauses=[
-            MeasuredClause(number, part.kind, part.name, text_of(prompt, part),
+            MeasuredClause(number, part.kind, part.name, text_of(prompt, part, teacher.tools),
                        full_length - len(subject.requests(inputs[:1])[0]), found[subject.name], [])
             for number, (part, subject) in enumerate(zip(clauses, ablated, strict=True), 1)
         ],

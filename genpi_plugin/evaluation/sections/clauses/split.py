@@ -10,8 +10,9 @@ none; a user turn at the end that has no answer) a clause is
     with a sentence; a fenced block is never divided.
 A heading (`# ...`, `**...**`, or a lone line that ends with a colon) goes with the block it heads.
 Where it heads several clauses it is frame: those that remain still need it.
-A worked turn is one clause: the user's message and the assistant's answer together. The answer
-to a first user turn of instructions ("Understood.") is frame.
+A worked turn is one clause: the user's message and all that follows up to the next one, calls of
+tools and their results included. The answer to a first user turn of instructions ("Understood.") is
+frame. Each tool that goes with the prompt is a clause, too: its schema.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from genpi_plugin.data.messages import Message
-from genpi_plugin.data.transcripts import MARKER_OF
+from genpi_plugin.data.messages import Message, readable
+from genpi_plugin.data.tools import Tool, tools_text
+from genpi_plugin.data.transcripts import TURN_MARKERS
 from genpi_plugin.evaluation.sections.clauses.blocks import blocks
 
-Kind = Literal["item", "paragraph", "turns", "marked", "frame"]
+Kind = Literal["item", "paragraph", "turns", "marked", "tool", "frame"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Part:
-    """A clause, or a piece of the frame. `name` is the user's own, where there is one."""
+    """A clause, or a piece of the frame. `name` is the user's own, where there is one, or that of
+    a tool, which has no spans."""
 
     kind: Kind
     spans: tuple[Span, ...]
@@ -51,17 +54,31 @@ def split(prompt: Sequence[Message]) -> list[Part]:
     place = 0
     while place < len(prompt):
         role, content = prompt[place]["role"], prompt[place]["content"]
-        answered = role == "user" and place + 1 < len(prompt)
+        behind = _next_user(prompt, place) if role == "user" else place + 1
+        answered = behind > place + 1
         if answered and not (place == 0 and len(blocks(content)) > 1):
-            turns = (_whole(prompt, place), _whole(prompt, place + 1))
+            turns = tuple(_whole(prompt, number) for number in range(place, behind))
             parts.append(Part("turns", turns))
-            place += 2
+            place = behind
             continue
         parts += [Part(kind, (Span(place, start, end),)) for kind, start, end in blocks(content)]
         if answered:
-            parts.append(Part("frame", (_whole(prompt, place + 1),)))
-        place += 2 if answered else 1
+            answers = tuple(_whole(prompt, number) for number in range(place + 1, behind))
+            parts.append(Part("frame", answers))
+        place = behind
     return parts
+
+
+def tool_parts(tools: Sequence[Tool]) -> list[Part]:
+    """A clause for each tool."""
+    return [Part("tool", (), tool["function"]["name"]) for tool in tools]
+
+
+def tools_without(tools: Sequence[Tool], part: Part) -> list[Tool]:
+    """The tools without that of a part; all of them where the part is none."""
+    return [
+        tool for tool in tools if part.kind != "tool" or tool["function"]["name"] != part.name
+    ]  # fmt: skip
 
 
 def without(prompt: Sequence[Message], part: Part) -> list[Message]:
@@ -75,17 +92,22 @@ def without(prompt: Sequence[Message], part: Part) -> list[Message]:
         left = gaps(len(message["content"]), spans)
         content = "".join(message["content"][start:end] for start, end in left).strip()
         if content:
-            kept.append({"role": message["role"], "content": content})
+            kept.append({**message, "content": content})
     return kept
 
 
-def text_of(prompt: Sequence[Message], part: Part) -> str:
-    """A part as text for a reader; turns with their markers."""
+def text_of(prompt: Sequence[Message], part: Part, tools: Sequence[Tool] = ()) -> str:
+    """A part as text for a reader: turns with their markers, a tool as JSON."""
+    if part.kind == "tool":
+        return tools_text([tool for tool in tools if tool["function"]["name"] == part.name])
     pieces = []
     for span in part.spans:
         message = prompt[span.message]
-        piece = message["content"][span.start : span.end].strip()
-        pieces.append(f"{MARKER_OF[message['role']]} {piece}" if part.kind == "turns" else piece)
+        if len(part.spans) > 1 and part.kind != "marked":
+            piece = readable(message).strip()
+            pieces.append(f"{TURN_MARKERS[message['role']]} {piece}")
+        else:
+            pieces.append(message["content"][span.start : span.end].strip())
     return "\n".join(pieces)
 
 
@@ -97,6 +119,14 @@ def gaps(length: int, spans: Sequence[Span]) -> list[tuple[int, int]]:
     edges.append(length)
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return [(start, end) for start, end in pairs if start < end]
+
+
+def _next_user(prompt: Sequence[Message], place: int) -> int:
+    """The place of the next message of the user's behind one, or the prompt's end."""
+    behind = place + 1
+    while behind < len(prompt) and prompt[behind]["role"] != "user":
+        behind += 1
+    return behind
 
 
 def _whole(prompt: Sequence[Message], number: int) -> Span:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.evaluation.subjects.subject import Subject
 
 PROMPT_COLD, PROMPT_CACHED = "prompt_cold", "prompt_cached"
 ADAPTER_UNMERGED, ADAPTER_MERGED = "adapter_unmerged", "adapter_merged"
@@ -74,6 +76,15 @@ def histories(
             messages += [*requests[place], {"role": "assistant", "content": answers[place]}]
         joined.append(messages[:-1])
     return joined
+
+
+def tools_tokens(teacher: Subject, asked: Sequence[list[Message]]) -> float:
+    """How many tokens of the teacher's requests are its tools', in the mean."""
+    if not teacher.tools:
+        return 0.0
+    bare = [teacher.view.request_ids(teacher_messages(teacher.prompt, one)) for one in asked]
+    whole = teacher.requests(asked)
+    return (sum(map(len, whole)) - sum(map(len, bare))) / len(asked)
 
 
 def assistant_turns(messages: Sequence[Message]) -> list[int]:

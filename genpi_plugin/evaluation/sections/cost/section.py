@@ -24,6 +24,7 @@ from genpi_plugin.evaluation.sections.cost.requests import (
     Run,
     answer_length,
     histories,
+    tools_tokens,
     typical,
 )
 from genpi_plugin.evaluation.sections.cost.server import Server, measure_server
@@ -49,6 +50,7 @@ class Cost:
         fixed_start: tokens that the chat template puts before every request without the prompt.
         shape: None where the model's FLOPs can't be computed; `notes` says why.
         counted: by setting, the FLOPs counted on the real model; in process only.
+        tools_tokens: of a request with the prompt, those that the tools take, in the mean.
     """
 
     where: str
@@ -59,6 +61,7 @@ class Cost:
     synthesis: UpfrontCost
     training: UpfrontCost
     notes: list[str]
+    tools_tokens: float = 0.0
 
 
 def measure_cost(context: Context, options: Options) -> Cost:
@@ -109,6 +112,7 @@ def measure_cost(context: Context, options: Options) -> Cost:
         synthesis=synthesis_cost(options.dataset, options.base_model, shape),
         training=training_cost(options.adapter),
         notes=notes,
+        tools_tokens=tools_tokens(context.teacher, context.data.asked),
     )
 
 
@@ -134,6 +138,7 @@ def summarize_cost(cost: Cost, seed: int = 0) -> dict[str, Any]:
     flops = _flops_against_prompts(cost, cost.shape, first) if cost.shape else None
     return {
         "where": cost.where,
+        "tools_tokens": cost.tools_tokens,
         "settings": settings,
         "grid": [
             {
