@@ -17,6 +17,7 @@ from synth.durations import duration
 from synth.engines.base import Answer
 from synth.engines.messages import readable
 from synth.progress.cost import read_cost
+from synth.quality.calls import tool_notes
 from synth.quality.filters import input_fault
 from synth.quality.role_markers import marker_notes
 from synth.quality.thoughts import thought_notes
@@ -182,7 +183,12 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
-    notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    notes = (
+        *tool_notes(task.tools, task.prompt),
+        *marker_notes(task),
+        *thought_notes(task),
+        *placeholder_notes(task),
+    )
     lines += [f"Note: {note}" for note in notes]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

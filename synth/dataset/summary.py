@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from synth.dataset.tool_use import ToolUse
 from synth.errors import SynthError
 from synth.quality.diversity import Diversity, diversity
 from synth.quality.refusals import refuses
@@ -51,6 +52,7 @@ class Summary:
     diversity: Diversity | None = None
     stages: tuple[str, ...] = STAGES
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    tools: ToolUse = field(default_factory=ToolUse)
 
     @property
     def done(self) -> dict[str, int]:
@@ -103,6 +105,7 @@ def summarize(
     formed: Counter[str] = Counter()
     for row in store.rows():
         summary.rows += 1
+        summary.tools.add(row)
         summary.ends[row.conversation_end or "a stage of the task's own"] += 1
         summary.floors += bool(row.floor_output)
         summary.floors_cut += row.floor_cut
@@ -168,6 +171,7 @@ def remarks(summary: Summary) -> list[str]:
             share = summary.agent_turns_formed / summary.agent_turns
             over_all = f"; over all {summary.agent_turns:,} turns of the agent {share:.0%}"
         lines.append(f"Answers with a well-formed action: {shares}{over_all}.")
+    lines += summary.tools.remarks()
     found = summary.diversity
     if found is not None:
         varied = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -137,13 +137,19 @@ class Scorer(Protocol):
         """Whether divergences are over the whole vocabulary, or an estimate from the answer's own
         tokens: how much likelier the prompt makes them."""
 
-    async def divergence(self, teacher: Request, floor: Request, answer: str) -> Divergence:
+    async def divergence(
+        self, teacher: Request, floor: Request, answer: Message, sampled: Sequence[int] | None
+    ) -> Divergence | None:
         """Compare what the model holds likely with a prompt and without.
 
         Args:
             teacher: a request with the prompt.
             floor: the same request without it.
             answer: what was answered to `teacher`; not empty.
+            sampled: the answer's tokens, where they are known.
+
+        Returns:
+            None where answers with calls or thoughts are not scored, and this is one.
 
         Raises:
             synth.errors.SynthError: the model does not score this.

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from genpi_plugin.data import templates
+from genpi_plugin.data import probes, templates
+from genpi_plugin.data.calls import calls_apart
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.errors import TemplateError, TextError
-from synth.engines.base import OVERLONG, Request
+from synth.engines.base import OVERLONG, Message, Request
 from synth.engines.messages import as_dicts
 from synth.errors import EngineError, RowError
 
@@ -24,6 +26,7 @@ THOUGHT_BEGUN = re.compile(
     re.IGNORECASE,
 )
 MARK_TOKENS = 16
+log = logging.getLogger("synth")
 
 
 def check_template(tokenizer: Any, model: str) -> None:
@@ -50,6 +53,7 @@ class Chat:
         self.template_kwargs = dict(template_kwargs)
         self.model = model
         self._views: dict[tuple[str, str], ChatView] = {}
+        self._tried = False
 
     def request_ids(self, request: Request) -> list[int]:
         """The request's token ids, up to where the answer begins.
@@ -66,19 +70,30 @@ class Chat:
                 "They are fields of a server's request: leave them out, or name a server with "
                 "--base-url. Arguments of the chat template go into chat_template_kwargs.",
             )
+        if request.tools and not self._tried:
+            self._tried = True
+            if note := self._calls_note(request):
+                log.warning(note)
         with _as_ours():
             return self._view(request).request_ids(as_dicts(request.messages), _tools(request))
 
-    def answer_ids(self, request: Request, answer: str) -> list[int]:
+    def answer_ids(
+        self, request: Request, answer: Message, sampled: Sequence[int] | None = None
+    ) -> list[int]:
         """The tokens of an answer behind a request, with the one that ends its turn.
+
+        Args:
+            request: what is answered.
+            answer: an assistant's message.
+            sampled: its tokens, where they are known.
 
         Raises:
             EngineError, RowError: as `request_ids`; or no answer can stand behind the request.
         """
         with _as_ours():
-            given = {"role": "assistant", "content": answer}
+            [given] = as_dicts([answer])
             history = as_dicts(request.messages)
-            return self._view(request).turn(history, given, _tools(request))[1]
+            return self._view(request).turn(history, given, _tools(request), sampled)[1]
 
     def end_ids(self, configured: int | list[int] | None) -> list[int]:
         """Every token that ends an answer: the folder's, the tokenizer's, the template's."""
@@ -89,6 +104,24 @@ class Chat:
     def date_note(self) -> str:
         """That the template writes the date, in words for the user; "" where it does not."""
         return _capital(self._view_with({}).rendering.date_note())
+
+    def _calls_note(self, request: Request) -> str:
+        """That calls as the template writes them are not read out of an answer, in words for the
+        user; "" where they are."""
+        calling = {"role": "assistant", "content": "", "tool_calls": [probes.call(1)]}
+        asked = [{"role": "user", "content": probes.probe(0)}]
+        try:
+            written = self._view(request).turn(asked, calling, [probes.TOOL])[1]
+        except TemplateError as error:
+            return f"No call of a tool was tried, for the chat template refuses it: {error.cause}"
+        text = self.tokenizer.decode(written, skip_special_tokens=False)
+        if [call.name for call in calls_apart(text, {probes.NAME})[1]] == [probes.NAME]:
+            return ""
+        return (
+            f"The chat template of {self.model} writes calls of tools in a form that is not known "
+            f"({text!r}): in this process a call stays a part of its answer's text, and no tool "
+            "answers it. A server with a parser for them (--base-url) takes them out."
+        )
 
     def _end_of_turn(self) -> int | None:
         try:

@@ -27,6 +27,7 @@ class Scored:
         longest: tokens of the longest of what the model must take: a request for a reason with
             room for the reason, or a prompt-generation half; 0 where no row has any.
         context: tokens that the model takes; None where the server does not say.
+        answers: how many were scored; a server scores none with calls or thoughts.
     """
 
     nats: float
@@ -34,6 +35,7 @@ class Scored:
     other_tokens: str
     longest: int
     context: int | None
+    answers: int = 0
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Preflight:
     """What was seen. `go` is whether nothing speaks against the run.
 
     `thoughts`: by model, its answers that came with thoughts, and all; see `Tally.thoughts`.
+    `tools` says which tools were called, a sentence each.
     `same` is of the `floors` rows that have a floor output, None where there is none. `lost` says
     why rows have no reason that should; `reasons` have one.
     """
@@ -61,6 +64,7 @@ class Preflight:
     lost: Counter[str] = field(default_factory=Counter)
     uncounted: int = 0
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    tools: list[str] = field(default_factory=list)
 
     @property
     def against(self) -> list[str]:

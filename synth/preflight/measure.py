@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synth.engines.base import Engine, Message, Request, Scorer
+from synth.errors import SynthError
 from synth.preflight.found import Scored
 from synth.stages.reasons import reason_messages
 from synth.stages.requests import floor_request, teacher_request
@@ -25,16 +26,28 @@ async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | N
     scorer = await engine.scorer()
     if scorer is None:
         return None
-    nats, tokens, other, longest = 0.0, 0, "", 0
+    nats, tokens, other, longest, scored = 0.0, 0, "", 0, 0
     for row in rows:
         teacher, floor = teacher_request(row, task, 0), floor_request(row, task, 0)
-        found = await scorer.divergence(teacher, floor, row.teacher_output)
-        nats += found.nats
-        tokens += found.tokens
-        other = other or found.other_tokens
+        found = await scorer.divergence(teacher, floor, *_answer(row))
+        if found is not None:
+            scored += 1
+            nats += found.nats
+            tokens += found.tokens
+            other = other or found.other_tokens
         if row.floor_output:
             longest = max(longest, await _longest(scorer, row, task))
-    return Scored(nats / max(tokens, 1), scorer.exact, other, longest, await engine.context())
+    if not scored:
+        raise SynthError("All of them call tools or think, and the server scores plain texts.")
+    context = await engine.context()
+    return Scored(nats / max(tokens, 1), scorer.exact, other, longest, context, scored)
+
+
+def _answer(row: Row) -> tuple[Message, Sequence[int] | None]:
+    """The teacher's first answer, and its tokens where they are known."""
+    if not row.conversation:
+        return Message("assistant", row.teacher_output), None
+    return row.conversation[0], row.token_ids[0] if row.token_ids else None
 
 
 async def _longest(scorer: Scorer, row: Row, task: Task) -> int:

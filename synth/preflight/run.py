@@ -16,6 +16,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from genpi_plugin.data.inputs.lines import GivenInputs
+from synth.dataset.tool_use import ToolUse
 from synth.engines.base import OVERLONG, Engine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
@@ -98,6 +99,7 @@ async def _run(
         lost,
         tally.uncounted,
         tally.thoughts,
+        _tool_use(rows),
     )
 
 
@@ -132,6 +134,13 @@ async def _talk(
 def _talks(task: Task) -> bool:
     """Whether conversations go on after the first answer, by the package's own stage."""
     return task.config.conversations.max_turns > 1 and TALKING in task.config.stages
+
+
+def _tool_use(rows: Sequence[Row]) -> list[str]:
+    used = ToolUse()
+    for row in rows:
+        used.add(row)
+    return used.remarks()
 
 
 def _alike(row: Row) -> bool:

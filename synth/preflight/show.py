@@ -19,6 +19,7 @@ def print_preflight(found: Preflight, console: Console) -> None:
             f"{name} {share:.0%}{of[name]}" for name, share in found.well_formed.items()
         )
         lines.append(f"Well-formed actions: {shares}.")
+    lines += found.tools
     if "generator" in found.thoughts:
         thought, asked = found.thoughts["generator"]
         lines.append(
@@ -43,6 +44,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
             if seen.exact
             else f"The prompt makes the teacher's answers {seen.nats:.3f} nats a token likelier."
         )
+        if seen.answers < found.rows:
+            lines.append(f"Scored are {seen.answers} of {found.rows} answers, the plain texts.")
         lines.append(
             "The template gives an answer the same tokens with and without the prompt: "
             + ("no." if seen.other_tokens else "yes.")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from genpi_plugin.data import calls as reader
-from genpi_plugin.data.schemas import NO_OBJECT, Schemas
+from genpi_plugin.data.schemas import NO_OBJECT, Schemas, schema_fault
 from synth.engines.base import Answer, Message, Request, ToolCall
 from synth.engines.messages import readable
 
@@ -69,6 +69,24 @@ def call_fault(text: str, calls: Sequence[ToolCall], tools: str) -> tuple[str, s
         if reason:
             return reason, f"{detail} The call: {call.name}({call.arguments[:200]})."
     return "", ""
+
+
+def tool_notes(tools: str, prompt: Sequence[Message]) -> list[str]:
+    """What is unusual in tools, and in the calls that a prompt shows, a sentence each."""
+    if not tools:
+        return []
+    notes = []
+    for tool in json.loads(tools):
+        if fault := schema_fault(tool):
+            notes.append(
+                f"the schema of the tool {tool['function']['name']} can't be used, and calls of it "
+                f"are not held to it: {fault}."
+            )
+    for number, turn in enumerate(prompt, start=1):
+        fault, detail = call_fault("", turn.tool_calls, tools)
+        if fault:
+            notes.append(f"turn {number} of the prompt {fault}. {detail}")
+    return notes
 
 
 @functools.lru_cache(maxsize=8)

@@ -29,6 +29,7 @@ from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, live_view
+from synth.quality.calls import tool_notes
 from synth.quality.dedup import NEAR, groups
 from synth.quality.role_markers import marker_notes
 from synth.quality.thoughts import thought_notes
@@ -210,7 +211,12 @@ async def _make(
     provenance: Provenance | None = None,
     budget: Budget | None = None,
 ) -> None:
-    notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    notes = (
+        *tool_notes(task.tools, task.prompt),
+        *marker_notes(task),
+        *thought_notes(task),
+        *placeholder_notes(task),
+    )
     for note in (*(given.notes if given else ()), *notes):
         log.warning(note)
     recording = recording or contextlib.nullcontext()

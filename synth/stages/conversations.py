@@ -65,7 +65,8 @@ async def conversations(row: Row, ask: Ask) -> Row:
         turns, end = await _answered(row, ask, talk, code)
         if end:
             break
-        heard = "\n".join(turn.content for turn in turns)
+        # Of a result alone ("ok") nobody knows to what it is one.
+        heard = "\n".join([*([talk.said] if talk.calls else []), *(one.content for one in turns)])
         if commands.answered_alike(heard):
             # The agent's last turn did again what it had done: it goes, too.
             talk.drop()

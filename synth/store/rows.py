@@ -120,6 +120,8 @@ def to_record(row: Row) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in COLUMNS}
     for name in ("prompt", "kept", "request", "conversation"):
         values[name] = as_dicts(values[name])
+    if not any(row.token_ids):
+        values["token_ids"] = None
     for name in (*RECITED, *OPTIONAL):
         if name in values:
             values[name] = values[name] or None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 import torch
 
 from genpi_plugin.reading.capabilities import begin
-from synth.engines.base import Divergence, Request
+from synth.engines.base import Divergence, Message, Request
 from synth.engines.local.model import LocalModel
 
 Result = TypeVar("Result")
@@ -32,22 +32,32 @@ class LocalScorer:
     def __init__(self, on_model: OnModel) -> None:
         self._on_model = on_model
 
-    async def divergence(self, teacher: Request, floor: Request, answer: str) -> Divergence:
+    async def divergence(
+        self, teacher: Request, floor: Request, answer: Message, sampled: Sequence[int] | None
+    ) -> Divergence:
         """KL(teacher‖floor), and whether both views have the same tokens."""
-        return await self._on_model(lambda local: _divergence(local, teacher, floor, answer))
+        return await self._on_model(
+            lambda local: _divergence(local, teacher, floor, answer, sampled)
+        )
 
     async def tokens(self, request: Request, answer: str = "") -> int:
         """How many tokens a request takes, with a given answer behind it."""
 
         def count(local: LocalModel) -> int:
-            behind = answer_ids(local, request, answer) if answer else []
+            behind = answer_ids(local, request, Message("assistant", answer)) if answer else []
             return len(local.render(request)) + len(behind)
 
         return await self._on_model(count)
 
 
-def _divergence(local: LocalModel, teacher: Request, floor: Request, answer: str) -> Divergence:
-    with_prompt, without = (answer_ids(local, view, answer) for view in (teacher, floor))
+def _divergence(
+    local: LocalModel,
+    teacher: Request,
+    floor: Request,
+    answer: Message,
+    sampled: Sequence[int] | None,
+) -> Divergence:
+    with_prompt, without = (answer_ids(local, view, answer, sampled) for view in (teacher, floor))
     other = "" if with_prompt == without else repr(local.tokenizer.decode(with_prompt)[:80])
     found = kl(local, local.render(teacher), local.render(floor), with_prompt)
     return Divergence(float(found.sum()), len(with_prompt), other)
@@ -74,6 +84,8 @@ def _log_probs(local: LocalModel, request: list[int], answer: list[int]) -> torc
     return logits[0, :-1].float().log_softmax(-1)
 
 
-def answer_ids(local: LocalModel, request: Request, answer: str) -> list[int]:
+def answer_ids(
+    local: LocalModel, request: Request, answer: Message, sampled: Sequence[int] | None = None
+) -> list[int]:
     """The tokens of an answer after a request, with what ends its turn; see `Chat.answer_ids`."""
-    return local.chat.answer_ids(request, answer)
+    return local.chat.answer_ids(request, answer, sampled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,16 @@ class ServerScorer:
         except EngineError:
             return False
 
-    async def divergence(self, teacher: Request, floor: Request, answer: str) -> Divergence:
+    async def divergence(
+        self, teacher: Request, floor: Request, answer: Message, sampled: Sequence[int] | None
+    ) -> Divergence | None:
         """How much likelier the prompt makes the answer, and whether its tokens are the same."""
-        with_prompt, without = [await self._scored(view, answer) for view in (teacher, floor)]
+        text = answer.content
+        if answer.tool_calls or answer.reasoning_content:
+            return None  # how the server writes them, nobody tells
+        with_prompt, without = [await self._scored(view, text) for view in (teacher, floor)]
         if not with_prompt or not without:
-            raise EngineError(f"{self._url} does not score a given answer: {answer[:80]!r}.")
+            raise EngineError(f"{self._url} does not score a given answer: {text[:80]!r}.")
         same = [token for token, _, _ in with_prompt] == [token for token, _, _ in without]
         text = "".join(text for _, text, _ in with_prompt)
         likelier = sum(found for *_, found in with_prompt) - sum(found for *_, found in without)

@@ -41,7 +41,9 @@ def test_requests_and_answers_have_the_tokens_that_the_plugin_trains():
     )
     for template in (CHATML, PARTS):
         assert chat(template).request_ids(ask(*turns)) == request
-        assert chat(template).answer_ids(ask(*turns), "search[lamp]") == answer
+        assert (
+            chat(template).answer_ids(ask(*turns), Message("assistant", "search[lamp]")) == answer
+        )
         assert chat(template).end_ids(None) == [answer[-1]]
 
 

@@ -193,7 +193,8 @@ def test_an_answer_s_tokens_are_the_same_in_both_views(tmp_path, template):
     local = LocalModel(str(save_tiny(tmp_path, template)), "float32", {})
     turns = (Message("system", "rules"), Message("user", "find a lamp"))
     one, other = (
-        answer_ids(local, Request(view, Sampling()), "search[lamp]") for view in (turns, turns[1:])
+        answer_ids(local, Request(view, Sampling()), Message("assistant", "search[lamp]"))
+        for view in (turns, turns[1:])
     )
     assert one == other
     assert local.tokenizer.decode(one[:-1]).strip() == "search[lamp]"
@@ -214,7 +215,8 @@ def test_a_template_that_answers_differently_under_a_prompt_is_found(tmp_path):
     )
     turns = (Message("system", "rules"), Message("user", "find a lamp"))
     one, other = (
-        answer_ids(local, Request(view, Sampling()), "search[lamp]") for view in (turns, turns[1:])
+        answer_ids(local, Request(view, Sampling()), Message("assistant", "search[lamp]"))
+        for view in (turns, turns[1:])
     )
     assert one != other
 

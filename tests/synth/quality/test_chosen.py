@@ -152,7 +152,7 @@ def test_a_module_that_can_t_be_imported_is_told_with_its_line(tmp_path):
 def test_an_unknown_name_gets_the_list_of_known_ones(tmp_path):
     with pytest.raises(TaskError) as caught:
         task_with(tmp_path, "role_marker")
-    assert "there is no such filter; known are role_markers, input_refusals" in caught.value.cause
+    assert "there is no such filter; known are tool_calls, role_markers" in caught.value.cause
 
 
 def test_a_key_without_its_filter_is_a_contradiction():
