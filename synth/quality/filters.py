@@ -161,7 +161,7 @@ def agent_fault(answer: str, config: TaskConfig, calls: bool = False) -> str:
     Args:
         answer: the turn.
         config: the task's.
-        calls: whether the turn calls a tool, which is an action.
+        calls: whether the turn calls a tool, which is an action, or answers what one gave back.
     """
     if config.outputs.require_action and not calls and not acts(answer, config.action_pattern):
         return "without a well-formed action"

@@ -75,7 +75,7 @@ async def conversations(row: Row, ask: Ask) -> Row:
         request = teacher_request(row, task, ask.seed, (*talk.turns, *turns))
         answer, fault = await ask_for(ask.target, request)
         said = said_in(answer)
-        fault = fault or _agent_fault(answer, said, row, task)
+        fault = fault or _agent_fault(answer, said, row, task, bool(talk.calls))
         if fault:
             end = f"agent turn {fault}"
             break
@@ -138,7 +138,9 @@ async def _results(row: Row, ask: Ask, talk: Talk) -> tuple[Sequence[Message], s
     return results, ""
 
 
-def _agent_fault(answer: Answer, said: str, row: Row, task: Task) -> str:
+def _agent_fault(answer: Answer, said: str, row: Row, task: Task, told: bool) -> str:
+    """Why a turn of the agent's can't be used; "" if it can. `told`: it answers tools' results,
+    and may say what they were instead of acting."""
     if not said:
         return "empty"
     calls = answer.tool_calls or ()
@@ -146,7 +148,7 @@ def _agent_fault(answer: Answer, said: str, row: Row, task: Task) -> str:
         fault, _ = call_fault(answer.text, calls, row.tools)
         if fault:
             return fault
-    return agent_fault(said, task.config, bool(calls)) or marker_fault(said, task)
+    return agent_fault(said, task.config, told or bool(calls)) or marker_fault(said, task)
 
 
 def _agent_end(talk: Talk, settings: Conversations, code: CodeEnvironment | None) -> str:

@@ -127,7 +127,8 @@ class Outputs(Sampled):
     require_action: bool = Field(
         default=False,
         description="reject a row whose teacher answer holds no well-formed action, and end a "
-        "conversation before such a turn (needs `action_pattern`, or `tools`: a call is an action)",
+        "conversation before such a turn (needs `action_pattern`, or `tools`: a call is an action, "
+        "and behind its result none is asked for)",
     )
 
 

@@ -86,7 +86,7 @@ def test_calls_and_results_become_rows_that_the_plugin_reads(tmp_path, form):
         assert ("tools" in body) == teacher
     assert "Calls of tools: stock_of 6, order 6." in printed
     assert "Turns of the agent that call tools: 50% of 24, well-formed 100%." in printed
-    assert "Calls of tools: stock\\_of 6" in (tmp_path / "out" / "README.md").read_text()
+    assert "Calls of tools: stock_of 6" in (tmp_path / "out" / "README.md").read_text()
     assert "turns of the agent that call tools, of 24" in (tmp_path / "out/report.html").read_text()
 
 
