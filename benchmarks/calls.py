@@ -41,15 +41,6 @@ ASK_TIMER = (
     "tell me when {minutes} minutes are over, it is for the {thing}",
 )
 THINGS = ("rice", "bread", "eggs", "tea", "soup", "potatoes", "roast", "pizza", "beans", "cookies")
-CITIES = (
-    "Lisbon Helsinki Cairo Dublin Vienna Kyoto Athens Nairobi Paris Rome London Berlin Prague "
-    "Warsaw Budapest Sofia Istanbul Moscow Delhi Mumbai Bangkok Hanoi Manila Jakarta Sydney "
-    "Perth Auckland Toronto Montreal Chicago Boston Miami Denver Seattle Dallas Houston Atlanta "
-    "Phoenix Lima Bogota Quito Santiago Montevideo Havana Lagos Accra Dakar Tunis Casablanca "
-    "Johannesburg Beirut Amman Baghdad Tehran Kabul Karachi Lahore Dhaka Kathmandu Seoul Tokyo "
-    "Osaka Beijing Shanghai Taipei Naples Milan Turin Venice Porto Seville Valencia Bilbao Lyon "
-    "Nice Marseille Geneva Zurich Munich "
-).split()  # noqa: SIM905
 SCORES = {
     "call_made": "calls where the teacher calls, well-formed",
     "call_tool": "calls the teacher's tool",
@@ -91,7 +82,8 @@ def requests(count: int) -> list[str]:
     rng = random.Random(0)
     timers = [(minutes, thing) for thing in THINGS for minutes in range(2, 60)]
     rng.shuffle(timers)
-    cities = rng.sample(CITIES, len(CITIES))
+    cities = (TASK / "cities.txt").read_text(encoding="utf-8").split()
+    rng.shuffle(cities)
     found = []
     for number in range(count):
         if number % 2 and number // 2 < len(cities):

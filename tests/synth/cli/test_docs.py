@@ -18,6 +18,8 @@ from tests import ROOT
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import serve
+from tests.synth.stages.test_tools import talk
+from tests.synth.tooled import calling, tooled
 
 PAGE = ROOT / "docs" / "tasks.md"
 START = "<!-- fields: made by `python -m tests.synth.cli.test_docs`, checked by the tests -->\n"
@@ -48,6 +50,12 @@ PAGES = [
     "recipes/README.md",
     *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
 ]
+
+
+def parts_of_extend():
+    """The page on what can be one's own, and its part on environments."""
+    page = (ROOT / "docs" / "extend.md").read_text()
+    return page, page.partition("## An environment")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -91,7 +99,8 @@ def test_the_page_describes_every_field_as_it_is():
 
 
 def test_the_filters_and_the_stage_on_the_page_work(tmp_path):
-    page = (ROOT / "docs" / "extend.md").read_text()
+    page, environment = parts_of_extend()
+    page = page.replace(environment, "")
     written = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     task = write_task(tmp_path / "t", conversations={"max_turns": 3})
     for kind, block in written:
@@ -107,6 +116,18 @@ def test_the_filters_and_the_stage_on_the_page_work(tmp_path):
     assert "shorter" in printed
     table = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert tuple(table) == FILTERS
+
+
+def test_the_environment_on_the_page_works(tmp_path):
+    blocks = dict(re.findall(r"```(python|yaml)\n(.*?)```", parts_of_extend()[1], re.DOTALL))
+    conversations = {"max_turns": 4, **yaml.safe_load(blocks["yaml"])["conversations"]}
+    task = tooled(tmp_path, conversations=conversations)
+    (tmp_path / "my_shop.py").write_text(blocks["python"])
+    order = [calling("order", item="lamp", count=count) for count in (1, 2, 3)]
+    row, _, _ = talk(task, [*order, calling("stock_of", item="lamp")])
+    results = [turn.content for turn in row.conversation if turn.role == "tool"]
+    assert results == ['{"ordered": "lamp"}', '{"ordered": "lamp"}', "sold out"]
+    assert task.config.conversations.part == "a customer of the shop"
 
 
 if __name__ == "__main__":
