@@ -80,6 +80,14 @@ def test_rows_with_tools_are_evaluated_with_them(place):
         asked = [[*prompt, *row["kept"], *row["request"]] for row in rows]
         return sum(length(messages, **more) for messages in asked) / len(asked)
 
+    # The schema is a clause of its own, and without it a request is shorter by its tokens.
+    [tool] = [one for one in metrics["clauses"]["clauses"] if one["kind"] == "tool"]
+    assert (tool["name"], json.loads(tool["text"])) == ("stock_of", TOOLS[0])
+    assert tool["effect"]["value"] > 0
+
     cost = metrics["cost"]
+    assert cost["tools_tokens"] == mean(PROMPT, tools=TOOLS) - mean(PROMPT) > tool["tokens"] / 2
+    page = Path("calls-report/report.html").read_text("utf-8")
+    assert f"{cost['tools_tokens']:.0f} of them (" in page
     assert cost["request_tokens_without_prompt"] == mean([])
     assert cost["request_tokens_with_prompt"] == mean(PROMPT, tools=TOOLS)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import datetime as real
+import json
+import re
+from dataclasses import replace
 
 import pytest
 
 from genpi_plugin.data.chat import ChatView
-from synth.engines.base import Message, Request, Sampling
+from synth.engines.base import Message, Request, Sampling, ToolCall
 from synth.engines.chat import Chat, template_identity
 from synth.engines.local.engine import TransformersEngine
 from synth.errors import EngineError, RowError
 from synth.store.fingerprint import request_key
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import write_task
-from tests.tiny import CHATML, make_tokenizer, save_tiny
+from tests.synth.tooled import CALL
+from tests.synth.tooled import TOOLS as SCHEMAS
+from tests.tiny import CHATML, TOOLS, make_tokenizer, save_tiny
 
 HEAD = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
 TAIL = "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -90,3 +95,35 @@ def test_the_day_that_a_template_writes_tells_stored_answers_apart(tmp_path, mon
     assert fixed[0] == fixed[1]
     (model / "chat_template.jinja").write_text(CHATML)
     assert template_identity(str(model), {}) == {}
+
+
+# Calls in a form of nobody's.
+ODD = re.sub(
+    r"<tool_call>\n\{\{ \{'name'.*?</tool_call>(?=\{% endfor)",
+    "CALL {{ call.function.name }} WITH {{ call.function.arguments | tojson }}",
+    TOOLS,
+    flags=re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("template", "notes"), [(TOOLS, 0), (ODD, 1)])
+def test_a_form_of_calls_that_is_not_known_is_said_once(caplog, template, notes):
+    view = chat(template)
+    request = Request(ask(("user", "a lamp?")).messages, Sampling(), tools=json.dumps(SCHEMAS))
+    for _ in range(2):
+        assert view.request_ids(request)
+    assert len(caplog.messages) == notes
+    assert all("calls of tools in a form that is not known" in one for one in caplog.messages)
+
+
+def test_an_answer_with_calls_has_its_tokens_in_both_views():
+    call = ToolCall("c00000001", "stock_of", '{"item": "lamp"}')
+    answer = Message("assistant", "", tool_calls=(call,))
+    asked = ask(("user", "a lamp?"))
+    view = chat(TOOLS)
+    floor = view.answer_ids(asked, answer)
+    teacher = view.answer_ids(replace(asked, tools=json.dumps(SCHEMAS)), answer)
+    assert floor == teacher
+    assert "stock_of" in view.tokenizer.decode(floor)
+    sampled = view.tokenizer(f"{CALL}<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert view.answer_ids(asked, answer, sampled) == sampled

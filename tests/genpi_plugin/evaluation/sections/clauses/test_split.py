@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genpi_plugin.data.rows import parse_prompt
 from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.sections.clauses.blocks import blocks
-from genpi_plugin.evaluation.sections.clauses.split import split, text_of, without
+from genpi_plugin.evaluation.sections.clauses.split import (
+    Part,
+    Span,
+    split,
+    text_of,
+    tool_parts,
+    tools_without,
+    without,
+)
+from tests.genpi_plugin.data.templates_walked import CALLING, TOOLS
 from tests.genpi_plugin.evaluation.sections.clauses.prompt_made import (
     PROMPT,
     assistant,
@@ -58,6 +69,24 @@ def test_instructions_in_a_first_user_turn_are_split_and_their_ok_stays():
     assert [part[0] for part in shown(prompt)] == [
         "paragraph", "paragraph", "frame", "turns", "paragraph"
     ]  # fmt: skip
+
+
+def test_calls_and_their_results_belong_to_their_turn_and_each_tool_is_a_clause():
+    calling, result = [{**one, "content": one["content"] or ""} for one in CALLING[1:3]]
+    prompt = [system("You sell.\n\nBe brief."), *CALLING, user("and hats?"), assistant("No.")]
+    assert [kind for kind, _ in shown(prompt)] == ["paragraph", "paragraph", "turns", "turns"]
+    turns = split(prompt)[2]
+    call = '{"name": "stock_of", "arguments": {"item": "wool socks", "size": 27}}'
+    assert text_of(prompt, turns).splitlines()[1:3] == [f"<AGENT>: {call}", '<TOOL>: {"pairs": 2}']
+    assert without(prompt, turns) == [prompt[0], *prompt[-2:]]
+    # Of a message that loses a part of its text, the calls stay.
+    beside = {**calling, "content": "One moment. Let me see."}
+    part = Part("marked", (Span(1, 0, 11),))
+    assert without([CALLING[0], beside, result], part)[1] == {**beside, "content": "Let me see."}
+    [tool] = tool_parts(TOOLS)
+    assert json.loads(text_of(prompt, tool, TOOLS)) == TOOLS[0]
+    assert (without(prompt, tool), tools_without(TOOLS, tool)) == (prompt, [])
+    assert tools_without(TOOLS, turns) == TOOLS
 
 
 LINES = st.sampled_from([
