@@ -136,11 +136,22 @@ def test_a_bad_call_takes_the_results_before_it_along(tmp_path, answer, end):
 def test_a_circle_of_calls_is_left_before_it_closes(tmp_path):
     task = tooled(tmp_path, conversations={"max_turns": 9})
     lamp, desk = calling("stock_of", item="lamp"), calling("stock_of", item="desk")
-    row, _, _ = talk(task, [lamp, desk, lamp, desk], ["[]"] * 9)
+    both = Answer("", "stop", tool_calls=(*desk.tool_calls, *lamp.tool_calls))
+    row, _, _ = talk(task, [lamp, both, lamp, both], ["[]"] * 9)
     assert row.conversation_end == "agent and environment repeat themselves"
+    # The second time goes with both results before it.
     assert told(row.conversation) == [
         ("assistant", "stock_of"), ("tool", "[]"), ("assistant", "stock_of"),
     ]  # fmt: skip
+    assert len(row.conversation[-1].tool_calls) == 2
+
+
+def test_behind_a_result_no_action_is_asked_for(tmp_path):
+    task = tooled(tmp_path, outputs={"require_action": True}, conversations={"max_turns": 5})
+    agent = [calling("stock_of", item="lamp"), "Two.", "You are welcome."]
+    row, _, _ = talk(task, agent, ['{"there": 2}', "Thanks."])
+    assert told(row.conversation)[1:] == [("tool", '{"there": 2}'), ("assistant", "Two.")]
+    assert row.conversation_end == "agent turn without a well-formed action"
 
 
 SHOP = '''
