@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.inputs.given import GivenInputs
 from synth.engines.base import OVERLONG, Engine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
@@ -48,9 +48,8 @@ def run_preflight(task: Task, settings: RunSettings, count: int, console: Consol
     """
     given = None
     if settings.inputs_file is not None:
-        given = read_inputs(settings.inputs_file)
-        given = replace(given, texts=given.texts[:count])
-        count = len(given.texts)
+        given = read_inputs(settings.inputs_file).first(count)
+        count = len(given.inputs)
     task = for_target(task, settings)
     return asyncio.run(_run(_short(task, count), task, settings, count, given, console))
 
@@ -120,7 +119,7 @@ async def _talk(
         return None
     few = _short(task, len(rows), max_turns=task.config.conversations.max_turns)
     tally = Tally(len(rows), settings.prices)
-    given = GivenInputs(tuple(row.input for row in rows))
+    given = GivenInputs.of_texts([row.input for row in rows])
     try:
         await synthesize(few, models, store, tally, settings.seed, given)
     except SynthError:

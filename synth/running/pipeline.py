@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.inputs.given import GivenInputs
 from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.quality.chosen import INPUTS
@@ -93,7 +93,7 @@ async def synthesize(
             with contextlib.suppress(LimitReached):  # rows under way go on until they ask again
                 async for text in texts:
                     await slots.acquire()
-                    line = None if given is None else given.line_numbers[position]
+                    line = None if given is None else given.inputs[position].place
                     group.create_task(finish(new_row(task, position, text), line))
                     position += 1
     except BaseExceptionGroup as errors:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.inputs.given import GivenInputs
 from genpi_plugin.data.markers import special_tokens
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
