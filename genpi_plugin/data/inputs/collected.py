@@ -118,6 +118,7 @@ def _of_log(
             request=one.request,
             conversation=one.conversation,
             values=values,
+            goes_on=one.goes_on,
         )
         for one in asked
     ]

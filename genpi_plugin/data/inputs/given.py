@@ -38,6 +38,7 @@ class GivenInput:
         id: the user's own name of it; "" if it has none.
         request: the messages before the answer, without prompt; empty: `text` as the user's.
         conversation: from the answer on, where the log's answers are kept.
+        goes_on: it is out of a conversation, whose other answers are inputs of their own.
         values: what stood in the slots of the log's prompt; None where the log had no prompt.
     """
 
@@ -48,6 +49,7 @@ class GivenInput:
     request: tuple[Message, ...] = ()
     conversation: tuple[Message, ...] = ()
     values: Mapping[str, str] | None = None
+    goes_on: bool = False
 
     @property
     def messages(self) -> list[Message]:

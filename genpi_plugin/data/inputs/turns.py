@@ -16,11 +16,12 @@ ASKING = ("user", "tool")
 @dataclass(frozen=True)
 class Asked:
     """A request out of a log, `turn` its answer's number among the log's answers, counted from 1;
-    and what was answered, where that is kept."""
+    and what was answered, where that is kept. `goes_on`: the log has answers."""
 
     turn: int
     request: tuple[Message, ...]
     conversation: tuple[Message, ...] = ()
+    goes_on: bool = False
 
 
 def asked_in(messages: Sequence[Message], answers: str, name: str, where: str) -> list[Asked]:
@@ -62,11 +63,14 @@ def asked_in(messages: Sequence[Message], answers: str, name: str, where: str) -
         end = max(place for place, one in enumerate(messages) if one["role"] == "assistant") + 1
         kept = tuple(messages[answered[0] : end])
         check_conversation(kept, name, where)
-        return [Asked(1, tuple(messages[: answered[0]]), kept)]
+        return [Asked(1, tuple(messages[: answered[0]]), kept, True)]
     if messages[-1]["role"] == "assistant" and len(messages) - 1 not in answered:
         check_conversation(messages[answered[0] if answered else -1 :], name, where)
     ends = [*answered, len(messages)] if messages[-1]["role"] in ASKING else answered
-    found = [Asked(turn, tuple(messages[:end])) for turn, end in enumerate(ends, start=1)]
+    found = [
+        Asked(turn, tuple(messages[:end]), goes_on=bool(answered))
+        for turn, end in enumerate(ends, start=1)
+    ]
     if answers == LAST:
         return [found[len(answered) - 1 if answered else -1]]
     return found
