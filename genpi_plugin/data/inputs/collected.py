@@ -10,7 +10,7 @@ from genpi_plugin.data.inputs.given import GivenInput, Reading
 from genpi_plugin.data.inputs.log import Log, read_log
 from genpi_plugin.data.inputs.own_prompt import OtherPromptError, OwnPrompt
 from genpi_plugin.data.inputs.source import Source
-from genpi_plugin.data.inputs.turns import ASK, ASKING, KEEP, asked_in
+from genpi_plugin.data.inputs.turns import ASK, ASKING, KEEP, asked_in, whole_request
 from genpi_plugin.data.messages import readable
 from genpi_plugin.data.text import control_fault, is_visible, surrogate_fault
 from genpi_plugin.errors import RowError
@@ -105,7 +105,12 @@ def _of_log(
         found.prompts += values is not None
     if log.answer_fault and answers == KEEP:
         raise RowError(f"{where}: {log.answer_fault}.", ASK_CURE)
-    asked = asked_in(messages, answers, LOG, where)
+    if log.is_request:
+        if answers == KEEP:
+            raise RowError(f"{where}: a request alone, with no answer to keep.", ASK_CURE)
+        asked = whole_request(messages, LOG, where)
+    else:
+        asked = asked_in(messages, answers, LOG, where)
     if log.answer_fault:
         found.failed += 1
     elif answers != ASK and messages[-1]["role"] in ASKING:

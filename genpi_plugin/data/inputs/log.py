@@ -37,7 +37,8 @@ WHAT = (
 class Log:
     """An object of a file, read: a text, or messages; `tools` and `id` where it has them.
 
-    `answer_fault` says why its last answer is none to keep.
+    `answer_fault` says why its last answer is none to keep. `is_request`: the messages are what
+    stands before one answer, and answers among them are its history.
     """
 
     text: str = ""
@@ -45,6 +46,7 @@ class Log:
     tools: list[Tool] = field(default_factory=list)
     id: str = ""
     answer_fault: str = ""
+    is_request: bool = False
 
 
 def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: bool) -> Log:
@@ -95,6 +97,7 @@ def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: 
         tools=_tools(parts.request.get("tools"), where),
         id=log_id or parts.id,
         answer_fault=parts.fault,
+        is_request=form == REQUEST and isinstance(held, list | tuple),
     )
 
 

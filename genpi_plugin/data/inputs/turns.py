@@ -24,6 +24,16 @@ class Asked:
     goes_on: bool = False
 
 
+def whole_request(messages: Sequence[Message], name: str, where: str) -> list[Asked]:
+    """The one request that messages are which stand before an answer.
+
+    Raises:
+        RowError: their roles are out of order, or they do not end with what is answered.
+    """
+    check_request(messages, name, where)
+    return [Asked(1, tuple(messages))]
+
+
 def asked_in(messages: Sequence[Message], answers: str, name: str, where: str) -> list[Asked]:
     """The requests of a log without its prompt.
 

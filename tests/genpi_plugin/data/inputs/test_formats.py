@@ -59,8 +59,7 @@ def write(path, content):
         ("a.csv", "input,messages\nx,y\n", "messages", ["y"], [""]),
         ("a.jsonl", [{"input": "x", "question": "y", "custom_id": 5}], "question", ["y"], ["5"]),
         ("a.json", '[{"id": "n", "input": "x"}, "z"]', "", ["x", "z"], ["n", ""]),
-        ("a.jsonl", [{"input": "last", "request": LOG, "id": "row"}], "",
-         ["where is order 7?", "shipped", "thanks"], ["row-1", "row-2", "row-3"]),
+        ("a.jsonl", [{"input": "thanks", "request": LOG, "id": "row"}], "", ["thanks"], ["row"]),
     ],
 )  # fmt: skip
 def test_texts_of_tables_and_objects(tmp_path, name, content, column, texts, ids):
@@ -187,6 +186,8 @@ BROKEN = [
     ("a.jsonl", [{"messages": [{"role": "system", "content": "x"}]}], "nobody asks", "take"),
     ("a.jsonl", [{"messages": [{**ONE, "content": [{"type": "image_url", "image_url": "u"}]}]}],
      "`messages[0].content[0]` is an image", "take the log out"),
+    ("a.jsonl", [{"request": [ONE, {"role": "assistant", "content": "y"}]}],
+     "the roles of `messages` are user, assistant", "it ends with the user's"),
     ("a.jsonl", [{"messages": [ONE], "images": ["i.png"]}], "the key `images` is not read", "take"),
     ("a.jsonl", [{"conversations": [{"from": "alien", "value": "x"}]}], "from 'alien'", "human"),
     ("a.jsonl", [{"conversations": [ONE]}], "has no `from`; its keys are role, content",

@@ -63,12 +63,14 @@ def test_a_log_gives_the_inputs_that_are_asked_for(tmp_path, answers, log, found
 
 
 def test_there_must_be_answers_to_keep(tmp_path):
-    logs = [{"messages": GREETED[:2]}, {"input": "x"}, {"messages": GREETED[:1]}]
+    logs = [{"messages": GREETED[:2]}, {"input": "x"}, {"messages": GREETED[:1]},
+            {"request": GREETED[:4]}]  # fmt: skip
     with pytest.raises(GenPIError) as caught:
         read(tmp_path, logs, answers="keep")
     assert "line 1: there is no answer to keep" in caught.value.cause
     assert "line 2: a text alone, with no answer to keep" in caught.value.cause
     assert "line 3: nobody asks anything" in caught.value.cause
+    assert "line 4: a request alone, with no answer to keep" in caught.value.cause
     assert "--answers ask" in caught.value.cure
 
 
