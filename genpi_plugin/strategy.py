@@ -202,8 +202,9 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"{over} of {len(sizes)} pairs of {self.name} are longer than `sequence_len: "
                 f"{self.sequence_len}`. The longest is row {longest}: {sizes[longest]} tokens, "
                 + self._parts(pairs[longest]),
-                f"set `sequence_len: {sizes[longest]}` or more (nothing is ever truncated), or "
-                "`genpi: {on_overflow: drop}` to train without those rows.",
+                f"set `sequence_len: {sizes[longest]}` or more (nothing is ever truncated), "
+                + self._shorter(pairs[longest])
+                + "or `genpi: {on_overflow: drop}` to train without those rows.",
             )
         recitals = [counts[1] > 0 for counts in pairs[SUPERVISED]]
         lost = sum(recitals) - sum(recitals[index] for index in fitting)
@@ -213,6 +214,13 @@ class GenPIStrategy(DatasetWrappingStrategy):
             f"{sum(recitals)} that recite among them; sequence_len {sizes[longest]} would keep all."
         )
         return pairs.select(fitting)
+
+    def _shorter(self, pair: dict[str, Any]) -> str:
+        """A cure where the pair recites a whole prompt."""
+        piece = GenPISettings.model_fields["prompt_generation_piece"].default
+        if self.settings.prompt_generation_piece or pair[SUPERVISED][1] <= piece:
+            return ""
+        return f"`genpi: {{prompt_generation_piece: {piece}}}` to recite it in pieces, "
 
     def _parts(self, pair: dict[str, Any]) -> str:
         count = pair[BEHAVIOUR_SEQUENCES][0]
