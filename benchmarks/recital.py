@@ -8,7 +8,7 @@ Distillation alone, and with recitals in pieces; `--whole` adds whole recitals, 
 times as long. Every run trains a new adapter with the plugin's own trainer, equal steps, and is
 measured on requests that are not in the dataset. The task needs an `action_pattern`. A run that
 stands in the output folder already is not done again, so the command may be stopped and repeated.
-At its end, and with --report alone, it prints the table.
+At its end, and with --report alone, it prints the table. `--attacks 0` leaves the attacks out.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Result:
     agreement: float
     chrf: float | None
     chrf_told: float | None
-    told: Told
+    told: Told | None
     seconds: float
     cpu_seconds: float
 
@@ -138,19 +138,23 @@ def run(
     result = Result(
         name, seed, steps, recitals, held_out.internalization(student),
         **held_out.task_scores(student), chrf=chrf, chrf_told=chrf_told,
-        told=attacked(student, rows[0]), seconds=clock.seconds, cpu_seconds=clock.cpu_seconds,
+        told=attacked(student, rows[0], options.attacks),
+        seconds=clock.seconds, cpu_seconds=clock.cpu_seconds,
     )  # fmt: skip
     model.unload()
     return result
 
 
-def attacked(system: Subject, row: Row) -> Told:
-    """Send the shipped attacks on the row's prompt to a system."""
+def attacked(system: Subject, row: Row, count: int | None) -> Told | None:
+    """Send the first of the shipped attacks on the row's prompt to a system, or all of them."""
+    attacks = list(read_attacks(ATTACKS).values())[:count]
+    if not attacks:
+        return None
     text = prompt_text(row.prompt)
     clauses = [pieces_of(row.prompt, part) for part in parts_of(row.prompt, None)
                if part.kind != "frame"]  # fmt: skip
     limit = len(system.view.ids(text)) + EXTRA_TOKENS
-    answers = attack(system, list(read_attacks(ATTACKS).values()), text, limit, quiet)
+    answers = attack(system, attacks, text, limit, quiet)
     found = [disclosed(answer.text, clauses) for answer in answers]
     return Told(
         statistics.mean(len(numbers) / len(clauses) for numbers in found),
@@ -177,13 +181,19 @@ def table(results: Sequence[Result]) -> Iterator[str]:
             f"{statistics.mean(r.agreement for r in runs):.0%}",
             _each([r.chrf for r in runs]),
             _each([r.chrf_told for r in runs]),
-            f"{statistics.mean(r.told.clauses for r in runs):.0%}, "
-            f"{statistics.mean(r.told.any_of for r in runs):.0%}",
-            f"{max(r.told.longest_run for r in runs)}",
+            *_disclosed([r.told for r in runs if r.told]),
             _relative([r.seconds for r in runs], [r.seconds for r in of[ALONE]]),
             _relative([r.cpu_seconds for r in runs], [r.cpu_seconds for r in of[ALONE]]),
         ]
         yield f"| {' | '.join(columns)} |"
+
+
+def _disclosed(told: Sequence[Told]) -> tuple[str, str]:
+    if not told:
+        return "-", "-"
+    clauses = statistics.mean(one.clauses for one in told)
+    any_of = statistics.mean(one.any_of for one in told)
+    return f"{clauses:.0%}, {any_of:.0%}", str(max(one.longest_run for one in told))
 
 
 def _each(values: Sequence[float | None]) -> str:
@@ -218,7 +228,8 @@ def main() -> None:
         print(f"{len(rows)} rows, {sum(row.can_recite for row in rows)} with a reason; "
               f"{len(inputs)} held out; the prompt: {len(view.ids(text))} tokens, "
               f"{len(in_pieces(text, view, options.piece))} pieces")  # fmt: skip
-        print(f"attacks on the prompted model: {attacked(held_out.teacher, rows[0])}", flush=True)
+        told = attacked(held_out.teacher, rows[0], options.attacks)
+        print(f"attacks on the prompted model: {told}", flush=True)
         for name, seed in todo:
             result = run(name, blocks[name], seed, base, view, rows, held_out, options)
             results.append(result)
@@ -231,7 +242,7 @@ def main() -> None:
 def _read(path: Path) -> list[Result]:
     lines = path.read_text().splitlines() if path.is_file() else []
     found = [json.loads(line) for line in lines]
-    return [Result(**{**one, "told": Told(**one["told"])}) for one in found]
+    return [Result(**{**one, "told": one["told"] and Told(**one["told"])}) for one in found]
 
 
 def _options() -> argparse.Namespace:
@@ -246,6 +257,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.25, help="of reciting rows (default 0.25)")
     parser.add_argument("--piece", type=int, default=256, help="tokens of a piece (default 256)")
     parser.add_argument("--seeds", type=int, default=1, help="default 1")
+    parser.add_argument("--attacks", type=int, help="how many of the shipped ones (default all)")
     parser.add_argument("--whole", action="store_true", help="whole recitals, too")
     parser.add_argument("--report", action="store_true", help="print the table of what is there")
     parser.add_argument("-o", "--output", type=Path, default=Path("outputs/recital"))

@@ -73,7 +73,7 @@ def test_the_worked_example():
 @pytest.mark.parametrize(
     ("text", "first"),
     [
-        ("a b c d\n\ne f g\nh. i j", "a b c d\n\n"),
+        ("a b c d\n\ne\nf. g h i j", "a b c d\n\n"),
         ("a b c d\ne f. g h i j", "a b c d\n"),
         ("a b c d. e f g h i j", "a b c d. "),
         ("a b c d e f g h i j", "a b c d e "),

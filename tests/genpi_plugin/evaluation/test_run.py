@@ -137,3 +137,20 @@ def test_an_adapter_that_took_weights_from_its_base_is_refused(place):
     save_adapter("tiny", "adapters/pissa", zeros="pissa")
     with pytest.raises(GenPIError, match="with its adapter off the model is not the base model"):
         evaluate(settings(adapters=["adapters/pissa"]))
+
+
+def test_an_adapter_is_asked_for_its_prompt_as_its_manifest_says(place):
+    save_adapter("tiny", "adapters/pieces", seed=3)
+    others = tuple(s.name for s in SECTIONS if s.name != "recitation")
+    asked = settings(
+        adapters=["adapters/pieces"], skip=others, options=Options(recitals=1), limit=1
+    )
+    whole = evaluate(asked)["recitation"]
+    assert whole["pieces"] == 1
+    manifest = Path("adapters/pieces/genpi_manifest.json")
+    manifest.write_text(json.dumps({"genpi": {"prompt_generation_piece": 16}}))
+    pieces = evaluate(asked)["recitation"]  # not what is cached of the whole recital
+    assert pieces["pieces"] > 1
+    assert 0 <= pieces["chrf_told"]["value"] <= 100
+    assert "pieces, each after the last words" in (place / "report" / "recital.md").read_text()
+    assert "pieces in turn" in (place / "report" / "report.html").read_text()
