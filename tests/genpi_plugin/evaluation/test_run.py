@@ -113,6 +113,23 @@ def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
         assert found["value"] == pytest.approx(expected, abs=1e-4), name
 
 
+def test_an_adapter_is_asked_for_its_prompt_as_its_manifest_says(place):
+    save_adapter("tiny", "adapters/pieces", seed=3)
+    others = tuple(s.name for s in SECTIONS if s.name != "recitation")
+    asked = settings(
+        adapters=["adapters/pieces"], skip=others, options=Options(recitals=1), limit=1
+    )
+    whole = evaluate(asked)["recitation"]
+    assert whole["pieces"] == 1
+    manifest = Path("adapters/pieces/genpi_manifest.json")
+    manifest.write_text(json.dumps({"genpi": {"prompt_generation_piece": 16}}))
+    pieces = evaluate(asked)["recitation"]  # not what is cached of the whole recital
+    assert pieces["pieces"] > 1
+    assert 0 <= pieces["chrf_told"]["value"] <= 100
+    assert "pieces, each after the last words" in (place / "report" / "recital.md").read_text()
+    assert "pieces in turn" in (place / "report" / "report.html").read_text()
+
+
 def test_drift_and_disclosure_of_a_whole_evaluation(place, capsys):
     """The base model is loaded once more, through axolotl, to hold the switched-off one to it."""
     Path("general.txt").write_text("Hi\nWhat is the capital?\nTell me a joke\n")
