@@ -53,8 +53,9 @@ def check(
                 f"{row.where}: behind the written template the request with the prompt is not "
                 f"the student's: from character {start} on it is {got[start:][:SHOWN]!r}, and "
                 f"the student's is {expected[start:][:SHOWN]!r}.",
-                f"{original.name} depends on more than messages and tools: serve the adapter "
-                "with the original template, and let the application leave the prompt out.",
+                "another prompt may begin the same way; or the template depends on more than "
+                "messages and tools. Serve the adapter with the original template, and let the "
+                "application leave the prompt out.",
             )
     first = rows[0]
     try:

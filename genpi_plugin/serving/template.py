@@ -19,9 +19,7 @@ from genpi_plugin.errors import TemplateError
 from genpi_plugin.serving.literals import literal
 
 MARK = "Written by `axolotl genpi-template`"
-COMMENT = (
-    "{{#- {mark}: behind the prelude stands the original, unchanged. {what} -#}}\n"
-)
+COMMENT = "{{#- {mark}: behind the prelude stands the original, unchanged. {what} -#}}\n"
 HOLDS = "The first lines hold texts of what was internalized."
 HOLDS_NONE = "What was internalized is not in here."
 
@@ -85,9 +83,7 @@ def written(
 
 def _prompt(prompt: Sequence[Message], any_system: bool) -> dict[str, Any]:
     """The turns that are messages of their own, and the text that the next message begins with."""
-    turns = [
-        turn for turn in prompt if not (any_system and turn["role"] in INSTRUCTIONS)
-    ]
+    turns = [turn for turn in prompt if not (any_system and turn["role"] in INSTRUCTIONS)]
     joined = turns.pop() if turns and turns[-1]["role"] == "user" else None
     return {
         "turns": [_turn(turn) for turn in turns],

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genpi_plugin.data.rendering import Renderer
 from genpi_plugin.data.templates import JINJA_FILE
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.load import load_config, load_tokenizer
-from genpi_plugin.data.rendering import Renderer
 from genpi_plugin.serving.checked import check
 from genpi_plugin.serving.learned import check_any_system, learned
 from genpi_plugin.serving.template import HOLDS, MARK, Internalized, written
