@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from genpi_plugin.serving.template import Internalized
+    from genpi_plugin.serving.patterns import Internalized
     from genpi_plugin.serving.write import Written
 
 EXAMPLES = """

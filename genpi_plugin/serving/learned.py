@@ -12,7 +12,7 @@ from genpi_plugin.data.roles import INSTRUCTIONS
 from genpi_plugin.data.rows import Row
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.inputs import training_rows
-from genpi_plugin.serving.template import Internalized
+from genpi_plugin.serving.patterns import Internalized
 from genpi_plugin.training.manifest import MANIFEST_FILE, read_manifest
 
 

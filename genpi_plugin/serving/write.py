@@ -12,7 +12,8 @@ from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.load import load_config, load_tokenizer
 from genpi_plugin.serving.checked import check
 from genpi_plugin.serving.learned import check_any_system, learned
-from genpi_plugin.serving.template import HOLDS, MARK, Internalized, written
+from genpi_plugin.serving.patterns import Internalized
+from genpi_plugin.serving.template import HOLDS, MARK, written
 
 # Rows that are rendered both ways before anything is written.
 CHECKED = 100

@@ -13,7 +13,8 @@ from genpi_plugin.data.forms import REFUSALS
 from genpi_plugin.data.rendering import Renderer
 from genpi_plugin.data.rows import teacher_messages
 from genpi_plugin.errors import TemplateError
-from genpi_plugin.serving.template import Internalized, written
+from genpi_plugin.serving.patterns import Internalized
+from genpi_plugin.serving.template import written
 from tests.genpi_plugin.data import templates_walked as walked
 from tests.genpi_plugin.serving.place_made import SYSTEM, TOOLS
 from tests.tiny import CHATML, THINKING, make_tokenizer
@@ -196,10 +197,18 @@ def test_an_image_is_never_left_out():
 
 
 def test_the_longest_of_several_prompts_is_left_out():
-    both = [Internalized("a", [SYSTEM]), Internalized("b", FEW_SHOT), Internalized("c", [OTHER])]
+    longer = {**JOINED[-1], "content": JOINED[-1]["content"] + "\n\nIt is:"}
+    both = [
+        Internalized("a", [SYSTEM]),
+        Internalized("b", FEW_SHOT),
+        Internalized("c", [OTHER]),
+        Internalized("d", [OTHER], slots=["name"], kept=[]),
+        Internalized("e", [JOINED[-1]]),
+        Internalized("f", [longer]),
+    ]
     new = written(CHATML, both)
     for one in both:
-        assert rendered(new, [*one.prompt, ASK]) == rendered(CHATML, [ASK])
+        assert rendered(new, teacher_messages(one.prompt, [ASK])) == rendered(CHATML, [ASK])
 
 
 def changed(**function):
