@@ -150,9 +150,9 @@ def test_a_request_that_would_lose_more_than_its_prompt_is_refused(place):
     long = our_row(id="long", prompt_id="long", prompt=[SYSTEM, *turns])
     ask = {"role": "user", "content": "socks"}
     short = our_row(id="short", prompt_id="short", prompt=[SYSTEM], request=[*turns, ask])
-    save_rows(place, [long, short])
+    save_rows(place, [short, long])
     said = command(code=1)
-    assert re.search("row 1: .* is not the student's: from character 17 on it is 'socks", said)
+    assert re.search("row 0: .* is not the student's: from character 17 on it is 'socks", said)
     assert not Path("new.jinja").exists()
 
 
