@@ -120,6 +120,15 @@ def held_out(
     return replace(data, in_training=in_training, conversations=conversations)
 
 
+def training_rows(cfg: Mapping[str, Any]) -> list[Row]:
+    """The rows of ours that a config trains on.
+
+    Raises:
+        GenPIError: they can't be read.
+    """
+    return [row for entry in _ours(cfg["datasets"]) for row in _rows(entry, "train")]
+
+
 def validation(
     cfg: Mapping[str, Any], data: HeldOut, own_inputs: bool, limit: int | None
 ) -> HeldOut:
