@@ -58,6 +58,9 @@ inputs:
   request: Write a new request.  # CHANGE: the generator's turn; the seeds are shown as answers
   seeds: []                      # CHANGE: a handful of real examples, the more varied the better
   shots: 4                       # how many seeds are drawn for each try
+  # Lists by name, for example `persona` and `topic`: each try draws one of each, so that thousands
+  # of inputs differ in more than their words.
+  vary: {{}}
   show_prompt: true              # let the generator read the prompt
   wrap: null                     # Jinja: '{{{{ text }}}}' -> the input as the application sends it
   pattern: null                  # regular expression that the whole generated text must match
