@@ -12,6 +12,7 @@ from rich.text import Text
 from genpi_plugin.data.prompts import has_markers
 from genpi_plugin.data.text import control_fault
 from synth.dataset.summary import Summary, counted, next_step, print_summary
+from synth.drafting.draft import Draft
 from synth.durations import duration
 from synth.engines.base import Answer
 from synth.progress.cost import read_cost
@@ -132,6 +133,22 @@ def print_status(folder: Path, console: Console) -> None:
     elif not exported or (rows + out < wanted and not whole):
         line("No run is at work here. To go on:")
         line(f"  {config['run']['command']}")
+
+
+def print_draft(draft: Draft, console: Console) -> None:
+    """Print what was drafted for a task.yml, where it comes from, and what is missing."""
+    for one in draft.values:
+        value = one.value
+        if isinstance(value, list | dict):
+            lists = value.items() if isinstance(value, dict) else [("", value)]
+            value = ", ".join(f"{len(texts)} {name}".strip() for name, texts in lists)
+        _line(console, f"{one.key}: {' '.join(str(value).split())} ({one.sources})")
+    for key, why in draft.missing.items():
+        _line(console, f"{key}: not drafted; {why}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_task(task: Task, console: Console) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from synth.engines.base import Message
 from synth.errors import SynthError
+from synth.task.config import TaskConfig
+from synth.task.taskfile import Task
 from synth.task.templates import load_prompt
 
 TASK_YML = """\
@@ -116,8 +121,30 @@ split:
 """
 
 
-def init_task(folder: Path, prompt: Path) -> Path:
+@dataclass(frozen=True)
+class Scaffold:
+    """A task.yml that is not written yet: its text, the prompt's messages, and its path."""
+
+    text: str
+    prompt: tuple[Message, ...]
+    path: Path
+
+    @property
+    def task(self) -> Task:
+        """The task as it stands."""
+        return Task(TaskConfig.model_validate(yaml.safe_load(self.text)), self.prompt, self.path)
+
+
+def init_task(
+    folder: Path, prompt: Path, edited: Callable[[Scaffold], str] = lambda scaffold: scaffold.text
+) -> Path:
     """Write `folder/task.yml` with every key explained, and copy the prompt beside it.
+
+    Args:
+        folder: the task's, which is made.
+        prompt: the prompt's file.
+        edited: gives the text of task.yml; the scaffold's as it is, by default. Nothing is written
+            before it returns.
 
     Returns:
         The path of task.yml.
@@ -125,18 +152,23 @@ def init_task(folder: Path, prompt: Path) -> Path:
     Raises:
         SynthError: the folder is there already, or the prompt can't be read.
     """
-    load_prompt(prompt, "system")
+    turns = load_prompt(prompt, "system")
     if folder.exists():
         raise SynthError(
             f"{folder} is there already.", "Give another name, or edit its task.yml by hand."
         )
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in folder.name)
-    name = name.strip("-._") or "my-task"
     copied = "prompt" + prompt.suffix.lower()
+    config = edited(Scaffold(_task_text(folder, copied), turns, folder / "task.yml"))
     folder.mkdir(parents=True)
     shutil.copyfile(prompt, folder / copied)
-    text = TASK_YML.format(folder=folder, name=json.dumps(name), prompt=copied)
+    (folder / "task.yml").write_text(config, encoding="utf-8")
+    return folder / "task.yml"
+
+
+def _task_text(folder: Path, prompt: str) -> str:
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in folder.name)
+    name = name.strip("-._") or "my-task"
+    text = TASK_YML.format(folder=folder, name=json.dumps(name), prompt=prompt)
     if yaml.safe_load(name) == name:  # no number, date or "null": it needs no quotes
         text = text.replace(f'"{name}"', name)
-    (folder / "task.yml").write_text(text, encoding="utf-8")
-    return folder / "task.yml"
+    return text

@@ -1,0 +1,1 @@
+"""`synth init --model`: a task.yml drafted from the prompt, by rule where it can be, else asked."""
