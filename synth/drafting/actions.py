@@ -121,7 +121,10 @@ def _call(answers: Sequence[str], instruction: str) -> str | None:
 
 
 def _few_words(answers: Sequence[str], instruction: str) -> str | None:
-    """One of a few answers ("positive"): the whole of it."""
+    """One of a few answers that the prompt names ("positive"): the whole of it."""
+    named = words(instruction)
+    if any(word not in named for answer in answers for word in words(answer)):
+        return None
     short = all(0 < len(words(one)) <= FEW_WORDS and "\n" not in one.strip() for one in answers)
     return r"\A\s*(?P<action>[^\n]{1,60}?)\s*\Z" if short and len(answers) > 1 else None
 

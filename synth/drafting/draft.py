@@ -31,6 +31,7 @@ ANSWERED = 3  # seeds to which the target's answers are looked at for the form o
 SEED_TOKENS = 256
 # Characters of a token, at least, where a seed's length bounds the tokens of the next.
 CHARS = 2
+LENGTHS = 3  # times shorter or longer than the prompt's examples a seed may be
 FROM_PROMPT = "from the prompt's own examples"
 log = logging.getLogger("synth")
 
@@ -148,13 +149,16 @@ async def _seeds(task: Task, generate: Generate, draft: Draft, seed: int, model:
     wanted = _wanted(task.config.inputs.seeds)
     if not wanted:
         return []
-    longest = max(map(len, task.config.inputs.seeds), default=0)
-    settings = task.config.inputs.model_copy(
+    given = task.config.inputs
+    lengths = [len(seed) for seed in given.seeds] or [given.min_chars, given.max_chars]
+    settings = given.model_copy(
         update={
             "count": wanted,
             "max_tries": SEED_TRIES,
-            "max_tokens": max(SEED_TOKENS, longest // CHARS),
+            "max_tokens": max(SEED_TOKENS, max(map(len, given.seeds), default=0) // CHARS),
             "wrap": None,
+            "min_chars": max(min(lengths) // LENGTHS, given.min_chars),
+            "max_chars": min(max(lengths) * LENGTHS, given.max_chars),
         }
     )
     task = replace(task, config=task.config.model_copy(update={"inputs": settings}))
@@ -164,6 +168,7 @@ async def _seeds(task: Task, generate: Generate, draft: Draft, seed: int, model:
 
     def reject(rejection: Rejection) -> None:
         faults[rejection.reason] += 1
+        log.info("  try %d: %s", rejection.position + 1, rejection.reason)
 
     def fail(number: int, error: RequestError) -> None:
         faults[error.cause] += 1
@@ -171,8 +176,7 @@ async def _seeds(task: Task, generate: Generate, draft: Draft, seed: int, model:
     try:
         async for text in inputs(task, generate, seed, reject, fail):
             made.append(text)
-            log.info("  seed %d of %d, after %d that were no good", len(made), wanted,
-                     faults.total())  # fmt: skip
+            log.info("  seed %d of %d", len(made), wanted)
     except TooFewInputs:
         pass
     why = ", ".join(f"{count} x {fault}" for fault, count in faults.most_common(3))

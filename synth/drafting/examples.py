@@ -31,10 +31,13 @@ AGENTS = re.compile(
     r"\W{0,3}:\W{0,3}\s+(?P<text>\S[^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
+# What a user says, and not what is to be said to one.
 QUOTED = re.compile(
-    r"\b(?:users?|customers?|people|they|asks?|asked|says?|writes?|request|message|question)\b"
-    r"[^\n\"\u201c]{0,60}(?:\"(?P<plain>[^\"\n]+)\"|\u201c(?P<curly>[^\u201d\n]+)\u201d)",
-    re.IGNORECASE,
+    r"(?:^|(?<=[.!?:;]\s))(?!(?:tell|reply|answer|say|ask|never|do not|don't)\b)"
+    r"[^.!?\n\"\u201c]{0,60}\b(?:users?|customers?|people|somebody|someone|they)\b"
+    r"(?![^\n\"\u201c]{0,60}(?:\b(?:tell|reply|answer|say)\b|,))[^.!?\n\"\u201c]{0,60}"
+    r"(?:\"(?P<plain>[^\"\n]+)\"|\u201c(?P<curly>[^\u201d\n]+)\u201d)",
+    re.IGNORECASE | re.MULTILINE,
 )
 # What stands between the parts of a page: brackets, quotation marks, bars, a label's colon, lines.
 FORM = re.compile(r"\[[^\]\n]*\]|[\"{}|<>\n]|(?<=\w):\s")
@@ -86,7 +89,8 @@ def examples_in(prompt: Sequence[Message]) -> Examples:
         elif _goes_on(turn.content, before, inputs):
             later.append(turn.content)
         else:
-            inputs.append(turn.content.removeprefix(lead.strip().rpartition("\n")[2]).strip())
+            head, _, rest = turn.content.partition("\n\n")
+            inputs.append(rest.strip() if rest and lead.endswith(head) else turn.content)
         before.append(turn)
     if not inputs and not answers:
         text = "\n".join(instruction)

@@ -96,12 +96,8 @@ def _place(text: str, key: str) -> _Place | None:
         if found is None:
             return None
         node = found[1]
-    if (
-        found is None
-        or node is None
-        or (isinstance(node, yaml.CollectionNode) and not node.flow_style)
-    ):
-        return None  # the scaffold's own values stand on a line
+    if found is None or node is None:
+        return None
     start, end = found[0].start_mark, node.end_mark
     rest = text[end.index :].partition("\n")[0].strip()
     return _Place(start.line, end.line + 1, start.column, rest.removeprefix("#").strip())
@@ -109,7 +105,7 @@ def _place(text: str, key: str) -> _Place | None:
 
 def _with_value(text: str, drafted: Drafted) -> str | None:
     place = _place(text, drafted.key)
-    if place is None:
+    if place is None or place.after > place.line + 1:  # the scaffold's values stand on a line
         return None
     name, pad = drafted.key.rpartition(".")[2], " " * place.indent
     comment = place.comment.removeprefix(MARK)

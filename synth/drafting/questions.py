@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genpi_plugin.data.text import control_fault, folded
+from genpi_plugin.data.text import control_fault
 from synth.engines.base import Message, Request, Sampling
+from synth.quality.dedup import KnownTexts
 from synth.quality.refusals import refuses
 from synth.quality.role_markers import holds_marker, role_marker
 from synth.store.fingerprint import derived_seed
@@ -26,18 +27,23 @@ Below, between two lines of dashes, are the instructions that an AI application 
 {prompt}
 ----------
 
-You describe this application to somebody who tests it. Answer each question in plain words, as \
-briefly as you can, with the answer alone. Never answer as the application."""
+You describe this application to a colleague. Answer each question in plain words, as briefly as \
+you can, with the answer alone. Never answer as the application."""
 
 TEMPERATURE = 0.7
 TOP_P = 0.9
+ALIKE = 0.5  # similarity from which on two lines of a list are the same
 COPIED = 12  # words in a row out of the prompt
 MOST_CHARS = 160
-# Who is meant to be tested, and not who tests.
-ITSELF = re.compile(
-    r"\b(?:ai|assistants?|agents?|language models?|chat ?bots?|bots?)\b", re.IGNORECASE
-)
 BULLET = re.compile(r"^\s*(?:[-*\u2022]|\(?\d{1,2}[.):])\s*")
+# The application, and not who writes to it or why.
+ITSELF = re.compile(
+    r"\b(?:ai|assistants?|agents?|language models?|chat ?bots?|bots?|applications?|prompts?"
+    r"|instructions?)\b",
+    re.IGNORECASE,
+)
+# Of the questions' own examples and words: who says so has read the question alone.
+ECHOED = frozenset({"hotel", "chess", "colleague", "sentence", "question", "questions"})
 AROUND = " \t\"'`*_\u201c\u201d"
 
 
@@ -127,15 +133,17 @@ def taken(
         lines = lines[:-1]
     if question.many == 1 and (cut or len(lines) > 1):
         return [], "goes on and on" if cut else "more than one line"
-    seen = {folded(one) for one in known}
+    seen = KnownTexts(ALIKE)
+    for one in known:
+        seen.add(one, one)
     good, fault = [], "" if lines else "empty"
     for line in lines:
+        short = line.rstrip(AROUND).endswith(("...", "\u2026"))
         line = _bare(line, question)
-        why = fault_of(line, question, task)
-        if why or folded(line) in seen:
+        why = "stops short" if short else fault_of(line, question, task)
+        if why or seen.add(line, line) is not None:
             fault = why or "the same again"
             continue
-        seen.add(folded(line))
         good.append(line)
     return good[: question.many - len(known)], fault
 
@@ -152,12 +160,11 @@ def fault_of(text: str, question: Question, task: Task) -> str:
         return holds_marker(marker)
     if question.key != "conversations.end_condition" and ITSELF.search(text):
         return "speaks of the application itself"
-    if folded(text) in {folded(one) for one in re.findall("`([^`]+)`", question.text)}:
-        return "is the question's example"
+    known = {word for turn in task.prompt for word in words(turn.content)}
+    if (ECHOED - known).intersection(words(text)):
+        return "repeats the question"
     if text.endswith(("?", ":")) or re.search(r"\b(?:I|I'm|you|your)\b", text):
         return "is no description"
-    if {"...", "\u2026"} & {text[-3:], text[-1:]}:
-        return "stops short"
     prompt = {run for turn in task.prompt for run in word_runs(turn.content, COPIED)}
     if prompt.intersection(word_runs(text, COPIED)):
         return "repeats the prompt"

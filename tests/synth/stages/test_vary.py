@@ -50,13 +50,14 @@ def test_an_echo_of_what_was_asked_for_is_no_input(tmp_path):
     lists = {"persona": ["a nurse"]}
     task = make_task(tmp_path, inputs={"count": 1, "vary": lists, "seeds": SEEDS})
     texts = ["Persona: a nurse\ni need shoes", "as a nurse i need good shoes", *["short"] * 40]
+    texts.insert(0, "This one fits without naming it: shoes")
     made, rejected = make(task, Scripted(by_try(task, texts)))
-    assert made == texts[1:2]
-    assert rejected[0].reason == CHATTER
+    assert made == texts[2:3]
+    assert [one.reason for one in rejected[:2]] == [CHATTER] * 2
     # Unless the application's inputs have such lines themselves.
     own = [*SEEDS, "persona: a cook\ni need a pan"]
     task = make_task(tmp_path / "own", inputs={"count": 1, "vary": lists, "seeds": own})
-    assert make(task, Scripted(by_try(task, texts)))[0] == texts[:1]
+    assert make(task, Scripted(by_try(task, texts)))[0] == texts[1:2]
 
 
 @pytest.mark.parametrize("vary", [{"persona": []}, {"1": ["x"]}, {"persona": "a nurse"}])
