@@ -25,6 +25,7 @@ from synth.store.rows import STAGES, Rejection, Row
 from synth.store.store import Store
 from synth.task.fields import FILTERS
 from synth.task.placeholders import placeholder_notes
+from synth.task.seeds import seed_notes
 from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import visible
@@ -176,8 +177,6 @@ def print_task(task: Task, console: Console) -> None:
     ):
         if names != usual:
             lines.append(f"{key}: {', '.join(names) or 'none'}")
-    if not seeds:
-        lines.append("Note: no `inputs.seeds`; a handful of real examples makes better inputs.")
     if len(task.prompt) == 1 and has_markers(task.prompt[0].content):
         lines.append(
             "Note: the prompt is read as plain text but has <USER>: or <AGENT>: markers; "
@@ -196,7 +195,7 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
-    notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    notes = (*seed_notes(task), *marker_notes(task), *thought_notes(task), *placeholder_notes(task))
     lines += [f"Note: {note}" for note in notes]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
