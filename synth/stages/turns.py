@@ -1,0 +1,55 @@
+"""A model's answer as a turn of the conversation: what the row holds of it.
+
+White space is the model's, and stays. Thoughts stand beside the text where the engine, or the
+answer's own tokens, tell them apart. Where a server wrote both into one text and told no tokens,
+that text is the turn: it is what was sampled, and what a client would send back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from synth.engines.base import Answer, Message
+from synth.store.rows import Row
+
+# How a conversation ended that did not go on behind it.
+FIRST = "first answer"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An assistant's message, its tokens as sampled (None: not known), and their tokenizer."""
+
+    message: Message
+    token_ids: tuple[int, ...] | None = None
+    tokenizer: str = ""
+
+
+def turn_of(answer: Answer) -> Turn:
+    """The turn that a whole answer is."""
+    known = answer.token_ids if answer.tokenizer else None
+    if answer.written is not None and known is None:
+        return Turn(Message("assistant", answer.written))
+    message = Message(
+        "assistant",
+        answer.text,
+        reasoning_content=answer.reasoning or "",
+        tool_calls=answer.tool_calls or (),
+    )
+    return Turn(message, known, (answer.tokenizer or "") if known else "")
+
+
+def in_agreement(row: Row, makes: Collection[str]) -> Row:
+    """The row behind a stage that has made some of its fields, with what follows from these.
+
+    Another teacher output begins the conversation anew, and no tokens are known of turns that
+    came without.
+    """
+    if "teacher_output" in makes and "conversation" not in makes:
+        first = Message("assistant", row.teacher_output)
+        row = replace(row, conversation=(first,), conversation_end=FIRST)
+        makes = {*makes, "conversation"}
+    if "conversation" in makes and "token_ids" not in makes:
+        row = replace(row, token_ids=(), tokenizer="")
+    return row
