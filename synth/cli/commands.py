@@ -45,6 +45,7 @@ main.epilog = examples(
     epilog=examples(
         "init my-task --prompt my_prompt.md",
         "init my-task --prompt my_prompt.md --model HuggingFaceTB/SmolLM2-135M-Instruct",
+        "init my-task --prompt my_prompt.md --tools my_tools.json",
         "init my-task --prompt my_prompt.md --model my-model --base-url http://localhost:8000/v1",
     )
 )
@@ -52,10 +53,13 @@ main.epilog = examples(
 @click.option("--prompt", required=True, type=click.Path(path_type=Path),
               help="The prompt: .md (plain text), .txt (also a transcript with <USER>: and "
               "<AGENT>: markers), .yml or .json (a list of {role, content}).")  # fmt: skip
+@click.option("--tools", type=click.Path(path_type=Path),
+              help="The tools that go with the prompt: a JSON list of schemas in OpenAI's "
+              "form.")  # fmt: skip
 @MODEL_OPTIONS
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
               help="Of what is drawn for the draft.")  # fmt: skip
-def init(folder: Path, prompt: Path, seed: int, **models: Any) -> None:
+def init(folder: Path, prompt: Path, tools: Path | None, seed: int, **models: Any) -> None:
     """Write a task folder: the prompt, and a task.yml with every key explained.
 
     With --model it is filled in: what the prompt's own examples show (seeds, the form of an input,
@@ -68,14 +72,14 @@ def init(folder: Path, prompt: Path, seed: int, **models: Any) -> None:
     from synth.task.scaffold import init_task
 
     if not models["model"]:
-        path = init_task(folder, prompt)
+        path = init_task(folder, prompt, tools)
         click.echo(f"Wrote {path}. Put a few seeds into it (--model MODEL drafts some), then: "
                    f"{PROGRAM} validate {named(folder)}")  # fmt: skip
         return
     settings = run_settings(models, seed)
     log_to(stderr())
     with exit_on_interrupt("Nothing was written."):
-        path, draft = init_drafted(folder, prompt, settings)
+        path, draft = init_drafted(folder, prompt, settings, tools)
     console = stdout()
     print_draft(draft, console)
     seeds = any(one.key == "inputs.seeds" for one in draft.values)

@@ -1,1 +1,1 @@
-"""`synth init --model`: a task.yml drafted from the prompt, by rule where it can be, else asked."""
+"""A task.yml drafted from the prompt, by rule or by asking a model."""

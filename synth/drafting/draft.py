@@ -56,7 +56,7 @@ class Draft:
 def most_requests(task: Task) -> int:
     """How many requests a draft takes at most."""
     examples = examples_in(task.prompt)
-    answered = 0 if examples.answers else ANSWERED
+    answered = 0 if examples.answers or task.tools else ANSWERED
     return len(QUESTIONS) * ASKED + _wanted(examples.inputs) * SEED_TRIES + answered
 
 
@@ -72,7 +72,7 @@ def from_prompt(task: Task) -> Draft:
         draft.add("inputs.pattern", r'[^\n"]+', "one line, as the prompt's example")
     if seeds:
         draft.add("inputs.seeds", seeds, FROM_PROMPT)
-    if examples.answers:
+    if examples.answers and not task.tools:
         _actions(draft, task, examples.answers, examples.inputs,
                  f"matches the {len(examples.answers)} answers in the prompt: check")  # fmt: skip
         if "action_pattern" not in draft.missing and len(examples.inputs) == 1:
@@ -117,7 +117,7 @@ async def draft_with(task: Task, models: Models, model: str, seed: int) -> Draft
             draft.values.remove(seeds)
         parts = seeds.parts if seeds is not None else ()
         draft.values.append(Drafted("inputs.seeds", (*parts, (by, made))))
-    if not any(one.key == "action_pattern" for one in draft.values):
+    if not task.tools and not any(one.key == "action_pattern" for one in draft.values):
         await _observed_actions(_with(task, draft), models.target.generate, draft, seed)
     return draft
 

@@ -85,8 +85,8 @@ def examples_in(prompt: Sequence[Message]) -> Examples:
     lead = turns.pop().content if users and turns[-1] is users[-1] else ""
     for turn in turns:
         if turn.role == "assistant":
-            answers.append(turn.content)
-        elif _goes_on(turn.content, before, inputs):
+            answers += [turn.content] if turn.content else []
+        elif turn.role == "tool" or _goes_on(turn.content, before, inputs):
             later.append(turn.content)
         else:
             head, _, rest = turn.content.partition("\n\n")

@@ -20,21 +20,24 @@ HEAD = """\
 log = logging.getLogger("synth")
 
 
-def init_drafted(folder: Path, prompt: Path, settings: RunSettings) -> tuple[Path, Draft]:
+def init_drafted(
+    folder: Path, prompt: Path, settings: RunSettings, tools: Path | None = None
+) -> tuple[Path, Draft]:
     """Write a task's folder as `init_task` does, with what can be drafted filled in.
 
     Args:
         folder: the task's.
         prompt: the prompt's file.
         settings: the models to ask, and the seed.
+        tools: the file of the tools that go with the prompt.
 
     Returns:
         The path of task.yml, and what was drafted. Each value stands there with a comment on where
         it comes from, and each that is missing with why.
 
     Raises:
-        SynthError: the folder is there already, the prompt can't be read, or no request can be
-            answered; nothing is written then.
+        SynthError: the folder is there already, prompt or tools can't be read, or no request can
+            be answered; nothing is written then.
     """
     drafts: list[Draft] = []
 
@@ -49,7 +52,7 @@ def init_drafted(folder: Path, prompt: Path, settings: RunSettings) -> tuple[Pat
             text = remarked(text, _own_key(text, key), f"not drafted: {why}")
         return HEAD.format(model=settings.generator.model) + text + _slots(scaffold.task)
 
-    path = init_task(folder, prompt, edited)
+    path = init_task(folder, prompt, tools, edited)
     return path, drafts[0]
 
 

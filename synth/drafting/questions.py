@@ -6,6 +6,7 @@ left out: a draft that says less is better than one that is wrong.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ QUESTIONS = (
 
 def question_request(task: Task, question: Question, seed: int, number: int) -> Request:
     """Ask a question the `number`-th time, greedily at first."""
-    system = SYSTEM.format(prompt=prompt_text(task.prompt))
+    system = SYSTEM.format(prompt=prompt_text(task.prompt) + _tool_lines(task.tools))
     messages = instructed(task.config.prompt_role, system, [Message("user", question.text)])
     temperature = TEMPERATURE if number or question.many > 1 else 0.0
     limit = 32 * question.many if question.many > 1 else 64
@@ -179,3 +180,12 @@ def _bare(line: str, question: Question) -> str:
     elif question.many > 1:
         text = re.sub(r"\*+", "", text).strip()
     return text.strip(AROUND)
+
+
+def _tool_lines(tools: str) -> str:
+    """The tools, a line each: parameters say nothing of who uses the application."""
+    if not tools:
+        return ""
+    functions = [tool.get("function", tool) for tool in json.loads(tools)]
+    lines = [f"- {one['name']}: {one.get('description', '')}".rstrip(": ") for one in functions]
+    return "\n\nIt can call these tools:\n" + "\n".join(lines)

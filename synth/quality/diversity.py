@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from synth.engines.messages import readable
 from synth.quality.dedup import NEAR, groups
 from synth.quality.variety import Reservoir, Variety, distinct, variety
 from synth.store.rows import Row
@@ -65,9 +66,9 @@ def diversity(rows: Iterable[Row], heads: Sequence[int] | None = None) -> Divers
         if row.reason:
             kinds["reasons"].add(row.reason)
         for turn in row.conversation:
-            if turn.content:
+            if said := readable(turn):
                 who = "agent" if turn.role == "assistant" else "environment"
-                kinds[f"{who} turns"].add(turn.content)
+                kinds[f"{who} turns"].add(said)
     if not inputs:
         return None
     own = without_form(inputs)

@@ -15,6 +15,9 @@ from synth.errors import SynthError
 from synth.task.config import TaskConfig
 from synth.task.taskfile import Task
 from synth.task.templates import load_prompt
+from synth.task.tools import load_tools
+
+TOOLS = "tools.json"  # beside task.yml
 
 TASK_YML = """\
 # A task for `python -m synth`. Every key is here with its default, but those marked CHANGE.
@@ -124,26 +127,32 @@ split:
 
 @dataclass(frozen=True)
 class Scaffold:
-    """A task.yml that is not written yet: its text, the prompt's messages, and its path."""
+    """A task.yml that is not written yet: its text, the prompt's messages, its path, the tools."""
 
     text: str
     prompt: tuple[Message, ...]
     path: Path
+    tools: str = ""
 
     @property
     def task(self) -> Task:
         """The task as it stands."""
-        return Task(TaskConfig.model_validate(yaml.safe_load(self.text)), self.prompt, self.path)
+        config = TaskConfig.model_validate(yaml.safe_load(self.text))
+        return Task(config, self.prompt, self.path, tools=self.tools)
 
 
 def init_task(
-    folder: Path, prompt: Path, edited: Callable[[Scaffold], str] = lambda scaffold: scaffold.text
+    folder: Path,
+    prompt: Path,
+    tools: Path | None = None,
+    edited: Callable[[Scaffold], str] = lambda scaffold: scaffold.text,
 ) -> Path:
-    """Write `folder/task.yml` with every key explained, and copy the prompt beside it.
+    """Write `folder/task.yml` with every key explained, and copy prompt and tools beside it.
 
     Args:
         folder: the task's, which is made.
         prompt: the prompt's file.
+        tools: the file of the tools that go with it.
         edited: gives the text of task.yml; the scaffold's as it is, by default. Nothing is written
             before it returns.
 
@@ -151,17 +160,23 @@ def init_task(
         The path of task.yml.
 
     Raises:
-        SynthError: the folder is there already, or the prompt can't be read.
+        SynthError: the folder is there already, or the prompt or the tools can't be read.
     """
     turns = load_prompt(prompt, "system")
+    schemas = load_tools(tools) if tools is not None else ""
     if folder.exists():
         raise SynthError(
             f"{folder} is there already.", "Give another name, or edit its task.yml by hand."
         )
     copied = "prompt" + prompt.suffix.lower()
-    config = edited(Scaffold(_task_text(folder, copied), turns, folder / "task.yml"))
+    text = _task_text(folder, copied)
+    if schemas:
+        text = text.replace("\ntools: null ", f"\ntools: {TOOLS} ", 1)
+    config = edited(Scaffold(text, turns, folder / "task.yml", schemas))
     folder.mkdir(parents=True)
     shutil.copyfile(prompt, folder / copied)
+    if tools is not None:
+        shutil.copyfile(tools, folder / TOOLS)
     (folder / "task.yml").write_text(config, encoding="utf-8")
     return folder / "task.yml"
 

@@ -1,5 +1,6 @@
 """`synth init --model`: a whole draft, from a good model, a weak one and a broken one."""
 
+import json
 import re
 import zlib
 
@@ -182,3 +183,39 @@ def test_without_a_model_the_scaffold_is_as_it_was(tmp_path):
     data = yaml.safe_load((tmp_path / "task" / "task.yml").read_text())
     assert data["inputs"]["seeds"] == []
     assert data["action_pattern"] is None
+
+
+TOOLS = [
+    {"type": "function", "function": {"name": "book_room", "description": "Book a room.",
+     "parameters": {"type": "object", "properties": {"night": {"type": "string"}}}}},
+]  # fmt: skip
+
+
+def test_tools_go_with_the_prompt_and_need_no_pattern(tmp_path):
+    tools = tmp_path / "mine.json"
+    tools.write_text(json.dumps(TOOLS))
+    asked = []
+
+    def answer(messages):
+        asked.append(messages)
+        return helpful(messages)
+
+    code, printed, count = init(tmp_path, answer, FEW_SHOT, "--tools", tools)
+    assert code == 0, printed
+    task = load_task(str(tmp_path / "task"))
+    assert json.loads(task.tools) == TOOLS
+    assert task.config.tools == "tools.json"
+    assert task.config.action_pattern is None
+    assert "action_pattern" not in printed
+    question = next(one for one in asked if "Who or what" in one[-1]["content"])
+    assert "- book_room: Book a room." in question[0]["content"]
+    assert count <= int(re.search(r"at most (\d+) requests", printed)[1])
+    tools.write_text("{")
+    plain = tmp_path / "mine.txt"
+    code, printed = synth("init", tmp_path / "other", "--prompt", plain, "--tools", tools)
+    assert code == 1
+    assert "mine.json can't be read" in printed
+    assert not (tmp_path / "other").exists()
+    tools.write_text(json.dumps(TOOLS))
+    assert synth("init", tmp_path / "other", "--prompt", plain, "--tools", tools)[0] == 0
+    assert json.loads(load_task(str(tmp_path / "other")).tools) == TOOLS

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from synth.dataset.summary import Summary, remarks
-from synth.engines.base import Message
+from synth.engines.base import Message, ToolCall
 from synth.quality import variety as module
 from synth.quality.diversity import diversity
 from synth.quality.variety import Reservoir, distinct, nearest, sampled, variety, vendi
@@ -106,6 +106,14 @@ def test_a_reservoir_keeps_an_even_sample(monkeypatch):
     assert len(reservoir.texts) == 100
     numbers = [int(text) for text in reservoir.texts]
     assert 3500 < sum(numbers) / 100 < 6500
+
+
+def test_calls_are_turns_of_the_agent_s():
+    call = ToolCall("c1", "find", '{"id": 3}')
+    turns = (Message("assistant", "", tool_calls=(call,)), Message("tool", "", tool_call_id="c1"))
+    found = diversity([Row(0, "a", "p", (), "x", conversation=turns)], [0])
+    assert found.kinds["agent turns"].texts == 1
+    assert "environment turns" not in found.kinds  # it gave nothing back
 
 
 def test_reasons_and_turns_are_measured_and_told():
