@@ -46,7 +46,8 @@ def print_row(row: Row, console: Console) -> None:
             # `Text`, not markup: a row may hold [brackets].
             parts.append(Text(visible(text), style=style))
 
-    part("input", row.input, "cyan")
+    before = len(row.request) - 1
+    part(f"input, after {before} messages" if before > 0 else "input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
     part("teacher: the answer with the prompt", row.teacher_output, "green")
     part("reason", row.reason, "magenta")

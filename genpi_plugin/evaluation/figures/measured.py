@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from genpi_plugin.evaluation.figures.scores import Score
 
@@ -22,6 +22,7 @@ class Measured:
     """All measurements by input; `summary.py` computes figures from them.
 
     `kl` holds, for each system, KL(teacher||system) summed over the answer's tokens, in nats.
+    `ids` are the inputs' own names, "" for one without.
     """
 
     inputs: list[str]
@@ -30,6 +31,7 @@ class Measured:
     tokens: list[int]
     scores: dict[str, dict[str, list[float]]]
     request_tokens: dict[str, list[int]]
+    ids: list[str] = field(default_factory=list)
 
 
 def gather(
@@ -39,6 +41,7 @@ def gather(
     request_tokens: Mapping[str, list[int]],
     scores: Mapping[str, Score],
     teacher: str,
+    ids: Sequence[str] = (),
 ) -> Measured:
     """Collect the measurements and score the answers. The teacher's own divergence is 0."""
     reference = answers[teacher]
@@ -58,4 +61,5 @@ def gather(
             for name, given in answers.items()
         },
         request_tokens={name: list(counts) for name, counts in request_tokens.items()},
+        ids=list(ids),
     )

@@ -135,4 +135,4 @@ def measure_systems(
         name: cache.part("divergence", its_facts, partial(found.__getitem__, name))
         for name, its_facts in divergence_facts.items()
     }
-    return gather(data.inputs, answers, sums, request_tokens, scores, teacher.name)
+    return gather(data.inputs, answers, sums, request_tokens, scores, teacher.name, data.ids)

@@ -12,7 +12,9 @@ import yaml
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.all_rows import parse_all
-from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
+from genpi_plugin.data.inputs.given import GivenInputs, Reading
+from genpi_plugin.data.inputs.lines import check_markers, read_inputs
+from genpi_plugin.data.inputs.own_prompt import OwnPrompt
 from genpi_plugin.data.markers import special_tokens
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.rows import Row
@@ -40,7 +42,7 @@ class HeldOut:
     from a file. `notes` say what of the file was not used. `tools` are the teacher's. `requests`
     holds what stands before the first answer for student and teacher alike, `sampled` the tokens
     of each conversation's turns by their places, where they are known, and `tokenizers` the marks
-    of the tokenizers that they are of.
+    of the tokenizers that they are of. `ids` are the rows', or the user's own where a file has any.
     """
 
     inputs: list[str]
@@ -54,6 +56,7 @@ class HeldOut:
     requests: list[list[Message]] = field(default_factory=list)
     sampled: list[dict[int, list[int]]] = field(default_factory=list)
     tokenizers: tuple[str, ...] = ()
+    ids: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> list[list[Message]]:
@@ -61,8 +64,16 @@ class HeldOut:
         return self.requests or [[{"role": "user", "content": text}] for text in self.inputs]
 
 
-def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None) -> HeldOut:
+def held_out(
+    cfg: Mapping[str, Any],
+    inputs_file: Path | None,
+    limit: int | None,
+    reading: Reading | None = None,
+) -> HeldOut:
     """Inputs from `inputs_file`, else from the config's test split; the prompt from its dataset.
+
+    Args:
+        reading: how the file is read.
 
     Raises:
         GenPIError: there is no test split and no file, a file has no inputs, or rows of more
@@ -87,11 +98,21 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
     data = _of_rows(rows, source, limit)
     more = [str(entry["path"]) for entry in entries[1:]]
     if inputs_file is not None:
-        given = own_inputs(inputs_file, cfg, data.prompt)
-        inputs = list(given.texts)[:limit]
+        own = OwnPrompt(data.prompt, data.tools)
+        given = own_inputs(inputs_file, cfg, data.prompt, reading, own).first(limit)
         data = HeldOut(
-            inputs, data.prompt, data.prompt_id, source, 0, notes=given.notes, tools=data.tools
+            list(given.texts),
+            data.prompt,
+            data.prompt_id,
+            source,
+            in_training=0,
+            notes=given.notes,
+            tools=data.tools,
+            requests=[one.messages for one in given.inputs],
+            ids=[one.id for one in given.inputs],
         )
+        if given.kept:
+            conversations = [list(one.conversation) for one in given.inputs]
     elif more:
         notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
         data = replace(data, notes=notes)
@@ -155,6 +176,7 @@ def _of_rows(rows: Sequence[Row], source: str, limit: int | None) -> HeldOut:
         requests=[row.student_request for row in used],
         sampled=[row.sampled for row in used],
         tokenizers=tuple(sorted({row.tokenizer for row in used if row.tokenizer})),
+        ids=[row.id for row in used],
     )
 
 
@@ -182,16 +204,27 @@ def _one_prompt(rows: Sequence[Row], source: str) -> Row:
     return rows[0]
 
 
-def own_inputs(path: Path, cfg: Mapping[str, Any], prompt: Sequence[Message]) -> GivenInputs:
+def own_inputs(
+    path: Path,
+    cfg: Mapping[str, Any],
+    prompt: Sequence[Message],
+    reading: Reading | None = None,
+    own: OwnPrompt | None = None,
+) -> GivenInputs:
     """Inputs of the user's own from a file, read as the synthesizer reads them.
 
+    Args:
+        reading: how the file is read.
+        own: what is taken out of logs; None leaves them as they are.
+
     Raises:
-        GenPIError: it can't be read, has no inputs, or some that hold what starts or ends a turn.
+        GenPIError: it can't be read, has no inputs, logs of another prompt, or inputs that hold
+            what starts or ends a turn.
     """
-    given = read_inputs(path)
+    given = read_inputs(path, None, reading, own)
     if MARKERS in task_of(cfg).get("filters", [MARKERS]):
-        own = [turn["content"] for turn in prompt]
-        check_markers(given, own, special_tokens(str(cfg.get("base_model"))), ORDINARY)
+        texts = [turn["content"] for turn in prompt]
+        check_markers(given, texts, special_tokens(str(cfg.get("base_model"))), ORDINARY)
     return given
 
 
