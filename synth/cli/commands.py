@@ -42,17 +42,51 @@ main.epilog = examples(
 )
 
 
-@main.command(epilog=examples("init my-task --prompt my_prompt.md"))
+@main.command(
+    epilog=examples(
+        "init my-task --prompt my_prompt.md",
+        "init my-task --prompt my_prompt.md --model HuggingFaceTB/SmolLM2-135M-Instruct",
+        "init my-task --prompt my_prompt.md --tools my_tools.json",
+        "init my-task --prompt my_prompt.md --model my-model --base-url http://localhost:8000/v1",
+    )
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, type=click.Path(path_type=Path),
               help="The prompt: .md (plain text), .txt (also a transcript with <USER>: and "
               "<AGENT>: markers), .yml or .json (a list of {role, content}).")  # fmt: skip
-def init(folder: Path, prompt: Path) -> None:
-    """Write a task folder: the prompt, and a task.yml with every key explained."""
+@click.option("--tools", type=click.Path(path_type=Path),
+              help="The tools that go with the prompt: a JSON list of schemas in OpenAI's "
+              "form.")  # fmt: skip
+@MODEL_OPTIONS
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
+              help="Of what is drawn for the draft.")  # fmt: skip
+def init(folder: Path, prompt: Path, tools: Path | None, seed: int, **models: Any) -> None:
+    """Write a task folder: the prompt, and a task.yml with every key explained.
+
+    With --model it is filled in: what the prompt's own examples show (seeds, the form of an input,
+    patterns of the agent's actions), and what a model drafts (more seeds, personas and topics, who
+    answers the agent, when it ends). Each value says where it comes from; read them, and change
+    what is not right.
+    """
+    from synth.cli.show import print_draft
+    from synth.drafting.init import init_drafted
     from synth.task.scaffold import init_task
 
-    path = init_task(folder, prompt)
-    click.echo(f"Wrote {path}. Put a few seeds into it, then: {PROGRAM} validate {named(folder)}")
+    if not models["model"]:
+        path = init_task(folder, prompt, tools)
+        click.echo(f"Wrote {path}. Put a few seeds into it (--model MODEL drafts some), then: "
+                   f"{PROGRAM} validate {named(folder)}")  # fmt: skip
+        return
+    settings = run_settings(models, seed)
+    log_to(stderr())
+    with exit_on_interrupt("Nothing was written."):
+        path, draft = init_drafted(folder, prompt, settings, tools)
+    console = stdout()
+    print_draft(draft, console)
+    seeds = any(one.key == "inputs.seeds" for one in draft.values)
+    then = "Read it, change what is not right" if seeds else "Put a few seeds into it"
+    console.print(f"Wrote {path}. {then}, then: {PROGRAM} validate {named(folder)}",
+                  markup=False, highlight=False, soft_wrap=True)  # fmt: skip
 
 
 @main.command(

@@ -13,6 +13,7 @@ from rich.text import Text
 from genpi_plugin.data.prompts import has_markers
 from genpi_plugin.data.text import control_fault
 from synth.dataset.summary import Summary, counted, next_step, print_summary
+from synth.drafting.draft import Draft
 from synth.durations import duration
 from synth.engines.base import Answer
 from synth.engines.messages import readable
@@ -26,6 +27,7 @@ from synth.store.rows import STAGES, Rejection, Row
 from synth.store.store import Store
 from synth.task.fields import FILTERS
 from synth.task.placeholders import placeholder_notes
+from synth.task.seeds import seed_notes
 from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import visible
@@ -137,6 +139,22 @@ def print_status(folder: Path, console: Console) -> None:
         line(f"  {config['run']['command']}")
 
 
+def print_draft(draft: Draft, console: Console) -> None:
+    """Print what was drafted for a task.yml, where it comes from, and what is missing."""
+    for one in draft.values:
+        value = one.value
+        if isinstance(value, list | dict):
+            lists = value.items() if isinstance(value, dict) else [("", value)]
+            value = ", ".join(f"{len(texts)} {name}".strip() for name, texts in lists)
+        _line(console, f"{one.key}: {' '.join(str(value).split())} ({one.sources})")
+    for key, why in draft.missing.items():
+        _line(console, f"{key}: not drafted; {why}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_task(task: Task, console: Console) -> None:
     """Print how a task was read, and what is unusual in it.
 
@@ -163,8 +181,6 @@ def print_task(task: Task, console: Console) -> None:
     ):
         if names != usual:
             lines.append(f"{key}: {', '.join(names) or 'none'}")
-    if not seeds:
-        lines.append("Note: no `inputs.seeds`; a handful of real examples makes better inputs.")
     if len(task.prompt) == 1 and has_markers(task.prompt[0].content):
         lines.append(
             "Note: the prompt is read as plain text but has <USER>: or <AGENT>: markers; "
@@ -183,7 +199,7 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
-    notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    notes = (*seed_notes(task), *marker_notes(task), *thought_notes(task), *placeholder_notes(task))
     lines += [f"Note: {note}" for note in notes]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from rich.text import Text
 from synth.errors import SynthError
 from synth.quality.diversity import Diversity, diversity
 from synth.quality.refusals import refuses
+from synth.quality.variety import MANY, SAMPLE, Variety
 from synth.store.rows import FROM_LOG, STAGES
 from synth.store.store import Store
 from synth.task.config import TaskConfig
@@ -178,16 +179,28 @@ def remarks(summary: Summary) -> list[str]:
         varied = {
             "distinct words": found.distinct_1,
             "distinct word pairs": found.distinct_2,
-            "distinct words of 100 inputs": found.distinct_1_of_100,
-            "distinct word pairs of 100 inputs": found.distinct_2_of_100,
             "near duplicates": found.near_duplicates,
         }
         shares = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()
                          if share is not None)  # fmt: skip
         lines.append(f"Inputs, without the form that all share: {shares}.")
+        lines += [line for kind, of in found.kinds.items() if (line := _variety(kind, of))]
         sizes = "; ".join(f"{name} {size}" for name, size in found.lengths.items())
         lines.append(f"Characters, median (least to most): {sizes}.")
     return lines
+
+
+def _variety(kind: str, found: Variety) -> str:
+    """How varied the texts of a kind are; "" where there are too few to tell."""
+    if found.effective is None:
+        return ""
+    many = found.effective_of_many
+    parts = [
+        f"{found.effective:.0f} in {SAMPLE}" + (f", {many:,.0f} in {MANY:,}" if many else ""),
+        f"{found.nearest:.0%} in common with the nearest of {SAMPLE}",
+        *([f"distinct word pairs {found.distinct_2:.0%}"] if found.distinct_2 is not None else []),
+    ]
+    return f"Variety of the {found.texts:,} {kind}, effective number: {'; '.join(parts)}."
 
 
 def _reasons(summary: Summary) -> list[str]:

@@ -45,6 +45,7 @@ from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
 from synth.task.given import described, logs_of, read_inputs
 from synth.task.placeholders import placeholder_notes
+from synth.task.seeds import seed_notes
 from synth.task.taskfile import Task
 
 log = logging.getLogger("synth")
@@ -211,7 +212,7 @@ async def _make(
     budget: Budget | None = None,
 ) -> None:
     notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
-    for note in (*(given.notes if given else ()), *notes):
+    for note in (*(given.notes if given else seed_notes(task)), *notes):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):

@@ -28,6 +28,7 @@ from synth.quality.filters import (
 from synth.quality.role_markers import holds_marker, role_marker
 from synth.stages.ahead import Ahead
 from synth.stages.tries import Tries, check_alive, gave_up
+from synth.stages.vary import asked_for, echoes
 from synth.store.fingerprint import derived_seed, row_id
 from synth.store.rows import Rejection, Row
 from synth.store.store import Generate
@@ -118,7 +119,7 @@ def input_request(task: Task, seed: int, number: int, timeout: float | None = No
     turns: list[Message] = []
     for shot in shots:
         turns += [Message("user", settings.request), Message("assistant", shot.strip())]
-    turns.append(Message("user", settings.request))
+    turns.append(Message("user", asked_for(settings, seed, number)))
     messages = instructed(task.config.prompt_role, system, turns)
     if timeout is None:
         timeout = TRY_SECONDS + TOKEN_SECONDS * settings.max_tokens
@@ -216,7 +217,7 @@ def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, RowErro
     assert isinstance(answer, Answer)
     text = answer.text.strip()
     example = example_in(text, settings.seeds)
-    if example is None and answer.finish != "length":
+    if (example is None and answer.finish != "length") or echoes(text, settings):
         return text, RowError(CHATTER)
     text = text if example is None else example
     fault = input_fault(replace(answer, text=text), settings)

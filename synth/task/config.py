@@ -59,6 +59,9 @@ class Sampled(Section):
         )
 
 
+Varied = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
 class Inputs(Sampled):
     """How new inputs are written."""
 
@@ -71,6 +74,11 @@ class Inputs(Sampled):
         default=(), description="a handful of examples of what the generator writes (before `wrap`)"
     )
     shots: int = Field(default=4, ge=0, description="how many seeds are drawn for each try")
+    vary: dict[Annotated[str, Field(pattern=r"^[A-Za-z][\w -]*$")], Varied] = Field(
+        default={},
+        description="lists of texts by name, for example `{persona: [...], topic: [...]}`: each "
+        "try draws one of each and asks for an input with these",
+    )
     show_prompt: bool = Field(default=True, description="let the generator read the prompt")
     wrap: Annotated[str, AfterValidator(wrap_template)] | None = Field(
         default=None, description="Jinja: {{ text }} -> the input as the application sends it"

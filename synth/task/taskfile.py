@@ -191,5 +191,6 @@ def _check_inputs(config: TaskConfig, path: Path) -> None:
         raise TaskError(
             f"{path}: with no `inputs.seeds` and `inputs.show_prompt: false` the generator knows "
             "nothing of what it should write.",
-            "Write a few seeds, or set `inputs.show_prompt: true`.",
+            "Write a few seeds, set `inputs.show_prompt: true`, or have a model draft a task: "
+            f"python -m synth init my-draft --prompt {path.parent / config.prompt} --model MODEL",
         )
