@@ -46,11 +46,11 @@ def continued(asked: Input, turns: Sequence[Message]) -> list[Message] | Valued:
     return [*under([], asked), *turns]
 
 
-def with_values_of(other: Input, text: str) -> Input:
-    """A user's text, asked with the values of another request, where that has some."""
+def with_values_of(other: Input, asked: str | list[Message]) -> Input:
+    """The same asked with the values of another request, where that has some."""
     if not isinstance(other, Valued):
-        return text
-    return replace(other, messages=[{"role": "user", "content": text}])
+        return asked
+    return replace(other, messages=under([], asked))
 
 
 def values_of(asked: Input) -> Mapping[str, str]:

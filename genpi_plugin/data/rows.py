@@ -48,8 +48,9 @@ class Row:
     """One conversation with everything generated for it. See contract 1 for the fields.
 
     `floor_output` and `reason` are None where they were not made. `slots` holds the values of the
-    prompt's slots. `request` is the input as a user's message where the row has none. `token_ids` has an entry for each assistant turn of the
-    conversation, None where its tokens are not known; it is empty where none are.
+    prompt's slots. `request` is the input as a user's message where the row has none. `token_ids`
+    has an entry for each assistant turn of the conversation, None where its tokens are not known;
+    it is empty where none are.
     """
 
     id: str

@@ -13,7 +13,7 @@ from genpi_plugin.reading.start import Start
 MIN_PREFIX = 32
 # An earlier cache is reused for a start of which it holds this share.
 MIN_REUSED_SHARE = 0.9
-# Places behind each other at which requests part, where groups with a start of their own are sought.
+# Groups with a start of their own are sought behind so many places at which requests part.
 MOST_BRANCHES = 50
 
 

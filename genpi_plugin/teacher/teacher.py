@@ -2,10 +2,10 @@
 
 With `genpi.teacher: start` the adapter that training starts from is on.
 
-No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows; one with slots,
-up to the first of them, or once for each group of rows with the same values. Each row's
-targets are computed once, before the first step, and stored under a key of everything they depend
-on, so that later epochs, resumed runs and runs with other settings of the student find them.
+No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows; one with
+slots up to the first of them, and whole for rows that have the same values. Each row's targets are
+computed once, before the first step, and stored under a key of everything they depend on, so that
+later epochs, resumed runs and runs with other settings of the student find them.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from genpi_plugin.data.tools import Tool
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.cache import Cache, core_digest
+from genpi_plugin.evaluation.measuring.context import as_json
 from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, divergence_sums
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
@@ -109,7 +110,7 @@ def measure_systems(
         systems: the teacher first.
     """
     inputs = data.asked
-    facts = {**loader.facts, "inputs": inputs, "max_new_tokens": max_new_tokens}
+    facts = {**loader.facts, "inputs": as_json(inputs), "max_new_tokens": max_new_tokens}
     answers, request_tokens = {}, {}
     for system in systems:
 
