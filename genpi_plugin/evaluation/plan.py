@@ -11,6 +11,7 @@ from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import describe_prompt
 from genpi_plugin.data.requests import values_of
 from genpi_plugin.data.slots import names_of, slot
+from genpi_plugin.evaluation.figures import value_scores
 from genpi_plugin.evaluation.figures.call_scores import call_scores
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
 from genpi_plugin.evaluation.figures.scores import Score, make_scores
@@ -95,7 +96,8 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
     planned = [section.name for section in sections]
     planned += ["checkpoints"] if settings.with_checkpoints else []
     names = [system.name for system in systems]
-    check_names(settings.requirements, known_figures(list(scores), list(adapters), names, planned))
+    figures = [*scores, *([value_scores.NAME] if any(map(values_of, data.asked)) else [])]
+    check_names(settings.requirements, known_figures(figures, list(adapters), names, planned))
     return Plan(
         data=data,
         systems=systems,

@@ -23,6 +23,7 @@ METRICS = {
     "call_made": ("calls where the teacher does", "{:.0%}"),
     "call_tool": ("calls the teacher's tools", "{:.0%}"),
     "call_arguments": ("with its arguments", "{:.0%}"),
+    "values": ("uses its values", "{:.0%}"),
     "exact": ("answer = teacher's", "{:.0%}"),
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
 }
@@ -180,6 +181,7 @@ def _figure(interval: dict[str, Any], form: str) -> str:
 def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
     return {
         "input": text,
+        **({"slots": measured.values[index]} if measured.values else {}),
         **{
             name: {
                 "answer": answers[index].text,

@@ -162,6 +162,7 @@ def _measure_curve(
 def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
     return {
         "inputs": measured.inputs,
+        "slots": measured.values,
         "answers": {
             name: [{"text": one.text, "cut": one.cut} for one in answers]
             for name, answers in measured.answers.items()

@@ -12,6 +12,7 @@ from genpi_plugin.data import digests, templates
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
+from genpi_plugin.data.requests import values_of
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
@@ -136,4 +137,5 @@ def measure_systems(
         name: cache.part("divergence", its_facts, partial(found.__getitem__, name))
         for name, its_facts in divergence_facts.items()
     }
-    return gather(data.inputs, answers, sums, request_tokens, scores, teacher.name)
+    values = [values_of(one) for one in inputs]
+    return gather(data.inputs, answers, sums, request_tokens, scores, teacher.name, values=values)

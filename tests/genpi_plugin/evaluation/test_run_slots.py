@@ -11,6 +11,8 @@ import yaml
 from transformers import AutoTokenizer
 
 from genpi_plugin.data.requests import Valued, under
+from genpi_plugin.evaluation.figures.measured import Generated, gather
+from genpi_plugin.evaluation.figures.value_scores import values_used
 from genpi_plugin.evaluation.measuring.context import Options
 from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections.cost.requests import histories, probes_like
@@ -98,6 +100,17 @@ def test_later_turns_keep_the_values_and_say_them_once():
         assert "hello to Eve" in under(TEMPLATE, later)[0]["content"]
 
 
+def test_an_answer_is_scored_by_its_own_values():
+    values = {"name": "Eve", "day": "Monday", "note": ""}
+    assert [values_used(text, values) for text in ("Hi Eve", "Eve, Monday", "")] == [0.5, 1, 0]
+    answers = {"teacher": [Generated([1], "Eve", False), Generated([1], "Eve", False)]}
+    asked = [{"name": "Eve"}, {"name": "Ian"}]
+    measured = gather(["a", "b"], answers, {}, {"teacher": [1, 1]}, {}, "teacher", values=asked)
+    assert measured.scores["teacher"] == {"values": [1.0, 0.0]}
+    plain = gather(["a", "b"], answers, {}, {"teacher": [1, 1]}, {}, "teacher", values=[{}, {}])
+    assert plain.scores["teacher"] == {}
+
+
 def test_the_cost_of_a_cached_prompt_ends_at_its_first_slot():
     first, second = (under(TEMPLATE, one)[0]["content"] for one in probes_like(ASKED))
     before = "You serve a shop.\n\n- Say hello to "
@@ -156,5 +169,13 @@ def test_rows_with_slots_are_evaluated_with_their_values(place):
     assert any("ends at the first" in note for note in cost["notes"])
     assert [(turn["turn"], turn["n"]) for turn in metrics["turns"]] == [(1, 3), (2, 3)]
     assert any("short has no place for {{ day }}" in line for line in metrics["warnings"])
-    assert metrics["systems"]["short"]["cut_answers"] >= 0
+    answers = [
+        json.loads(line) for line in Path("slots-report/answers.jsonl").read_text().splitlines()
+    ]
+    assert [one["slots"]["name"] for one in answers] == ["Eve", "Ian", "Al"]
+    found = [one["student"]["values"] for one in answers]
+    assert metrics["systems"]["student"]["values"]["value"] == sum(found) / 3
+    page = Path("slots-report/report.html").read_text()
+    assert "uses its values" in page
+    assert "name: Ian\nday: Sunday\n\nb: a shirt" in page
     assert len(metrics["clauses"]["clauses"]) >= 3
