@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from synth.store.rows import as_messages
+from synth.engines.messages import as_messages
 from tests.synth.scripted import PROMPT, shop, write_task
 from tests.synth.server import serve
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -14,6 +15,7 @@ from genpi_plugin.data.text import control_fault
 from synth.dataset.summary import Summary, counted, next_step, print_summary
 from synth.durations import duration
 from synth.engines.base import Answer
+from synth.engines.messages import readable
 from synth.progress.cost import read_cost
 from synth.quality.filters import input_fault
 from synth.quality.role_markers import marker_notes
@@ -28,8 +30,8 @@ from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import visible
 
-SPEAKER = {"assistant": "agent", "user": "environment"}
-STYLE = {"assistant": "green", "user": "cyan"}
+SPEAKER = {"assistant": "agent", "user": "environment", "tool": "tool"}
+STYLE = {"assistant": "green", "user": "cyan", "tool": "cyan"}
 
 
 def print_row(row: Row, console: Console) -> None:
@@ -49,7 +51,7 @@ def print_row(row: Row, console: Console) -> None:
     if not row.reason:
         parts.append(Rule("no reason: a row for the behaviour alone", align="left", style="dim"))
     for turn in row.conversation[1:]:
-        part(SPEAKER[turn.role], turn.content, STYLE[turn.role])
+        part(SPEAKER[turn.role], readable(turn), STYLE[turn.role])
     parts.append(Rule(f"ended: {row.conversation_end}", align="left", style="dim"))
     console.print(Panel(Group(*parts), title=f"row {row.position + 1}", subtitle=row.id))
 
@@ -148,6 +150,7 @@ def print_task(task: Task, console: Console) -> None:
     lines = [
         f"Task {config.name} ({task.source})",
         f"Prompt {task.prompt_id}: {characters} characters in {len(task.prompt)} turns ({roles})",
+        *_tools(task),
         f"Inputs: {config.inputs.count}, after {seeds} seeds",
         f"Reasons: in {config.reasons.share:.0%} of the rows",
         f"Conversations: at most {config.conversations.max_turns} assistant turns",
@@ -183,3 +186,9 @@ def print_task(task: Task, console: Console) -> None:
     lines += [f"Note: {note}" for note in notes]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tools(task: Task) -> list[str]:
+    """The task's tools on a line; none where it has none."""
+    names = [tool["function"]["name"] for tool in json.loads(task.tools)] if task.tools else []
+    return [f"Tools: {len(names)} ({', '.join(names)})"] if names else []

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from genpi_plugin.data.messages import arguments_of
 from genpi_plugin.data.rows import Message, teacher_messages
 from synth.dataset.splits import read_batches
+from synth.errors import SynthError
 
 FORMS = ("messages", "sharegpt", "openai")
-SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
+SHAREGPT = {
+    "system": "system",
+    "developer": "system",
+    "user": "human",
+    "assistant": "gpt",
+    "tool": "observation",
+}
 
 
 def conversations(path: Path, form: str, with_prompt: bool) -> Iterator[dict[str, Any]]:
@@ -19,7 +28,8 @@ def conversations(path: Path, form: str, with_prompt: bool) -> Iterator[dict[str
     Args:
         path: the split's Parquet file.
         form: "messages" (`{id, prompt_id, messages}`), "sharegpt" (`{id, conversations}` of
-            `{from, value}`), or "openai" (`{messages}` alone, as its fine-tuning takes them).
+            `{from, value}`), or "openai" (`{messages}` alone, as its fine-tuning takes them); with
+            `tools`, where the teacher had some.
         with_prompt: whether each begins with the prompt, as the teacher saw it; without it, it is
             what the student is to do.
 
@@ -28,18 +38,47 @@ def conversations(path: Path, form: str, with_prompt: bool) -> Iterator[dict[str
     """
     for table in read_batches(path):
         for row in table.to_pylist():
-            yield _as(form, row, _messages(row, with_prompt))
+            yield _as(form, row, _said(row, with_prompt), with_prompt)
 
 
-def _messages(row: Mapping[str, Any], with_prompt: bool) -> list[Message]:
-    said: list[Message] = [{"role": "user", "content": row["input"]}, *row["conversation"]]
-    return teacher_messages(row["prompt"], said) if with_prompt else said
+def _said(row: Mapping[str, Any], with_prompt: bool) -> list[Message]:
+    """The row's messages, without the nulls that pad their columns."""
+    request = row.get("request") or [{"role": "user", "content": row["input"]}]
+    said = _bare([*(row.get("kept") or []), *request, *row["conversation"]])
+    return teacher_messages(_bare(row["prompt"]), said) if with_prompt else said
 
 
-def _as(form: str, row: Mapping[str, Any], messages: list[Message]) -> dict[str, Any]:
-    if form == "openai":
-        return {"messages": messages}
-    if form == "messages":
-        return {"id": row["id"], "prompt_id": row["prompt_id"], "messages": messages}
-    turns = [{"from": SHAREGPT[turn["role"]], "value": turn["content"]} for turn in messages]
-    return {"id": row["id"], "conversations": turns}
+def _bare(messages: Iterable[Mapping[str, Any]]) -> list[Message]:
+    return [{name: value for name, value in one.items() if value not in (None, [])}
+            for one in messages]  # fmt: skip
+
+
+def _as(
+    form: str, row: Mapping[str, Any], messages: list[Message], with_prompt: bool
+) -> dict[str, Any]:
+    tools = json.loads(row["tools"]) if with_prompt and row.get("tools") else []
+    if form == "sharegpt":
+        turns = [turn for message in messages for turn in _sharegpt(message)]
+        more = {"tools": json.dumps(tools, ensure_ascii=False)} if tools else {}
+        return {"id": row["id"], "conversations": turns, **more}
+    named = {} if form == "openai" else {"id": row["id"], "prompt_id": row["prompt_id"]}
+    return {**named, "messages": messages, **({"tools": tools} if tools else {})}
+
+
+def _sharegpt(message: Message) -> Iterator[dict[str, str]]:
+    """A message as turns of `{from, value}`: text and each call are turns of their own.
+
+    Raises:
+        SynthError: it holds thoughts, for which the form has no place.
+    """
+    if "reasoning_content" in message:
+        raise SynthError(
+            "The answers have thoughts, and ShareGPT's form has no place for them.",
+            "Give --format messages.",
+        )
+    calls = message.get("tool_calls", [])
+    if message["content"] or not calls:
+        yield {"from": SHAREGPT[message["role"]], "value": message["content"]}
+    for call in calls:
+        called = {"name": call["function"]["name"], "arguments": arguments_of(call)}
+        yield {"from": "function_call", "value": json.dumps(called, ensure_ascii=False)}

@@ -12,23 +12,49 @@ import pyarrow.parquet as pq
 
 from synth.dataset.holdout import FIRST, draw_name, held_out
 from synth.engines.base import Message
+from synth.engines.messages import as_dicts
 from synth.quality.dedup import NEAR, groups
 from synth.store.folder import replace_file
-from synth.store.rows import STAGES, Row, as_dicts, to_record
+from synth.store.rows import STAGES, Row, to_record
 from synth.store.store import Store
 from synth.text import json_line
 
-TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+CALL = pa.struct(
+    [
+        ("id", pa.string()),
+        ("type", pa.string()),
+        ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())])),
+    ]
+)
+TURNS = pa.list_(
+    pa.struct(
+        [
+            ("role", pa.string()),
+            ("content", pa.string()),
+            ("reasoning_content", pa.string()),
+            ("tool_calls", pa.list_(CALL)),
+            ("tool_call_id", pa.string()),
+            ("name", pa.string()),
+        ]
+    )
+)
+# One for every dataset, whatever its rows have: splits and datasets can be put together.
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("prompt_id", pa.string()),
         ("prompt", TURNS),
+        ("tools", pa.string()),
+        ("slots", pa.string()),
+        ("kept", TURNS),
+        ("request", TURNS),
         ("input", pa.string()),
         ("floor_output", pa.string()),
         ("teacher_output", pa.string()),
         ("reason", pa.string()),
         ("conversation", TURNS),
+        ("token_ids", pa.list_(pa.list_(pa.int32()))),
+        ("tokenizer", pa.string()),
     ]
 )
 log = logging.getLogger("synth")
@@ -138,6 +164,6 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _characters(row: Row) -> int:
-    texts = (row.input, row.floor_output, row.teacher_output, row.reason)
-    turns = (*row.prompt, *row.conversation)
+    texts = (row.input, row.floor_output, row.teacher_output, row.reason, row.tools)
+    turns = (*row.prompt, *row.request, *row.conversation)
     return sum(map(len, texts)) + sum(len(turn.content) for turn in turns)

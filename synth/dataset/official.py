@@ -15,10 +15,14 @@ import pyarrow.parquet as pq
 from genpi_plugin.data.rows import OFFICIAL_NAMES
 from synth.dataset.chats import FORMS, conversations
 from synth.dataset.splits import read_batches, split_files
+from synth.engines.messages import as_dicts, as_messages
 from synth.errors import SynthError
-from synth.store.rows import as_messages
 from synth.task.templates import render_transcript
 from synth.text import json_line
+
+# Columns that the official datasets have not, and what can't be said there.
+BEYOND = ("tools", "slots", "kept", "request")
+PLAIN_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
 def export_folder(
@@ -88,10 +92,25 @@ def rows_without_reason(folder: Path) -> int:
 
 
 def official_table(table: pa.Table) -> pa.Table:
-    """The table with the official names; the prompt becomes a transcript with markers."""
+    """The table with the official names; the prompt becomes a transcript with markers.
+
+    Raises:
+        SynthError: a row holds what the official scripts know nothing of.
+    """
+    held = [name for name in BEYOND if table[name].null_count < len(table)]
+    talks = [as_messages(turns) for turns in table["conversation"].to_pylist()]
+    turns = [turn for talk in talks for turn in talk]
+    held += ["tool_calls"] if any(turn.tool_calls for turn in turns) else []
+    held += ["reasoning_content"] if any(turn.reasoning_content for turn in turns) else []
+    if held:
+        raise SynthError(
+            f"The rows have {', '.join(held)}, which the official scripts know nothing of.",
+            "Leave out --official-schema.",
+        )
     contexts = [render_transcript(as_messages(prompt)) for prompt in table["prompt"].to_pylist()]
     columns: dict[str, Any] = {official: table[ours] for ours, official in OFFICIAL_NAMES.items()}
     columns["context"] = pa.array(contexts, pa.string())
+    columns[OFFICIAL_NAMES["conversation"]] = pa.array(map(as_dicts, talks), PLAIN_TURNS)
     return pa.table(columns)
 
 

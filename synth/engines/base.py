@@ -11,11 +11,28 @@ OVERLONG = "longer than the model's context"
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool; `arguments` is a JSON string, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Message:
-    """One turn of a conversation, as every chat template takes it."""
+    """One message of a conversation: OpenAI's fields, those that it has not are empty.
+
+    `reasoning_content` are an assistant's thoughts before `content`, `tool_calls` what it calls
+    behind it. A message of the role `tool` names the call that it answers in `tool_call_id`.
+    """
 
     role: str
     content: str
+    reasoning_content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,13 +58,15 @@ class Request:
     """One question to a model: the same request to the same model is asked once.
 
     `seed` tells requests apart that should be drawn anew, and makes each repeatable. `timeout` is
-    how many seconds a server has for it, where that is less than it has for each.
+    how many seconds a server has for it, where that is less than it has for each. `tools` is the
+    JSON text of a list of schemas in OpenAI's form, "" where there are none.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     seed: int = 0
     timeout: float | None = None
+    tools: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,15 +86,6 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class ToolCall:
-    """A call of a tool; `arguments` is a JSON string, as the model wrote it."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True)
 class Answer:
     """A model's answer. What the engine does not tell is None.
 
@@ -86,8 +96,10 @@ class Answer:
         reasoning: the thoughts before the text; "" where there were some and nobody tells what.
         tool_calls: the tools that are called, in order.
         token_ids: the answer's tokens as sampled, the end token included where one was.
+        tokenizer: the mark (`genpi_plugin.data.tokenizers`) of the tokenizer that these are of.
         logprobs: the log-probability of each of these tokens, in nats.
         usage: tokens read and written.
+        written: the whole text, where thoughts that stood in it were taken out of `text`.
     """
 
     text: str
@@ -95,8 +107,10 @@ class Answer:
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] | None = None
     token_ids: tuple[int, ...] | None = None
+    tokenizer: str | None = None
     logprobs: tuple[float, ...] | None = None
     usage: Usage = Usage()
+    written: str | None = None
 
 
 @dataclass(frozen=True)

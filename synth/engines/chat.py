@@ -15,6 +15,7 @@ from genpi_plugin.data import templates
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.errors import TemplateError, TextError
 from synth.engines.base import OVERLONG, Request
+from synth.engines.messages import as_dicts
 from synth.errors import EngineError, RowError
 
 # How a chat template begins a thought at the end of a request, and how many tokens that takes.
@@ -66,7 +67,7 @@ class Chat:
                 "--base-url. Arguments of the chat template go into chat_template_kwargs.",
             )
         with _as_ours():
-            return self._view(request).request_ids(_messages(request))
+            return self._view(request).request_ids(as_dicts(request.messages), _tools(request))
 
     def answer_ids(self, request: Request, answer: str) -> list[int]:
         """The tokens of an answer behind a request, with the one that ends its turn.
@@ -76,7 +77,8 @@ class Chat:
         """
         with _as_ours():
             given = {"role": "assistant", "content": answer}
-            return self._view(request).turn(_messages(request), given)[1]
+            history = as_dicts(request.messages)
+            return self._view(request).turn(history, given, _tools(request))[1]
 
     def end_ids(self, configured: int | list[int] | None) -> list[int]:
         """Every token that ends an answer: the folder's, the tokenizer's, the template's."""
@@ -161,8 +163,8 @@ def answer_text(tokenizer: Any, request: list[int], tokens: list[int]) -> str:
     return (begun[0] if begun else "") + text_of(tokens)
 
 
-def _messages(request: Request) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in request.messages]
+def _tools(request: Request) -> list[dict[str, Any]]:
+    return list(json.loads(request.tools)) if request.tools else []
 
 
 @contextlib.contextmanager

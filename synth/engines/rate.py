@@ -60,5 +60,6 @@ class Rate:
 
 def estimated_tokens(request: Request) -> int:
     """What a request will take at most, about: servers count like this before they answer."""
-    read = sum(len(message.content.encode("utf-8", "replace")) for message in request.messages)
+    texts = (*(message.content for message in request.messages), request.tools)
+    read = sum(len(text.encode("utf-8", "replace")) for text in texts)
     return read // BYTES_PER_TOKEN + request.sampling.max_tokens

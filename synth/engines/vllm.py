@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
+from genpi_plugin.data import tokenizers
 from synth.engines.base import Answer, Request, Usage
 from synth.engines.chat import (
     Chat,
@@ -69,6 +70,7 @@ class VLLMEngine:
         self._identity: dict[str, str] | None = None
         self._engine: Any = None
         self._tokenizer: Any = None
+        self._mark = ""
         self._end_ids: list[int] = []
         self._chat: Chat | None = None
         self._numbers = itertools.count()
@@ -131,6 +133,7 @@ class VLLMEngine:
             text=answer_text(self._tokenizer, ids, tokens),
             finish="length" if done.finish_reason == "length" else "stop",
             token_ids=sampled,
+            tokenizer=self._mark,
             usage=Usage(len(ids), len(tokens)),
         )
 
@@ -166,5 +169,6 @@ class VLLMEngine:
             why = cannot_load(self.model, error)
             raise EngineError(why.cause, f"{why.cure} {MEMORY}") from error
         # vLLM knows the folder's end tokens by itself; these are the template's and tokenizer's.
+        self._mark = tokenizers.mark(self._tokenizer)
         self._chat = Chat(self._tokenizer, self.chat_template_kwargs, self.model)
         self._end_ids = self._chat.end_ids(None)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from synth.engines.base import Engine, Message, Request, Scorer
 from synth.preflight.found import Scored
 from synth.stages.reasons import reason_messages
+from synth.stages.requests import floor_request, teacher_request
 from synth.store.rows import Row
 from synth.task.taskfile import Task
-from synth.task.templates import prompt_text, teacher_messages
+from synth.task.templates import prompt_text
 
 
 async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
@@ -25,11 +26,9 @@ async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | N
     if scorer is None:
         return None
     nats, tokens, other, longest = 0.0, 0, "", 0
-    how = task.config.outputs.sampling
     for row in rows:
-        question = (Message("user", row.input),)
-        teacher = Request(teacher_messages(row.prompt, question), how)
-        found = await scorer.divergence(teacher, Request(question, how), row.teacher_output)
+        teacher, floor = teacher_request(row, task, 0), floor_request(row, task, 0)
+        found = await scorer.divergence(teacher, floor, row.teacher_output)
         nats += found.nats
         tokens += found.tokens
         other = other or found.other_tokens
@@ -45,5 +44,5 @@ async def _longest(scorer: Scorer, row: Row, task: Task) -> int:
     asked = await scorer.tokens(Request(reason_messages(row, task), reasons.sampling))
     shown = "\n\n".join((row.input, row.floor_output, row.teacher_output))
     half = Request((Message("user", shown),), task.config.outputs.sampling)
-    recited = await scorer.tokens(half, f"{prompt_text(row.prompt)}\n\n{row.reason}")
+    recited = await scorer.tokens(half, f"{prompt_text(row.prompt, row.tools)}\n\n{row.reason}")
     return max(asked + reasons.max_tokens, recited)

@@ -27,8 +27,9 @@ from synth.running.models import Models
 from synth.running.pipeline import synthesize
 from synth.running.prompt_check import check_prompt
 from synth.running.run import RunSettings, for_target, open_engines
-from synth.stages.outputs import floor_request
+from synth.stages.inputs import new_row
 from synth.stages.plan import plan_of
+from synth.stages.requests import floor_request
 from synth.store.fingerprint import request_key
 from synth.store.rows import Row
 from synth.store.store import Store
@@ -174,8 +175,9 @@ def _spared(
         used = [tally.stages[name].by_role[role] for name in plan.recitals]
         spared[role] = (sum(one.tokens_in for one in used), sum(one.tokens_out for one in used))
     rejected = (r.made for r in store.rejections() if r.stage != INPUTS and not r.kept)
-    for text in (*(row.input for row in rows), *(str(made["input"]) for made in rejected)):
-        key = request_key(models.target.identity, floor_request(text, task, seed))
+    gone = (new_row(task, 0, str(made["input"])) for made in rejected)
+    for row in (*rows, *gone):
+        key = request_key(models.target.identity, floor_request(row, task, seed))
         if floor := store.get(key):
             read, written = spared["target"]
             spared["target"] = (

@@ -84,7 +84,7 @@ def thoughts_apart(answer: Answer, own: Sequence[str] = ()) -> Answer:
         return answer
     known = [one for one in (answer.reasoning, *thoughts) if one]
     reasoning = "\n".join(known) if known else answer.reasoning
-    return replace(answer, text=_bare(left, own), reasoning=reasoning)
+    return replace(answer, text=_bare(left, own), reasoning=reasoning, written=answer.text)
 
 
 def own_texts(task: Task, role: str) -> tuple[str, ...]:

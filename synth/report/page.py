@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from synth.dataset.splits import split_sizes
 from synth.dataset.summary import Summary, remarks, summarize
 from synth.durations import duration
+from synth.engines.messages import readable
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, thoughts_in
 from synth.quality.diversity import without_form
@@ -135,7 +136,7 @@ def report_page(
         remarks=remarks(summary),
         rows=[(row, _continuation(row)) for row in shown],
         examples=_examples(store, summary.stages),
-        prompt=prompt_text(shown[0].prompt),
+        prompt=prompt_text(shown[0].prompt, shown[0].tools),
     )
 
 
@@ -164,8 +165,8 @@ def _steps(summary: Summary) -> list[Step]:
 
 def _continuation(row: Row) -> list[tuple[str, str]]:
     """The conversation behind its first answer, which the page shows beside the floor's."""
-    speaker = {"assistant": "agent", "user": "environment"}
-    return [(speaker[turn.role], turn.content) for turn in row.conversation[1:]]
+    speaker = {"assistant": "agent", "user": "environment", "tool": "tool"}
+    return [(speaker[turn.role], readable(turn)) for turn in row.conversation[1:]]
 
 
 def _examples(store: Store, stages: Sequence[str]) -> list[Example]:

@@ -22,7 +22,16 @@ from synth.stages.concurrency import gather_all
 from synth.stages.inputs import inputs, new_row
 from synth.stages.share import in_share, makes_for_recitals_alone
 from synth.stages.stage import Stage
-from synth.store.rows import COLUMNS, RECITED, TEXTS, Rejection, Row, made_of, without_reason
+from synth.store.rows import (
+    COLUMNS,
+    OPTIONAL,
+    RECITED,
+    TEXTS,
+    Rejection,
+    Row,
+    made_of,
+    without_reason,
+)
 from synth.store.store import Store
 from synth.task.taskfile import Task
 
@@ -226,8 +235,8 @@ def _check_whole(row: Row, waves: Sequence[Sequence[Stage]], skipped: Collection
         RowError: that stage alone would have made it.
     """
     for stage in itertools.chain.from_iterable(waves):
-        missing = [name for name in stage.makes if name in COLUMNS and name not in RECITED
-                   and not getattr(row, name)]  # fmt: skip
+        missing = [name for name in stage.makes if name in COLUMNS
+                   and name not in (*RECITED, *OPTIONAL) and not getattr(row, name)]  # fmt: skip
         if missing and stage.name in skipped:
             needs = ", ".join(name for name in stage.needs if name in RECITED)
             raise RowError(

@@ -164,7 +164,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
     code = plan_of(task).sources
     return {
         "task": task.config.model_dump(mode="json"),
-        "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt)},
+        "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt, task.tools)},
         "target": settings.target.identity_settings(),
         "generator": settings.generator.identity_settings(),
         "seed": settings.seed,

@@ -102,7 +102,7 @@ class _Known:
 def new_row(task: Task, position: int, text: str) -> Row:
     """The row of an input, with nothing made of it yet."""
     name = task.prompt_id
-    return Row(position, row_id(name, text), name, task.prompt, text)
+    return Row(position, row_id(name, text), name, task.prompt, text, tools=task.tools)
 
 
 def input_request(task: Task, seed: int, number: int, timeout: float | None = None) -> Request:
@@ -113,7 +113,8 @@ def input_request(task: Task, seed: int, number: int, timeout: float | None = No
     settings = task.config.inputs
     draw = random.Random(f"{seed}-{number}")
     shots = draw.sample(settings.seeds, min(settings.shots, len(settings.seeds)))
-    system = DOCUMENT.format(prompt=prompt_text(task.prompt)) if settings.show_prompt else PLAIN
+    document = DOCUMENT.format(prompt=prompt_text(task.prompt, task.tools))
+    system = document if settings.show_prompt else PLAIN
     turns: list[Message] = []
     for shot in shots:
         turns += [Message("user", settings.request), Message("assistant", shot.strip())]

@@ -8,22 +8,29 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from synth.engines.base import Answer, Message, Request
+from synth.engines.base import Answer
 from synth.errors import RowError
 from synth.quality.filters import CUT_THINKING, THINKING_CURE, some_answer, whole_answer
 from synth.stages.concurrency import gather_all
+from synth.stages.requests import floor_request, teacher_request
 from synth.stages.share import in_share
 from synth.stages.stage import Ask, stage
+from synth.stages.turns import turn_of
 from synth.store.rows import Row, without_reason
-from synth.task.taskfile import Task
-from synth.task.templates import teacher_messages
 
 TOKENS = "outputs.max_tokens"
 
 
-@stage(needs=["prompt", "input"], makes=["floor_output", "floor_cut", "teacher_output"])
+@stage(
+    needs=["prompt", "input"],
+    makes=[
+        *("floor_output", "floor_cut", "teacher_output"),
+        *("conversation", "conversation_end", "token_ids", "tokenizer"),
+    ],
+)
 async def outputs(row: Row, ask: Ask) -> Row:
-    """Fill in `teacher_output`, and `floor_output` in the share of rows that have a reason.
+    """Fill in `teacher_output` and begin the conversation with it; fill in `floor_output` in the
+    share of rows that have a reason.
 
     The token limit may cut the floor output, which is shown and never trained on: without its
     prompt a model often rambles. Such rows are counted. A row whose floor output is empty, or is
@@ -32,15 +39,13 @@ async def outputs(row: Row, ask: Ask) -> Row:
     Raises:
         RowError: the teacher output is empty, or the token limit cut it.
     """
-    question = (Message("user", row.input),)
-    how = ask.task.config.outputs.sampling
-    request = Request(teacher_messages(row.prompt, question), how, ask.seed)
+    request = teacher_request(row, ask.task, ask.seed)
     # `_floor` gives back its fault, which costs no row; what the teacher's raises does.
     found: list[Any] = await gather_all(_floor(row, ask), ask.target(request))
     (floor, fault), teacher = found
     shown = {"floor_output": floor.text.strip()} if floor else {}
     try:
-        row = replace(row, teacher_output=whole_answer(teacher, "teacher output", TOKENS))
+        row = _begun(row, teacher)
     except RowError as error:
         error.made = {**shown, "teacher_output": teacher.text.strip()}
         raise
@@ -55,9 +60,22 @@ async def outputs(row: Row, ask: Ask) -> Row:
     return replace(row, floor_output=floor.text.strip(), floor_cut=floor.finish == "length")
 
 
-def floor_request(text: str, task: Task, seed: int) -> Request:
-    """What the target is asked for the floor output of an input."""
-    return Request((Message("user", text),), task.config.outputs.sampling, seed)
+def _begun(row: Row, teacher: Answer) -> Row:
+    """The row with the teacher's answer, and a conversation that consists of it.
+
+    Raises:
+        RowError: the answer can't be used.
+    """
+    text = whole_answer(teacher, "teacher output", TOKENS)
+    turn = turn_of(teacher)
+    return replace(
+        row,
+        teacher_output=text,
+        conversation=(turn.message,),
+        conversation_end="first answer",
+        token_ids=(turn.token_ids,),
+        tokenizer=turn.tokenizer,
+    )
 
 
 async def _floor(row: Row, ask: Ask) -> tuple[Answer | None, RowError | None]:
@@ -66,7 +84,7 @@ async def _floor(row: Row, ask: Ask) -> tuple[Answer | None, RowError | None]:
         return None, None
     answer = None
     try:
-        answer = await ask.target(floor_request(row.input, ask.task, ask.seed))
+        answer = await ask.target(floor_request(row, ask.task, ask.seed))
         some_answer(answer, "floor output")
     except RowError as error:
         return answer, error

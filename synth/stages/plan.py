@@ -15,13 +15,16 @@ from synth.stages.outputs import outputs
 from synth.stages.reasons import reasons
 from synth.stages.share import makes_for_recitals_alone
 from synth.stages.stage import Ask, Stage
-from synth.store.rows import COLUMNS, RECITED, Row
+from synth.store.rows import COLUMNS, OPTIONAL, RECITED, Row
 from synth.task.modules import load_reference, raised
 from synth.task.taskfile import Task
 
 SHIPPED: tuple[Stage, ...] = (outputs, reasons, conversations)
 # What a row has from its beginning, and what a stage may make.
-GIVEN = ("position", "id", "prompt_id", "prompt", "input")
+GIVEN = (
+    *("position", "id", "prompt_id", "prompt", "tools", "slots"),
+    *("kept", "request", "input"),
+)
 MADE = tuple(field.name for field in dataclasses.fields(Row) if field.name not in (*GIVEN, "lost"))
 # Why a column of the dataset can't do without the stage that makes it.
 WHY = {
@@ -121,7 +124,7 @@ def _check_fields(stages: Sequence[Stage], task: Task) -> None:
             )  # fmt: skip
         made |= set(one.makes)
     for column in COLUMNS:
-        if column not in made and column not in RECITED:
+        if column not in made and column not in (*RECITED, *OPTIONAL):
             makers = [other.name for other in SHIPPED if column in other.makes]
             why = f": {WHY[column]}" if column in WHY else ""
             raise TaskError(

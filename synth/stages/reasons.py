@@ -52,7 +52,7 @@ async def reasons(row: Row, ask: Ask) -> Row:
 def reason_messages(row: Row, task: Task) -> tuple[Message, ...]:
     """What the generator is asked for a row's reason."""
     question = QUESTION.format(
-        prompt=prompt_text(row.prompt),
+        prompt=prompt_text(row.prompt, row.tools),
         input=row.input,
         floor=row.floor_output,
         teacher=row.teacher_output,

@@ -8,7 +8,7 @@ from typing import Any
 from synth.engines.base import Answer, ToolCall, Usage
 
 # What is stored where the engine reported it. The first versions knew of none of these.
-SINCE = ("reasoning", "tool_calls", "token_ids", "logprobs")
+SINCE = ("reasoning", "tool_calls", "token_ids", "logprobs", "tokenizer")
 
 
 def answer_record(answer: Answer) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def answer_record(answer: Answer) -> dict[str, Any]:
 
 def to_answer(record: dict[str, Any]) -> Answer:
     """The inverse of `answer_record`, for records of every version."""
-    calls, ids, logprobs = (record.get(name) for name in SINCE[1:])
+    calls, ids, logprobs = (record.get(name) for name in ("tool_calls", "token_ids", "logprobs"))
     # At first a 0 stood for what was not reported; no request has so few tokens.
     counted = bool(record.get("prompt_tokens"))
     return Answer(
@@ -33,6 +33,7 @@ def to_answer(record: dict[str, Any]) -> Answer:
         reasoning=record.get("reasoning"),
         tool_calls=None if calls is None else tuple(ToolCall(**call) for call in calls),
         token_ids=None if ids is None else tuple(ids),
+        tokenizer=record.get("tokenizer"),
         logprobs=None if logprobs is None else tuple(logprobs),
         usage=Usage(
             record.get("prompt_tokens") or None,

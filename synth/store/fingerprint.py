@@ -7,8 +7,8 @@ What tells one request from another, and what does not:
 | the model: an engine's `identity` (name;  | the server's address, the number of servers, the   |
 | in process the weights, the chat template | API key: the same model may move                   |
 | and the dtype)                            |                                                    |
-| role and content of every message, to the | concurrency, batch size, time-outs, repetitions,   |
-| last space                                | Ray: how, not what, is asked                       |
+| every message with all it holds, to the   | concurrency, batch size, time-outs, repetitions,   |
+| last space; the tools                     | Ray: how, not what, is asked                       |
 | temperature, top_p, max_tokens; the       | the stage that asks, the row's position: the same  |
 | stage's own request and template          | question has the same answer                       |
 | arguments                                 | headers: they tell the server who asks             |
@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from synth.engines.base import Message, Request
-from synth.store.rows import as_dicts
+from synth.engines.messages import as_dicts
 
 
 def canonical(value: Any) -> str:
@@ -44,14 +44,14 @@ def digest(value: Any) -> str:
     return _sha256(canonical(value))
 
 
-def prompt_hash(prompt: Sequence[Message]) -> str:
-    """The hash of a prompt's roles and contents."""
-    return digest(as_dicts(prompt))
+def prompt_hash(prompt: Sequence[Message], tools: str = "") -> str:
+    """The hash of a prompt's messages, and of the tools that go with it."""
+    return digest([as_dicts(prompt), json.loads(tools)] if tools else as_dicts(prompt))
 
 
-def prompt_id(task_name: str, prompt: Sequence[Message]) -> str:
+def prompt_id(task_name: str, prompt: Sequence[Message], tools: str = "") -> str:
     """The name of a prompt in the dataset: the task's name and the start of the hash."""
-    return f"{task_name}-{prompt_hash(prompt)[:8]}"
+    return f"{task_name}-{prompt_hash(prompt, tools)[:8]}"
 
 
 def row_id(prompt_name: str, text: str) -> str:
@@ -83,6 +83,8 @@ def request_key(identity: dict[str, str], request: Request) -> str:
         # Absent where empty, as before there were any: the keys of stored answers stay.
         **{name: dict(arguments) for name, arguments in own.items() if arguments},
     }
+    if request.tools:
+        values["tools"] = request.tools
     parts = {name: canonical(value) for name, value in values.items()}
     parts["messages"] = f"[{','.join(map(_message_text, request.messages))}]"
     # `digest` of it all, but for the prompt, whose JSON is made once.

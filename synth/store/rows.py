@@ -7,18 +7,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from synth.engines.base import Message
+from synth.engines.messages import as_dicts
 from synth.errors import RowError
 
 COLUMNS = (
     "id",
     "prompt_id",
     "prompt",
+    "tools",
+    "slots",
+    "kept",
+    "request",
     "input",
     "floor_output",
     "teacher_output",
     "reason",
     "conversation",
+    "token_ids",
+    "tokenizer",
 )
+# What no row needs.
+OPTIONAL = ("tools", "slots", "kept", "request", "token_ids", "tokenizer")
 # What a recital alone needs: a row without is a good one. `floor_cut` tells of the first.
 RECITED = ("floor_output", "floor_cut", "reason")
 # What is shown of a row of which something was rejected.
@@ -50,7 +59,12 @@ class Rejection:
 class Row:
     """One input and what was made of it; empty fields are not made yet.
 
-    `position` is the input's place among all inputs and orders the dataset.
+    `position` is the input's place among all inputs and orders the dataset. `tools` is the JSON
+    text of the schemas that the teacher sees, `slots` of an object with the values of the prompt's
+    slots. `kept` is what student and teacher see before the `request`, which holds everything
+    before the first answer; without one it is the input, as a user's message. `token_ids` has an
+    entry for each assistant turn of the conversation, None where its tokens are not known, and
+    `tokenizer` says of which they are.
     `conversation_end` says why the conversation ended, `floor_cut` whether the token limit cut
     the floor output, `lost` why there is no reason though one was to be made; they are counted,
     not exported.
@@ -68,6 +82,12 @@ class Row:
     conversation_end: str = ""
     floor_cut: bool = False
     lost: Rejection | None = None
+    tools: str = ""
+    slots: str = ""
+    kept: tuple[Message, ...] = ()
+    request: tuple[Message, ...] = ()
+    token_ids: tuple[tuple[int, ...] | None, ...] = ()
+    tokenizer: str = ""
 
 
 def made_of(row: Row) -> dict[str, Any]:
@@ -95,20 +115,12 @@ def without_reason(row: Row, stage: str, error: RowError, fields: Iterable[str] 
     return replace(row, **empty, lost=lost)
 
 
-def as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
-    """Messages as the dataset and every chat API hold them: `{role, content}`."""
-    return [{"role": message.role, "content": message.content} for message in messages]
-
-
-def as_messages(dicts: Iterable[dict[str, str]]) -> tuple[Message, ...]:
-    """The inverse of `as_dicts`."""
-    return tuple(Message(turn["role"], turn["content"]) for turn in dicts)
-
-
 def to_record(row: Row) -> dict[str, Any]:
     """The row's columns (`COLUMNS`, in this order) as plain values; None for what it lacks."""
     values = {name: getattr(row, name) for name in COLUMNS}
-    values |= {name: values[name] or None for name in COLUMNS if name in RECITED}
-    values["prompt"] = as_dicts(row.prompt)
-    values["conversation"] = as_dicts(row.conversation)
+    for name in ("prompt", "kept", "request", "conversation"):
+        values[name] = as_dicts(values[name])
+    for name in (*RECITED, *OPTIONAL):
+        if name in values:
+            values[name] = values[name] or None
     return values

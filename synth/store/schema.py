@@ -5,17 +5,18 @@
 | 1       | answers, rows, rejections; each row holds its prompt                               |
 | 2       | `prompts`: each prompt once, rows name it by its SHA-256; `splits`: what was drawn |
 | 3       | rows without a reason; among the rejections what such a row lost, marked as `kept` |
+| 4       | rows with tools, slots, a request of several messages, and their answers' tokens   |
 
-Answers are the same in all. Rows of version 1 are read as they are, since `status` and `report`
-open a store without changing it.
+Answers are the same in all. Rows of earlier versions are read as they are, since `status` and
+`report` open a store without changing it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 
-SCHEMA_VERSION = 3
-READABLE = (1, 2, 3)
+SCHEMA_VERSION = 4
+READABLE = (1, 2, 3, 4)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, answer TEXT NOT NULL, stage TEXT NOT NULL, created REAL NOT NULL);

@@ -16,16 +16,19 @@ from typing import Any
 
 from synth.engines.base import Answer, Engine, Message, Request
 from synth.engines.cut_prompt import cut_prompt
+from synth.engines.messages import as_dicts, as_messages
 from synth.errors import SynthError
 from synth.secrets import redactor
 from synth.store.answers import answer_record, to_answer
 from synth.store.fingerprint import prompt_hash, request_key
-from synth.store.rows import STAGES, Rejection, Row, as_dicts, as_messages
+from synth.store.rows import STAGES, Rejection, Row
 from synth.store.schema import COUNTED, FILTER, KEPT, READABLE, SCHEMA_VERSION, upgrade, version_of
 
 Generate = Callable[[Request], Awaitable[Answer]]
 OnAnswer = Callable[[str, Answer, bool], None]
 
+# Fields of a row that hold messages, beside the prompt.
+TURNS = ("kept", "request", "conversation")
 log = logging.getLogger("synth")
 
 
@@ -102,8 +105,9 @@ class Store:
 
     def add_row(self, row: Row) -> None:
         """Store a finished row and what it lost; on disk with the next answer, or at the end."""
-        values = asdict(replace(row, prompt=(), lost=None))
-        values["prompt"] = self._add_prompt(row.prompt)
+        turns = {name: as_dicts(getattr(row, name)) for name in TURNS}
+        values = asdict(replace(row, prompt=(), lost=None, kept=(), request=(), conversation=()))
+        values |= turns | {"prompt": self._add_prompt(row.prompt)}
         if row.lost is not None:
             self.add_rejection(row.lost)
         self._run("INSERT OR REPLACE INTO rows VALUES (?, ?)",
@@ -146,7 +150,9 @@ class Store:
             else:  # a row of a version 1 store holds its prompt
                 own = as_messages(prompt)
                 values["prompt"] = prompts.setdefault(own, own)
-            values["conversation"] = as_messages(values["conversation"])
+            values |= {name: as_messages(values.get(name) or ()) for name in TURNS}
+            ids = values.get("token_ids") or ()
+            values["token_ids"] = tuple(None if one is None else tuple(one) for one in ids)
             yield Row(**values)
 
     def _prompt(self, name: str) -> tuple[Message, ...]:

@@ -213,6 +213,11 @@ class TaskConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="letters, digits, _.-")
     description: str = Field(default="", description="one line")
     prompt: Text = Field(default="prompt.md", description="the prompt's file, beside task.yml")
+    tools: Text | None = Field(
+        default=None,
+        description="a JSON file beside task.yml: the tools that go with the prompt, a list of "
+        "schemas in OpenAI's form",
+    )
     prompt_role: Literal["system", "user"] = Field(
         default="system",
         description="how a plain-text prompt and synth's own instructions are sent; user where "

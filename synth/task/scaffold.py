@@ -20,6 +20,7 @@ TASK_YML = """\
 name: {name}
 description: ""                  # one line, for the dataset's card
 prompt: {prompt}
+tools: null                      # a JSON file of the tools that go with the prompt (OpenAI's form)
 # How a plain-text prompt and synth's own instructions are sent: system, or user where the model's
 # chat template takes no system turn.
 prompt_role: system

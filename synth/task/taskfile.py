@@ -18,25 +18,28 @@ from synth.errors import TaskError
 from synth.store.fingerprint import prompt_id
 from synth.task.config import TaskConfig
 from synth.task.templates import load_prompt
+from synth.task.tools import load_tools
 from synth.task.yaml_traps import misread_text, syntax_error
 
 
 @dataclass(frozen=True)
 class Task:
-    """A checked task: its settings and its prompt's messages.
+    """A checked task: its settings, its prompt's messages, and the tools that go with them.
 
-    `special_tokens` is what the target's tokenizer reads as control tokens, where that is known.
+    `tools` is the JSON text of a list of schemas, "" where there are none. `special_tokens` is
+    what the target's tokenizer reads as control tokens, where that is known.
     """
 
     config: TaskConfig
     prompt: tuple[Message, ...]
     source: Path
     special_tokens: frozenset[str] = frozenset()
+    tools: str = ""
 
     @property
     def prompt_id(self) -> str:
         """The prompt's name in the dataset."""
-        return prompt_id(self.config.name, self.prompt)
+        return prompt_id(self.config.name, self.prompt, self.tools)
 
 
 def shipped_tasks() -> dict[str, Path]:
@@ -79,7 +82,8 @@ def load_task(name: str, overrides: Mapping[str, Any] | None = None) -> Task:
         raise _explained(error, path, source, overrides) from None
     _check_inputs(config, path)
     prompt = load_prompt(path.parent / config.prompt, config.prompt_role)
-    return Task(config, prompt, path)
+    tools = load_tools(path.parent / config.tools) if config.tools else ""
+    return Task(config, prompt, path, tools=tools)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -13,11 +13,11 @@ from pathlib import Path
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-from genpi_plugin.data import prompts, rows, transcripts
+from genpi_plugin.data import prompt_generation, prompts, rows, transcripts
 from genpi_plugin.errors import RowError
 from synth.engines.base import Message
+from synth.engines.messages import as_dicts, as_messages
 from synth.errors import TaskError
-from synth.store.rows import as_dicts, as_messages
 
 
 def parse_transcript(text: str, source: str = "the transcript") -> tuple[Message, ...]:
@@ -35,9 +35,11 @@ def render_transcript(messages: Sequence[Message]) -> str:
     return prompts.render_transcript(as_dicts(messages))
 
 
-def prompt_text(prompt: Sequence[Message]) -> str:
-    """The prompt as a document to show: a single turn as it is, several as a transcript."""
-    return transcripts.prompt_text(as_dicts(prompt))
+def prompt_text(prompt: Sequence[Message], tools: str = "") -> str:
+    """The prompt as a document to show: a single turn as it is, several as a transcript; behind it
+    the tools (a JSON list), a line each."""
+    text = transcripts.prompt_text(as_dicts(prompt))
+    return prompt_generation.recited_text(text, json.loads(tools) if tools else ())
 
 
 def load_prompt(path: Path, role: str) -> tuple[Message, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from synth.engines.base import Answer, Message, Request, Scorer, Usage
-from synth.store.rows import as_messages
+from synth.engines.messages import as_messages
 from synth.task.taskfile import Task, load_task
 
 PROMPT = "You are a shop agent. Answer with one action: search[words] or click[value]."

@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from genpi_plugin.data import tokenizers
 from genpi_plugin.reading.capabilities import begin, generating_together, split
 from genpi_plugin.reading.context import context_of
 from genpi_plugin.reading.trials import rope_switch
@@ -84,6 +85,7 @@ class LocalModel:
         self.chat = Chat(self.tokenizer, template_kwargs, name)
         if note := self.chat.date_note():
             log.warning(note)
+        self.tokenizer_mark = tokenizers.mark(self.tokenizer)
         self.end_ids = self.chat.end_ids(self.model.generation_config.eos_token_id)
         # Only the request shapes an answer, nothing that the model's folder recommends.
         self.model.generation_config = GenerationConfig()
@@ -178,6 +180,7 @@ class LocalModel:
             text=answer_text(self.tokenizer, row.ids, row.tokens),
             finish="stop" if row.ended else "length",
             token_ids=(*row.tokens, *end),
+            tokenizer=self.tokenizer_mark,
             usage=Usage(len(row.ids), len(row.tokens)),
         )
 

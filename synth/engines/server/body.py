@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from synth.engines.base import Request
+from synth.engines.messages import as_dicts
 from synth.errors import EngineError
 
 # Fields of a request whose answer would not be one text, and the values that are harmless.
@@ -47,7 +49,7 @@ class BodyFormat:
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "messages": as_dicts(request.messages),
             "temperature": sampling.temperature,
             limit: sampling.max_tokens,
         }
@@ -56,6 +58,8 @@ class BodyFormat:
         template = {**self.chat_template_kwargs, **sampling.chat_template_kwargs}
         if template:
             body["chat_template_kwargs"] = template
+        if request.tools:
+            body["tools"] = json.loads(request.tools)
         body |= {**self.request_args, **sampling.request_args}
         return {name: value for name, value in body.items() if value is not None}
 

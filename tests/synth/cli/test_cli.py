@@ -11,8 +11,9 @@ import yaml
 from click.testing import CliRunner
 
 from synth.cli.commands import main
+from synth.engines.messages import as_messages
 from synth.store.folder import locked
-from synth.store.rows import COLUMNS, as_messages
+from synth.store.rows import COLUMNS
 from synth.store.store import Store
 from tests import ROOT
 from tests.synth.scripted import PROMPT, shop, stage_of, write_task

@@ -19,7 +19,7 @@ def spoiled(stage, character, every):
     """Sensible answers, of which those of a stage hold a character now and then."""
 
     def script(messages):
-        from synth.store.rows import as_messages
+        from synth.engines.messages import as_messages
 
         text = answers(messages)
         if stage_of(as_messages(messages)) == stage and sum(map(ord, repr(messages))) % every == 0:

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from synth.engines.messages import as_messages
 from synth.stages.share import in_share
-from synth.store.rows import as_messages
 from synth.store.store import Store
 from tests.synth.cli.test_cli import run_command, synth
 from tests.synth.running.test_resume import asked, bytes_of

@@ -1,6 +1,6 @@
 import pytest
 
-from synth.store.rows import as_messages
+from synth.engines.messages import as_messages
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import Failure, Reply, serve

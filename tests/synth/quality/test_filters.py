@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from synth.engines.base import Answer, Message
+from synth.engines.messages import as_dicts
 from synth.errors import RowError
 from synth.quality.chosen import Filters, chosen_filters
 from synth.quality.filters import (
@@ -14,7 +15,6 @@ from synth.quality.filters import (
 )
 from synth.quality.refusals import refuses
 from synth.stages.inputs import _Known, input_request, inputs
-from synth.store.rows import as_dicts
 from synth.task.config import TaskConfig
 from synth.task.taskfile import load_task, shipped_tasks
 from synth.text import word_runs, words

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pyarrow.parquet as pq
 import pytest
 
+from synth.engines.messages import as_messages
 from synth.report.charts import bins, histogram
-from synth.store.rows import as_messages
 from tests import ROOT
 from tests.synth.cli.test_cli import TEST, TRAIN, run_command, synth
 from tests.synth.scripted import shop, stage_of, write_task

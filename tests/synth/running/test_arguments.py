@@ -7,8 +7,8 @@ import yaml
 
 from synth.engines.base import Message, Request, Sampling
 from synth.engines.chat import request_ids
+from synth.engines.messages import as_messages
 from synth.errors import EngineError
-from synth.store.rows import as_messages
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import answers, stage_of, write_task
 from tests.synth.server import serve

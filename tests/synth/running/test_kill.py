@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from synth.engines.base import Request, Sampling
+from synth.engines.messages import as_messages
 from synth.store.fingerprint import request_key
-from synth.store.rows import as_messages
 from synth.store.store import Store
 from tests import ROOT
 from tests.synth.scripted import shop, write_task

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from synth.cli.commands import main
 from synth.dataset.differences import differences
 from synth.dataset.provenance import Provenance
+from synth.engines.messages import as_messages
 from synth.errors import SynthError
 from synth.store.folder import locked
-from synth.store.rows import as_messages
 from synth.store.store import Store
 from tests.synth.scripted import PROMPT, answers, stage_of, write_task
 from tests.synth.server import Failure, serve

@@ -9,7 +9,7 @@ from collections import Counter
 import pyarrow.parquet as pq
 import pytest
 
-from synth.store.rows import as_messages
+from synth.engines.messages import as_messages
 from tests.synth.cli.test_cli import run_command, synth
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import Reply, serve

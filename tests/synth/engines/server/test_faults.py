@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from synth.cli.commands import main
 from synth.engines.endpoints import Endpoints, pause
+from synth.engines.messages import as_messages
 from synth.errors import EngineError
 from synth.running.limits import MANY, InOrder
-from synth.store.rows import as_messages
 from synth.store.store import Store
 from tests import ROOT
 from tests.synth.scripted import answers, stage_of, write_task
