@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
 from genpi_plugin.data.inputs.lines import GivenInputs
+from synth.dataset.summary import count_values
 from synth.engines.base import OVERLONG, Engine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
@@ -30,6 +32,7 @@ from synth.running.run import RunSettings, for_target, open_engines
 from synth.stages.inputs import new_row
 from synth.stages.plan import plan_of
 from synth.stages.requests import floor_request
+from synth.stages.slots import with_values
 from synth.store.fingerprint import request_key
 from synth.store.rows import Row
 from synth.store.store import Store
@@ -98,7 +101,15 @@ async def _run(
         lost,
         tally.uncounted,
         tally.thoughts,
+        _values(rows),
     )
+
+
+def _values(rows: Sequence[Row]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        count_values(row, found)
+    return found
 
 
 async def _score(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
@@ -175,7 +186,11 @@ def _spared(
         used = [tally.stages[name].by_role[role] for name in plan.recitals]
         spared[role] = (sum(one.tokens_in for one in used), sum(one.tokens_out for one in used))
     rejected = (r.made for r in store.rejections() if r.stage != INPUTS and not r.kept)
-    gone = (new_row(task, 0, str(made["input"])) for made in rejected)
+    gone = (
+        []
+        if task.slots.wanted
+        else [with_values(new_row(task, 0, str(made["input"])), task, seed) for made in rejected]
+    )
     for row in (*rows, *gone):
         key = request_key(models.target.identity, floor_request(row, task, seed))
         if floor := store.get(key):

@@ -21,6 +21,7 @@ from synth.running.state import RunState
 from synth.stages.concurrency import gather_all
 from synth.stages.inputs import inputs, new_row
 from synth.stages.share import in_share, makes_for_recitals_alone
+from synth.stages.slots import with_values, with_written
 from synth.stages.stage import Stage
 from synth.store.rows import (
     COLUMNS,
@@ -100,10 +101,13 @@ async def synthesize(
         async with asyncio.TaskGroup() as group, contextlib.aclosing(_texts(run, given)) as texts:
             position = 0
             with contextlib.suppress(LimitReached):  # rows under way go on until they ask again
+                run.task = task = await with_written(task, run.generator(INPUTS), seed)
                 async for text in texts:
                     await slots.acquire()
                     line = None if given is None else given.line_numbers[position]
-                    group.create_task(finish(new_row(task, position, text), line))
+                    group.create_task(
+                        finish(with_values(new_row(task, position, text), task, seed), line)
+                    )
                     position += 1
     except BaseExceptionGroup as errors:
         raise _first(errors) from None

@@ -128,7 +128,8 @@ class Kept(_Part):
 
     text: str = Field(
         default="",
-        description="with each slot's mark, `{{ name }}`, in it; default: a line `name: value` each",
+        description="with each slot's mark, `{{ name }}`, in it; default: a line `name: value` for "
+        "each",
     )
     role: Literal["system", "user"] | None = Field(
         default=None,

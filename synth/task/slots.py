@@ -79,6 +79,11 @@ class Slots:
             for name, source in self.sources_of.items()
         }
 
+    def sample(self, seed: int) -> dict[str, str]:
+        """Values for no row; without those that the generator has yet to write."""
+        there = {name: s for name, s in self.sources_of.items() if name not in self.wanted}
+        return replace(self, sources_of=there).draw(seed, "sample")
+
     def _value(self, name: str, source: Source, seed: int, row_id: str, text: str) -> str:
         # Slots of one file draw alike, and so take the same line.
         draw = random.Random(f"{seed}-slot-{source.file or name}-{row_id}")
@@ -101,7 +106,7 @@ def read_slots(
     folder: Path,
     path: Path,
 ) -> Slots:
-    """Check the slots of a task against its prompt, and read their files.
+    """Check the slots of a task against its prompt, and read their files; in the prompt's order.
 
     Args:
         sources: by the slots' names.
@@ -120,7 +125,9 @@ def read_slots(
                 "Add `slots:`, or take `kept` out.",
             )
         return Slots()
-    _check_names(list(sources), [turn.content for turn in prompt], path)
+    found = list(dict.fromkeys(name for turn in prompt for name in slots.names_in(turn.content)))
+    _check_names(list(sources), found, path)
+    sources = {name: sources[name] for name in found}
     text = kept.text.strip() or "\n".join(f"{name}: {slots.slot(name)}" for name in sources)
     _check_kept(text, list(sources), path)
     lines: dict[str, tuple[str, ...]] = {}
@@ -142,8 +149,17 @@ def read_slots(
     return Slots(sources, lines, made, Message(role, text), hashes)
 
 
-def _check_names(names: Sequence[str], prompt: Sequence[str], path: Path) -> None:
-    found = list(dict.fromkeys(name for text in prompt for name in slots.names_in(text)))
+def before_first_slot(texts: Sequence[str]) -> int:
+    """The characters of a prompt's texts before its first slot; all, where there is none."""
+    before = 0
+    for text in texts:
+        if match := slots.SLOT.search(text):
+            return before + match.start()
+        before += len(text)
+    return before
+
+
+def _check_names(names: Sequence[str], found: Sequence[str], path: Path) -> None:
     missing = [name for name in found if name not in names]
     if missing:
         raise TaskError(
