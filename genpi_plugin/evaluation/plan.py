@@ -83,7 +83,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
     if settings.scores_file:
         named, schemas = read_scores(settings.scores_file), settings.scores_file.parent
     scores = {**make_scores(pattern), **task_scores(named, schemas)}
-    data = held_out(cfg, settings.inputs_file, settings.limit)
+    data = held_out(cfg, settings.inputs_file, settings.limit, settings.reading)
     scores |= call_scores(data.tools) if data.tools else {}
     adapters = name_adapters(settings.adapters or (Path(cfg.output_dir),))
     others = read_prompts(

@@ -179,7 +179,9 @@ def _figure(interval: dict[str, Any], form: str) -> str:
 
 
 def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
+    own_id = measured.ids[index] if measured.ids else ""
     return {
+        **({"id": own_id} if own_id else {}),
         "input": text,
         **({"slots": measured.values[index]} if measured.values else {}),
         **{

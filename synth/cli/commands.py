@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from genpi_plugin.data.inputs.given import Reading
 from synth.cli.folder import FOLDER_COMMANDS
 from synth.cli.group import ARGUMENTS, Commands, exit_on_interrupt, log_to, stderr, stdout
 from synth.cli.options import (
@@ -96,6 +97,9 @@ def preview(
     task: str,
     count: int,
     inputs_file: Path | None,
+    input_column: str,
+    input_split: str,
+    answers: str,
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
@@ -106,8 +110,9 @@ def preview(
     from synth.dataset.summary import print_summary
     from synth.running.run import preview as make
 
-    loaded = load(task, sets, count, max_turns, None, inputs_file)
-    settings = run_settings(models, seed, inputs_file)
+    reading = Reading(input_column, input_split, answers)
+    loaded = load(task, sets, count, max_turns, None, inputs_file, reading)
+    settings = run_settings(models, seed, inputs_file, reading)
     log_to(stderr())
     console = stdout()
     with exit_on_interrupt():
@@ -126,6 +131,7 @@ def preview(
         "run webshop --model meta-llama/Meta-Llama-3-8B-Instruct -o data/webshop",
         "run webshop --model my-model --base-url http://localhost:8000/v1 -n 200",
         "run my-task/ --model HuggingFaceTB/SmolLM2-135M-Instruct --inputs requests.jsonl",
+        "run my-task/ --model my-model --base-url http://localhost:8000/v1 --inputs logs.jsonl",
         "run os --model my-model --base-url http://localhost:8000/v1 "
         "--generator-model gpt-4o --generator-base-url https://api.openai.com/v1",
         "run webshop --model my-model --base-url http://one:8000/v1 --base-url http://two:8000/v1",
@@ -169,6 +175,9 @@ def run(
     ray: str | None,
     ray_workers: int | None,
     inputs_file: Path | None,
+    input_column: str,
+    input_split: str,
+    answers: str,
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
@@ -183,9 +192,10 @@ def run(
     from synth.running.budget import SpendingLimits
     from synth.running.run import run as make
 
-    loaded = load(task, sets, count, max_turns, test_share, inputs_file)
+    reading = Reading(input_column, input_split, answers)
+    loaded = load(task, sets, count, max_turns, test_share, inputs_file, reading)
     settings = replace(
-        run_settings(models, seed, inputs_file, context.find_root().meta[ARGUMENTS]),
+        run_settings(models, seed, inputs_file, reading, context.find_root().meta[ARGUMENTS]),
         max_failure_rate=max_failure_rate,
         limits=SpendingLimits(max_cost, max_tokens_total),
         ray=ray,
@@ -216,6 +226,9 @@ def preflight(
     task: str,
     count: int,
     inputs_file: Path | None,
+    input_column: str,
+    input_split: str,
+    answers: str,
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
@@ -230,8 +243,9 @@ def preflight(
     from synth.preflight.run import run_preflight
     from synth.preflight.show import print_preflight
 
-    loaded = load(task, sets, None, max_turns, None, inputs_file)
-    settings = run_settings(models, seed, inputs_file)
+    reading = Reading(input_column, input_split, answers)
+    loaded = load(task, sets, None, max_turns, None, inputs_file, reading)
+    settings = run_settings(models, seed, inputs_file, reading)
     log_to(stderr())
     with exit_on_interrupt():
         found = run_preflight(loaded, settings, count, stderr())

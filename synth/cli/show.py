@@ -47,7 +47,8 @@ def print_row(row: Row, console: Console) -> None:
             parts.append(Text(visible(text), style=style))
 
     part("what is kept: the values", "\n".join(one.content for one in row.kept), "blue")
-    part("input", row.input, "cyan")
+    before = len(row.request) - 1
+    part(f"input, after {before} messages" if before > 0 else "input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
     part("teacher: the answer with the prompt", row.teacher_output, "green")
     part("reason", row.reason, "magenta")

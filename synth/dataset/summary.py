@@ -17,7 +17,7 @@ from synth.errors import SynthError
 from synth.quality.diversity import Diversity, diversity
 from synth.quality.refusals import refuses
 from synth.stages.slots import values_of
-from synth.store.rows import STAGES, Row
+from synth.store.rows import FROM_LOG, STAGES, Row
 from synth.store.store import Store
 from synth.task.config import TaskConfig
 from synth.task.taskfile import Task, shipped_tasks
@@ -160,6 +160,11 @@ def print_summary(summary: Summary, console: Console) -> None:
 def remarks(summary: Summary) -> list[str]:
     """What there is to say of a dataset beside its counts, a sentence a line."""
     lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
+    if kept := summary.ends[FROM_LOG]:
+        lines.append(
+            f"Off policy: the answers of {kept:,} of {summary.rows:,} rows are those of the user's "
+            "logs (--answers keep), not the target's."
+        )
     for role, (thought, asked) in summary.thoughts.items():
         lines.append(f"Answers of the {role} that came with thoughts, {UNUSED[role]}: {thought:,} "
                      f"of {asked:,}.")  # fmt: skip

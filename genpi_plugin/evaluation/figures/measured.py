@@ -24,6 +24,7 @@ class Measured:
 
     `kl` holds, for each system, KL(teacher||system) summed over the answer's tokens, in nats.
     `values` are those of the prompt's slots, where it has some.
+    `ids` are the inputs' own names, "" for one without.
     """
 
     inputs: list[str]
@@ -33,6 +34,7 @@ class Measured:
     scores: dict[str, dict[str, list[float]]]
     request_tokens: dict[str, list[int]]
     values: list[dict[str, str]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
 
 def gather(
@@ -43,6 +45,7 @@ def gather(
     scores: Mapping[str, Score],
     teacher: str,
     values: Sequence[Mapping[str, str]] = (),
+    ids: Sequence[str] = (),
 ) -> Measured:
     """Collect the measurements and score the answers. The teacher's own divergence is 0.
 
@@ -69,6 +72,7 @@ def gather(
         },
         request_tokens={name: list(counts) for name, counts in request_tokens.items()},
         values=told,
+        ids=list(ids),
     )
 
 

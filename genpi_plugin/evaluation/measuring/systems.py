@@ -138,4 +138,7 @@ def measure_systems(
         for name, its_facts in divergence_facts.items()
     }
     values = [values_of(one) for one in inputs]
-    return gather(data.inputs, answers, sums, request_tokens, scores, teacher.name, values=values)
+    return gather(
+        data.inputs, answers, sums, request_tokens, scores, teacher.name,
+        values=values, ids=data.ids,
+    )  # fmt: skip

@@ -65,8 +65,8 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
     Raises:
         GenPIError: a file that can't be read or has no inputs.
     """
-    texts = list(read_inputs(general or GENERAL).texts)
-    inputs = context.data.with_values(texts)
+    given = read_inputs(general or GENERAL)
+    inputs = context.data.with_values([one.messages for one in given.inputs])
     longest = max((len(a.ids) for a in context.measured.answers[context.teacher.name]), default=0)
     limit = min(context.max_new_tokens, max(TOKENS, longest))
     others = [*context.students, context.teacher]
@@ -78,7 +78,7 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
     kl = _divergence_from_floor(context, others, inputs, floor)
     return Drift(
         source=str(general) if general else "shipped",
-        inputs=texts,
+        inputs=list(given.texts),
         floor=[answer.text for answer in floor],
         tokens=[len(answer.ids) for answer in floor],
         max_new_tokens=limit,

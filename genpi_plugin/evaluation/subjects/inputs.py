@@ -12,11 +12,15 @@ import yaml
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.all_rows import parse_all
-from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
+from genpi_plugin.data.inputs.given import GivenInputs, Reading
+from genpi_plugin.data.inputs.lines import check_markers, read_inputs
+from genpi_plugin.data.inputs.own_prompt import OwnPrompt
+from genpi_plugin.data.kept import form_of
 from genpi_plugin.data.markers import special_tokens
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.requests import Input, Valued, under, with_values_of
 from genpi_plugin.data.rows import Row
+from genpi_plugin.data.slots import fill_messages
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
 
@@ -42,7 +46,7 @@ class HeldOut:
     holds what stands before the first answer, with the values of the prompt's slots where it has
     some, `sampled` the tokens
     of each conversation's turns by their places, where they are known, and `tokenizers` the marks
-    of the tokenizers that they are of.
+    of the tokenizers that they are of. `ids` are the rows', or the user's own where a file has any.
     """
 
     inputs: list[str]
@@ -56,13 +60,14 @@ class HeldOut:
     requests: list[list[Message] | Valued] = field(default_factory=list)
     sampled: list[dict[int, list[int]]] = field(default_factory=list)
     tokenizers: tuple[str, ...] = ()
+    ids: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> list[list[Message] | Valued]:
         """The request of each input, without prompt and tools."""
         return self.requests or [under([], text) for text in self.inputs]
 
-    def with_values(self, others: Sequence[str]) -> list[Input]:
+    def with_values(self, others: Sequence[str | list[Message]]) -> list[Input]:
         """Other inputs, with the values of these in turn where the prompt has slots."""
         asked = self.asked
         return [
@@ -70,8 +75,16 @@ class HeldOut:
         ]
 
 
-def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None) -> HeldOut:
+def held_out(
+    cfg: Mapping[str, Any],
+    inputs_file: Path | None,
+    limit: int | None,
+    reading: Reading | None = None,
+) -> HeldOut:
     """Inputs from `inputs_file`, else from the config's test split; the prompt from its dataset.
+
+    Args:
+        reading: how the file is read.
 
     Raises:
         GenPIError: there is no test split and no file, a file has no inputs, or rows of more
@@ -96,12 +109,22 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
     data = _of_rows(rows, source, limit)
     more = [str(entry["path"]) for entry in entries[1:]]
     if inputs_file is not None:
-        given = own_inputs(inputs_file, cfg, data.prompt)
-        inputs = list(given.texts)[:limit]
+        own = OwnPrompt(data.prompt, data.tools, bool(rows[0].slots))
+        given = own_inputs(inputs_file, cfg, data.prompt, reading, own).first(limit)
         data = HeldOut(
-            inputs, data.prompt, data.prompt_id, source, 0, notes=given.notes, tools=data.tools
+            list(given.texts),
+            data.prompt,
+            data.prompt_id,
+            source,
+            in_training=0,
+            notes=given.notes,
+            tools=data.tools,
+            requests=[one.messages for one in given.inputs],
+            ids=[one.id for one in given.inputs],
         )
-        data = _with_values(data, rows)
+        if given.kept:
+            conversations = [list(one.conversation) for one in given.inputs]
+        data = _with_values(data, rows, [one.values for one in given.inputs])
     elif more:
         notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
         data = replace(data, notes=notes)
@@ -165,24 +188,61 @@ def _of_rows(rows: Sequence[Row], source: str, limit: int | None) -> HeldOut:
         requests=[row.asked for row in used],
         sampled=[row.sampled for row in used],
         tokenizers=tuple(sorted({row.tokenizer for row in used if row.tokenizer})),
+        ids=[row.id for row in used],
     )
 
 
-def _with_values(data: HeldOut, rows: Sequence[Row]) -> HeldOut:
-    """Inputs of a file, which have no values for the prompt's slots, with those of rows in turn."""
+def _with_values(
+    data: HeldOut, rows: Sequence[Row], given: Sequence[Mapping[str, str] | None]
+) -> HeldOut:
+    """Inputs of a file with values for the prompt's slots: their own, else those of rows in turn.
+
+    Raises:
+        GenPIError: an input has not all of them, or the rows don't tell in which form the student
+            is told values.
+    """
     if not rows[0].slots:
         return data
+    names = list(rows[0].slots)
+    form = form_of([(row.kept, row.slots) for row in rows])
     requests: list[list[Message] | Valued] = []
-    for number, asked in enumerate(data.asked):
-        given = with_values_of(rows[number % len(rows)].asked, under([], asked))
-        assert not isinstance(given, str)
-        requests.append(given)
-    names = ", ".join(rows[0].slots)
-    note = (
-        f"{data.source} has no values for the prompt's slots ({names}): those of the dataset's "
-        "rows are used, in their order."
-    )
-    return replace(data, requests=requests, notes=(*data.notes, note))
+    for number, (asked, own) in enumerate(zip(data.asked, given, strict=True)):
+        like = rows[number % len(rows)].asked
+        if own:
+            _check_own(own, names, form, data, number)
+            like = Valued(fill_messages(form or [], own), [], dict(own))
+        valued = with_values_of(like, under([], asked))
+        assert not isinstance(valued, str)
+        requests.append(valued)
+    without = sum(not own for own in given)
+    notes = data.notes
+    if without:
+        notes += (
+            f"{without} of {len(given)} inputs of {data.source} have no values for the prompt's "
+            f"slots ({', '.join(names)}): those of the dataset's rows are used, in their order.",
+        )
+    return replace(data, requests=requests, notes=notes)
+
+
+def _check_own(
+    own: Mapping[str, str],
+    names: Sequence[str],
+    form: Sequence[Message] | None,
+    data: HeldOut,
+    number: int,
+) -> None:
+    if set(own) != set(names):
+        raise GenPIError(
+            f"{data.source}: input {number + 1} ({data.inputs[number][:40]!r}) has values for "
+            f"{', '.join(own)}, and the slots of the prompt are {', '.join(names)}.",
+            "Give each of them a value in `slots`.",
+        )
+    if form is None:
+        raise GenPIError(
+            f"{data.source} has values of its own, and the dataset's rows don't tell in which form "
+            "the student is told values: what they keep differs by more than the values.",
+            "Take the values out of the inputs: those of the dataset's rows are then used.",
+        )
 
 
 def _mark(request: Input) -> str:
@@ -214,16 +274,27 @@ def _prompt_mark(row: Row) -> str:
     return digests.of([row.prompt, row.tools, bool(row.slots)])
 
 
-def own_inputs(path: Path, cfg: Mapping[str, Any], prompt: Sequence[Message]) -> GivenInputs:
+def own_inputs(
+    path: Path,
+    cfg: Mapping[str, Any],
+    prompt: Sequence[Message],
+    reading: Reading | None = None,
+    own: OwnPrompt | None = None,
+) -> GivenInputs:
     """Inputs of the user's own from a file, read as the synthesizer reads them.
 
+    Args:
+        reading: how the file is read.
+        own: what is taken out of logs; None leaves them as they are.
+
     Raises:
-        GenPIError: it can't be read, has no inputs, or some that hold what starts or ends a turn.
+        GenPIError: it can't be read, has no inputs, logs of another prompt, or inputs that hold
+            what starts or ends a turn.
     """
-    given = read_inputs(path)
+    given = read_inputs(path, None, reading, own)
     if MARKERS in task_of(cfg).get("filters", [MARKERS]):
-        own = [turn["content"] for turn in prompt]
-        check_markers(given, own, special_tokens(str(cfg.get("base_model"))), ORDINARY)
+        texts = [turn["content"] for turn in prompt]
+        check_markers(given, texts, special_tokens(str(cfg.get("base_model"))), ORDINARY)
     return given
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from genpi_plugin.data.inputs.given import Reading
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.measuring.context import Options
 from genpi_plugin.evaluation.run import evaluate
@@ -137,3 +138,30 @@ def test_an_adapter_that_took_weights_from_its_base_is_refused(place):
     save_adapter("tiny", "adapters/pissa", zeros="pissa")
     with pytest.raises(GenPIError, match="with its adapter off the model is not the base model"):
         evaluate(settings(adapters=["adapters/pissa"]))
+
+
+def test_logs_of_the_user_s_own_are_measured_with_their_history(place):
+    talk = [
+        {"role": "user", "content": "a red shirt"},
+        {"role": "assistant", "content": "Action: search[red]"},
+        {"role": "user", "content": "page 1"},
+        {"role": "assistant", "content": "Action: buy"},
+    ]
+    log = {"id": "l", "messages": [*PROMPT, *talk]}
+    (place / "logs.jsonl").write_text(json.dumps(log) + "\n")
+    own = {"inputs_file": Path("logs.jsonl"), "max_new_tokens": 4, "batch_size": 4}
+    asked = evaluate(settings(**own))
+    assert any("took the task's prompt out of 1 of 1" in line for line in asked["warnings"])
+    lines = [json.loads(line) for line in (place / "report" / "answers.jsonl").open()]
+    assert [(line["id"], line["input"]) for line in lines] == [("l-1", "a red shirt"),
+                                                               ("l-2", "page 1")]  # fmt: skip
+    last = evaluate(settings(**own, reading=Reading(answers="last")))
+    [line] = [json.loads(line) for line in (place / "report" / "answers.jsonl").open()]
+    assert line["id"] == "l"
+    assert line["student"]["answer"] == lines[1]["student"]["answer"]
+    # The history is part of what is asked: four messages' worth of tokens, not one.
+    tokens = [each["cost"]["request_tokens_without_prompt"] for each in (asked, last)]
+    assert tokens[1] > tokens[0]
+    skipped = tuple(section.name for section in SECTIONS if section.name != "turns")
+    kept = evaluate(settings(**own, reading=Reading(answers="keep"), skip=skipped))
+    assert [(turn["turn"], turn["n"]) for turn in kept["turns"]] == [(1, 1), (2, 1)]

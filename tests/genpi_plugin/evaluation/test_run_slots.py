@@ -11,6 +11,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from genpi_plugin.data.requests import Valued, under
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated, gather
 from genpi_plugin.evaluation.figures.value_scores import values_used
 from genpi_plugin.evaluation.measuring.context import Options
@@ -179,3 +180,40 @@ def test_rows_with_slots_are_evaluated_with_their_values(place):
     assert "uses its values" in page
     assert "name: Ian\nday: Sunday\n\nb: a shirt" in page
     assert len(metrics["clauses"]["clauses"]) >= 3
+
+
+def own_inputs(tmp_path, *lines):
+    cfg = save(tmp_path / "data")
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return held_out(cfg, path, None)
+
+
+def test_inputs_of_a_file_may_have_values_and_logs_tell_theirs(tmp_path):
+    filled = TEMPLATE[0]["content"].replace("{{ name }}", "Uwe").replace("{{ day }}", "Tuesday")
+    log = [{"role": "system", "content": filled}, {"role": "user", "content": "from a log"},
+           {"role": "assistant", "content": "Hello Uwe."}]  # fmt: skip
+    data = own_inputs(
+        tmp_path,
+        {"input": "own", "slots": {"name": "Ina", "day": "Sunday"}},
+        {"messages": log},
+        {"input": "without"},
+    )
+    assert [one.values["name"] for one in data.asked] == ["Ina", "Uwe", "Ada"]
+    told = [under([], one)[0]["content"] for one in data.asked]
+    assert told[:2] == ["name: Ina\nday: Sunday", "name: Uwe\nday: Tuesday"]
+    assert [under(TEMPLATE, one)[0]["content"] for one in data.asked][1] == filled
+    assert any(note.startswith("1 of 3 inputs of") for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        ({"name": "Ina"}, r"input 1 \('own'\) has values for name, and the slots .* are name, day"),
+        ({"name": "Ina", "age": "7"}, r"line 1: `slots` has age, and the prompt's slots are name"),
+        ({"name": 7, "day": "x"}, r"line 1: the field `slots.name` is a number"),
+    ],
+)
+def test_values_that_are_not_the_slots_are_refused(tmp_path, slots, message):
+    with pytest.raises(GenPIError, match=message):
+        own_inputs(tmp_path, {"input": "own", "slots": slots})

@@ -140,13 +140,13 @@ def test_groups_are_chains():
 
 
 def test_given_inputs_are_kept_and_their_near_duplicates_stay_together(tmp_path):
-    from genpi_plugin.data.inputs.lines import GivenInputs
+    from genpi_plugin.data.inputs.given import GivenInputs
     from synth.dataset.export import export_rows
 
     own = [" ".join(pair) for pair in zip(sentences(20), sentences(20, 1), strict=True)]
     pool = own + [changed(text, 1, 0) for text in own]
     task = make_task(tmp_path / "t", conversations={"max_turns": 1})
-    store, _ = make(task, Scripted(), given=GivenInputs(tuple(pool)))
+    store, _ = make(task, Scripted(), given=GivenInputs.of_texts(pool))
     counts = export_rows(store, tmp_path, 0.3, 0)
     assert sum(counts.values()) == 40
     assert counts["test"] in range(4, 20, 2)
