@@ -16,6 +16,7 @@ from synth.running.models import Models
 from synth.running.pipeline import synthesize
 from synth.store.rows import to_record
 from synth.store.store import Store
+from synth.task.given import read_inputs
 from tests.synth.scripted import Scripted, make_task, shop
 
 PROMPT = "You are a shop agent. Answer {{ name }} with one action: search[words]. It is {{ day }}."
@@ -31,11 +32,11 @@ def script(messages, seed=0):
     return shop(messages, seed)
 
 
-def run(task, target=None, generator=None, store=None):
+def run(task, target=None, generator=None, store=None, given=None):
     store = store or Store(":memory:")
     tally = Tally(task.config.inputs.count)
     models = Models(target or Scripted(script), generator or Scripted(script, "large"))
-    asyncio.run(synthesize(task, models, store, tally, 0, None))
+    asyncio.run(synthesize(task, models, store, tally, 0, given))
     return store, list(store.rows())
 
 
@@ -144,3 +145,33 @@ def test_quotes_around_a_written_value_are_none_of_it():
     found = [_value(Answer(text, "stop")) for text in texts]
     assert found == ["Ada", "Ada", "Ada", '"', "", "", ""]
     assert _value(Answer("Ada", "length")) == ""
+
+
+def test_values_out_of_a_log_are_the_row_s_and_what_it_does_not_tell_is_drawn(tmp_path):
+    filled = PROMPT.replace("{{ name }}", "Zoe").replace("{{ day }}", "Sunday")
+    lamp = {"role": "user", "content": "a lamp"}
+    lines = [
+        {"messages": [{"role": "system", "content": filled}, lamp]},
+        {"input": "a red hat", "slots": {"name": "Uwe"}},
+        {"input": "a blue hat"},
+        {"messages": [{"role": "system", "content": filled.replace("Zoe", "Ina")}, lamp]},
+    ]
+    path = tmp_path / "logs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    task = make_task(tmp_path / "task", PROMPT, slots=SLOTS, inputs={"count": 4})
+    given = read_inputs(path, None, None, task)
+    target = Scripted(script)
+    _, rows = run(task, target, given=given)
+    values = [json.loads(row.slots) for row in rows]
+    assert [one["name"] for one in values][:2] == ["Zoe", "Uwe"]
+    assert values[0]["day"] == "Sunday"
+    assert values[1]["day"] in SLOTS["day"]
+    assert values[2]["name"] in SLOTS["name"]
+    assert values[3]["name"] == "Ina"
+    assert len({row.id for row in rows}) == 4  # one request with two people's values is two rows
+    assert all(
+        f"name: {one['name']}" in row.kept[0].content for one, row in zip(values, rows, strict=True)
+    )
+    path.write_text(json.dumps(lines[0]).replace("with one action", "with two actions"))
+    with pytest.raises(SynthError, match="do not have the task's prompt"):
+        read_inputs(path, None, None, task)
