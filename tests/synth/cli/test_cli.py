@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from synth.cli.commands import main
+from synth.engines.base import Message
 from synth.engines.messages import as_messages
 from synth.store.folder import locked
 from synth.store.rows import COLUMNS
@@ -79,8 +80,8 @@ def test_run_makes_a_folder_that_explains_itself(tmp_path, server):
     table = pq.read_table(out / TRAIN)
     assert table.column_names == list(COLUMNS)
     row = table.to_pylist()[0]
-    assert row["prompt"] == [{"role": "system", "content": PROMPT}]
-    assert row["conversation"][0] == {"role": "assistant", "content": row["teacher_output"]}
+    assert as_messages(row["prompt"]) == (Message("system", PROMPT),)
+    assert as_messages(row["conversation"])[0] == Message("assistant", row["teacher_output"])
     config = yaml.safe_load((out / "synth.yaml").read_text())
     assert config["task"]["name"] == "shop"
     assert config["task"]["action_pattern"].startswith("(?P<action>")
