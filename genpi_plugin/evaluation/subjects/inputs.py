@@ -15,14 +15,13 @@ from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.inputs.given import GivenInputs, Reading
 from genpi_plugin.data.inputs.lines import check_markers, read_inputs
 from genpi_plugin.data.inputs.own_prompt import OwnPrompt
-from genpi_plugin.data.kept import form_of
 from genpi_plugin.data.markers import special_tokens
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.requests import Input, Valued, under, with_values_of
 from genpi_plugin.data.rows import Row
-from genpi_plugin.data.slots import fill_messages
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.subjects.values import with_values
 
 RESOLVED_CONFIG = "synth.yaml"
 VALIDATION = "validation"
@@ -124,7 +123,10 @@ def held_out(
         )
         if given.kept:
             conversations = [list(one.conversation) for one in given.inputs]
-        data = _with_values(data, rows, [one.values for one in given.inputs])
+        requests, notes = with_values(
+            data.asked, [one.values for one in given.inputs], rows, source
+        )
+        data = replace(data, requests=requests, notes=(*data.notes, *notes))
     elif more:
         notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
         data = replace(data, notes=notes)
@@ -190,59 +192,6 @@ def _of_rows(rows: Sequence[Row], source: str, limit: int | None) -> HeldOut:
         tokenizers=tuple(sorted({row.tokenizer for row in used if row.tokenizer})),
         ids=[row.id for row in used],
     )
-
-
-def _with_values(
-    data: HeldOut, rows: Sequence[Row], given: Sequence[Mapping[str, str] | None]
-) -> HeldOut:
-    """Inputs of a file with values for the prompt's slots: their own, else those of rows in turn.
-
-    Raises:
-        GenPIError: an input has not all of them, or the rows don't tell in which form the student
-            is told values.
-    """
-    if not rows[0].slots:
-        return data
-    names = list(rows[0].slots)
-    form = form_of([(row.kept, row.slots) for row in rows])
-    requests: list[list[Message] | Valued] = []
-    for number, (asked, own) in enumerate(zip(data.asked, given, strict=True)):
-        like = rows[number % len(rows)].asked
-        if own:
-            _check_own(own, names, form, data, number)
-            like = Valued(fill_messages(form or [], own), [], dict(own))
-        valued = with_values_of(like, under([], asked))
-        assert not isinstance(valued, str)
-        requests.append(valued)
-    without = sum(not own for own in given)
-    notes = data.notes
-    if without:
-        notes += (
-            f"{without} of {len(given)} inputs of {data.source} have no values for the prompt's "
-            f"slots ({', '.join(names)}): those of the dataset's rows are used, in their order.",
-        )
-    return replace(data, requests=requests, notes=notes)
-
-
-def _check_own(
-    own: Mapping[str, str],
-    names: Sequence[str],
-    form: Sequence[Message] | None,
-    data: HeldOut,
-    number: int,
-) -> None:
-    if set(own) != set(names):
-        raise GenPIError(
-            f"{data.source}: input {number + 1} ({data.inputs[number][:40]!r}) has values for "
-            f"{', '.join(own)}, and the slots of the prompt are {', '.join(names)}.",
-            "Give each of them a value in `slots`.",
-        )
-    if form is None:
-        raise GenPIError(
-            f"{data.source} has values of its own, and the dataset's rows don't tell in which form "
-            "the student is told values: what they keep differs by more than the values.",
-            "Take the values out of the inputs: those of the dataset's rows are then used.",
-        )
 
 
 def _mark(request: Input) -> str:
