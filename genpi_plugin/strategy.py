@@ -22,8 +22,9 @@ from genpi_plugin.data.examples import (
     keeps_prompt,
     make_pair,
 )
+from genpi_plugin.data.kept import unseen
 from genpi_plugin.data.messages import readable
-from genpi_plugin.data.prepared import describe_prompt, record_prompts
+from genpi_plugin.data.prepared import describe_prompts, record_prompts
 from genpi_plugin.data.prompt_generation import Recited
 from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.recitals import recited_by_row
@@ -91,10 +92,10 @@ class GenPIStrategy(DatasetWrappingStrategy):
             )
         rows = parse_all(dataset, self.name)
         if self.prepared_path:
-            prompts = (describe_prompt(row.prompt_id, row.prompt, row.tools) for row in rows)
-            record_prompts(self.prepared_path, prompts)
+            record_prompts(self.prepared_path, describe_prompts(rows))
         self._warn_of_other_answers(rows)
         self._warn_of_shared_requests(rows)
+        self._warn_of_unseen_values(rows)
         return rows
 
     def _warn_of_other_answers(self, rows: list[Row]) -> None:
@@ -124,6 +125,20 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"and learns a mixture. For example {shorten(request, 80)!r}, under "
                 f"{' and '.join(prompts)}. "
                 "Train an adapter for each prompt, or have each request say which one it is for."
+            )
+
+    def _warn_of_unseen_values(self, rows: list[Row]) -> None:
+        """A value that the student does not see is learned by heart, if at all."""
+        found: dict[str, list[Row]] = {}
+        for row in rows:
+            if not keeps_prompt(row, self.settings):
+                for name in unseen(row.student_request, row.slots):
+                    found.setdefault(name, []).append(row)
+        for name, its in found.items():
+            LOG.warning(
+                f"genpi: in {len(its)} of {len(rows)} rows of {self.name} the student does not see "
+                f"the value of the slot `{name}`: it can't know it, and learns to guess. The first "
+                f"is {its[0].where}. Write the value into the row's `kept`."
             )
 
     def _reciting(self, rows: list[Row]) -> set[int]:

@@ -23,6 +23,7 @@ METRICS = {
     "call_made": ("calls where the teacher does", "{:.0%}"),
     "call_tool": ("calls the teacher's tools", "{:.0%}"),
     "call_arguments": ("with its arguments", "{:.0%}"),
+    "values": ("uses its values", "{:.0%}"),
     "exact": ("answer = teacher's", "{:.0%}"),
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
 }
@@ -186,6 +187,7 @@ def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
     return {
         **({"id": own_id} if own_id else {}),
         "input": text,
+        **({"slots": measured.values[index]} if measured.values else {}),
         **{
             name: {
                 "answer": answers[index].text,

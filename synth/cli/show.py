@@ -28,11 +28,13 @@ from synth.store.store import Store
 from synth.task.fields import FILTERS
 from synth.task.placeholders import placeholder_notes
 from synth.task.seeds import seed_notes
+from synth.task.slots import before_first_slot
 from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import visible
 
 SPEAKER = {"assistant": "agent", "user": "environment", "tool": "tool"}
+SAMPLES = 3  # draws of values that `validate` shows
 STYLE = {"assistant": "green", "user": "cyan", "tool": "cyan"}
 
 
@@ -46,6 +48,7 @@ def print_row(row: Row, console: Console) -> None:
             # `Text`, not markup: a row may hold [brackets].
             parts.append(Text(visible(text), style=style))
 
+    part("what is kept: the values", "\n".join(one.content for one in row.kept), "blue")
     before = len(row.request) - 1
     part(f"input, after {before} messages" if before > 0 else "input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
@@ -170,6 +173,7 @@ def print_task(task: Task, console: Console) -> None:
         f"Task {config.name} ({task.source})",
         f"Prompt {task.prompt_id}: {characters} characters in {len(task.prompt)} turns ({roles})",
         *_tools(task),
+        *_slots(task),
         f"Inputs: {config.inputs.count}, after {seeds} seeds",
         f"Reasons: in {config.reasons.share:.0%} of the rows",
         f"Conversations: at most {config.conversations.max_turns} assistant turns",
@@ -203,6 +207,29 @@ def print_task(task: Task, console: Console) -> None:
     lines += [f"Note: {note}" for note in notes]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _slots(task: Task) -> list[str]:
+    """The prompt's slots, where their values come from, and what the student is told."""
+    if not task.slots:
+        return []
+    assert task.slots.kept is not None
+    drawn = [task.slots.sample(seed) for seed in range(SAMPLES)]
+    lines = []
+    for name, source in task.slots.sources_of.items():
+        kind = next(iter(source.model_dump(exclude_none=True, exclude={"count"})))
+        count = f" of {len(task.slots.lines[name]):,}" if name in task.slots.lines else ""
+        some = ", ".join(dict.fromkeys(repr(one[name]) for one in drawn if name in one))
+        lines.append(f"Slot {name}: {kind}{count}" + (f", such as {some}" if some else ""))
+    before = before_first_slot([turn.content for turn in task.prompt])
+    whole = sum(len(turn.content) for turn in task.prompt)
+    told = task.slots.kept
+    return [
+        *lines,
+        f"The first slot stands behind {before:,} of the prompt's {whole:,} characters: there ends "
+        "what a server's prefix cache can keep of it.",
+        f"The student is told ({told.role}): {told.content!r}",
+    ]
 
 
 def _tools(task: Task) -> list[str]:

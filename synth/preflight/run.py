@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
 from genpi_plugin.data.inputs.given import GivenInput, GivenInputs
+from synth.dataset.summary import count_values
 from synth.engines.base import OVERLONG, Engine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
@@ -30,6 +32,7 @@ from synth.running.run import RunSettings, for_target, open_engines
 from synth.stages.given import given_row
 from synth.stages.plan import plan_of
 from synth.stages.requests import floor_request
+from synth.stages.slots import with_values
 from synth.store.fingerprint import request_key
 from synth.store.rows import Row
 from synth.store.store import Store
@@ -97,7 +100,15 @@ async def _run(
         lost,
         tally.uncounted,
         tally.thoughts,
+        _values(rows),
     )
+
+
+def _values(rows: Sequence[Row]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        count_values(row, found)
+    return found
 
 
 async def _score(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
@@ -194,8 +205,9 @@ def _spared(
             GivenInput(str(one.made["input"])) if given is None else given.inputs[one.position],
         )
         for one in rejected
+        if not task.slots.wanted  # values that are not known here
     )
-    for row in (*rows, *gone):
+    for row in (*rows, *(with_values(one, task, seed) for one in gone)):
         key = request_key(models.target.identity, floor_request(row, task, seed))
         if floor := store.get(key):
             read, written = spared["target"]

@@ -22,6 +22,7 @@ from synth.stages.concurrency import gather_all
 from synth.stages.given import given_row
 from synth.stages.inputs import inputs
 from synth.stages.share import in_share, makes_for_recitals_alone
+from synth.stages.slots import with_values, with_written
 from synth.stages.stage import Stage
 from synth.stages.turns import in_agreement
 from synth.store.rows import (
@@ -102,10 +103,12 @@ async def synthesize(
         async with asyncio.TaskGroup() as group, contextlib.aclosing(_given(run, given)) as found:
             position = 0
             with contextlib.suppress(LimitReached):  # rows under way go on until they ask again
+                run.task = task = await with_written(task, run.generator(INPUTS), seed)
                 async for one in found:
                     await slots.acquire()
                     line = None if given is None else one.place
-                    group.create_task(finish(given_row(task, position, one), line))
+                    row = with_values(given_row(task, position, one), task, seed)
+                    group.create_task(finish(row, line))
                     position += 1
     except BaseExceptionGroup as errors:
         raise _first(errors) from None

@@ -174,6 +174,8 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
         else described(settings.inputs_file, settings.reading),
         # What a filter or stage of the user's own was when the rows were made.
         **({"code": dict(code)} if code else {}),
+        # What the files and functions were that slots' values come from.
+        **({"slots": dict(task.slots.sources)} if task.slots.sources else {}),
         "run": {
             "command": settings.command,
             "target": settings.target.connection_settings(),

@@ -27,6 +27,7 @@ from synth.quality.filters import (
 )
 from synth.quality.role_markers import holds_marker, role_marker
 from synth.stages.ahead import Ahead
+from synth.stages.slots import sample_prompt
 from synth.stages.tries import Tries, check_alive, gave_up
 from synth.stages.vary import asked_for, echoes
 from synth.store.fingerprint import derived_seed, row_id
@@ -114,7 +115,8 @@ def input_request(task: Task, seed: int, number: int, timeout: float | None = No
     settings = task.config.inputs
     draw = random.Random(f"{seed}-{number}")
     shots = draw.sample(settings.seeds, min(settings.shots, len(settings.seeds)))
-    document = DOCUMENT.format(prompt=prompt_text(task.prompt, task.tools))
+    shown = sample_prompt(task, seed)
+    document = DOCUMENT.format(prompt=prompt_text(shown, task.tools))
     system = document if settings.show_prompt else PLAIN
     turns: list[Message] = []
     for shot in shots:

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from genpi_plugin.data.slots import NAME
 from synth.engines.base import Sampling
 from synth.store.rows import STAGES
 from synth.task.fields import FILTERS, Refusing, Regex, Text, known, wrap_template
+from synth.task.slot_config import Kept, Source
 
 REASON_SYSTEM = """\
 You compare two answers that one model gave to the same input: once without a prompt, and once \
@@ -231,6 +233,13 @@ class TaskConfig(Section):
         description="how a plain-text prompt and synth's own instructions are sent; user where "
         "the chat template takes no system turn",
     )
+    slots: dict[Annotated[str, Field(pattern=rf"^{NAME}$")], Source] = Field(
+        default={},
+        description="where the values of the prompt's slots, `{{ name }}`, come from, by name: "
+        "`[a, b]`, `{file: ..., column: ...}`, `{python: module:function}`, `{generator: ...}`, "
+        "`{now: {from, to, format}}` or `{number: {from, to, format}}`",
+    )
+    kept: Kept = Kept()
     action_pattern: Regex | None = Field(
         default=None,
         description="what a well-formed answer contains; the group `action`, or the whole match, "

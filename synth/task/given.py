@@ -31,7 +31,7 @@ def read_inputs(
     own = None
     if task is not None:
         tools = json.loads(task.tools) if task.tools else []
-        own = OwnPrompt(as_dicts(task.prompt), tools)
+        own = OwnPrompt(as_dicts(task.prompt), tools, bool(task.slots))
     with plugin_errors():
         return lines.read_inputs(path, count, reading, own)
 

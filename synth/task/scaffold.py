@@ -33,6 +33,16 @@ tools: null                      # a JSON file of the tools that go with the pro
 # chat template takes no system turn.
 prompt_role: system
 
+# Values that the application fills in per request: {{{{ name }}}} in the prompt, its values here.
+#   slots:
+#     name: [Ada, Bob]                                  # or {{file: people.csv, column: name}}
+#     title: {{generator: "Write a job's title."}}        # or {{python: my_slots:title}}
+#     date: {{now: {{from: 2025-01-01, to: 2026-12-31, format: "%d %B %Y"}}}}
+#     points: {{number: {{from: 0, to: 5000, format: "{{:,}}"}}}}
+slots: {{}}
+# How the student is told them: a line `name: value` for each, unless `text` says it in another way.
+kept: {{text: "", role: null}}     # role: system or user; null: prompt_role
+
 # What a well-formed answer contains, as a regular expression. The group named `action` (or the
 # whole match) is what the evaluation compares with the teacher's. For example:
 #   'Action:\\s*(?P<action>\\w+\\[[^\\]]*\\])'

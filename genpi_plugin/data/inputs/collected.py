@@ -7,11 +7,12 @@ from pathlib import Path
 
 from genpi_plugin.data.inputs.file import Item
 from genpi_plugin.data.inputs.given import GivenInput, Reading
-from genpi_plugin.data.inputs.log import Log, read_log
+from genpi_plugin.data.inputs.log import SLOTS, Log, read_log
 from genpi_plugin.data.inputs.own_prompt import OtherPromptError, OwnPrompt
 from genpi_plugin.data.inputs.source import Source
 from genpi_plugin.data.inputs.turns import ASK, ASKING, KEEP, asked_in, whole_request
 from genpi_plugin.data.messages import readable
+from genpi_plugin.data.slots import names_of, parse_values
 from genpi_plugin.data.text import control_fault, is_visible, surrogate_fault
 from genpi_plugin.errors import RowError
 
@@ -76,6 +77,8 @@ def inputs_of(
             raise RowError(f"{where}: a text alone, with no answer to keep.", ASK_CURE)
         else:
             made = [GivenInput(log.text, id=log.id)]
+        if values := _values_given(log, own, where, found):
+            made = [replace(one, values={**(one.values or {}), **values}) for one in made]
         for one in made:
             _check_characters(one, where)
     except OtherPromptError as error:
@@ -89,6 +92,28 @@ def inputs_of(
             found.controls.append(f"{item.number} ({control.partition(' in ')[0]})")
             break
     found.inputs += [replace(one, number=item.number) for one in made]
+
+
+def _values_given(log: Log, own: OwnPrompt | None, where: str, found: Collected) -> dict[str, str]:
+    """The values of slots that stand beside an input; nothing where the prompt has no slots.
+
+    Raises:
+        RowError: they are no values of the prompt's slots.
+    """
+    if log.slots in (None, ""):
+        return {}
+    if own is None or not own.slots:
+        found.ignored.add(SLOTS)
+        return {}
+    values = parse_values(log.slots, SLOTS, where)
+    names = names_of(own.prompt)
+    if unknown := [name for name in values if name not in names]:
+        raise RowError(
+            f"{where}: `slots` has {', '.join(unknown)}, and the prompt's slots are "
+            f"{', '.join(names)}.",
+            "Correct the names.",
+        )
+    return values
 
 
 def _of_log(

@@ -19,6 +19,8 @@ INPUT, MESSAGES, CONVERSATIONS, REQUEST, BODY = FORMS = (
 )  # fmt: skip
 # The user's own names for an object, the most telling first.
 IDS = ("custom_id", "id", "conversation_id", "request_id")
+# Values of the prompt's slots, which only a prompt with slots makes of it.
+SLOTS = "slots"
 # What a log may hold beside its messages that the answers depend on.
 READ = {"tools", "system", "response", "choices"}
 UNREAD = {
@@ -38,7 +40,8 @@ class Log:
     """An object of a file, read: a text, or messages; `tools` and `id` where it has them.
 
     `answer_fault` says why its last answer is none to keep. `is_request`: the messages are what
-    stands before one answer, and answers among them are its history.
+    stands before one answer, and answers among them are its history. `slots` is what it has under
+    that key, as it is.
     """
 
     text: str = ""
@@ -47,6 +50,7 @@ class Log:
     id: str = ""
     answer_fault: str = ""
     is_request: bool = False
+    slots: Any = None
 
 
 def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: bool) -> Log:
@@ -78,8 +82,8 @@ def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: 
             f"{where}: no `{column}`{_keys(value)}.", "name another key with --input-column."
         )
     if isinstance(held, str):
-        ignored |= set(value) - {form, *IDS}
-        return Log(_text(held, form, where), id=log_id)
+        ignored |= set(value) - {form, SLOTS, *IDS}
+        return Log(_text(held, form, where), id=log_id, slots=value.get(SLOTS))
     if form == INPUT or (column and not isinstance(held, list | tuple)):
         raise RowError(
             f"{where}: `{form}` is not a text but {type(held).__name__}.",
@@ -87,7 +91,7 @@ def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: 
         )
     parts = openai.parts_of(value, form, where)
     ignored |= set(parts.request) - {form, MESSAGES, INPUT, *READ, *IDS}
-    ignored |= set(value) - {form, INPUT, "response", "method", "url", *READ, *IDS}
+    ignored |= set(value) - {form, INPUT, SLOTS, "response", "method", "url", *READ, *IDS}
     messages = _messages(parts.request, form, where, ignored, from_json)
     if parts.answer is not None:
         messages += messages_of([parts.answer], "response.choices.message", where, ignored,
@@ -96,6 +100,7 @@ def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: 
         messages=messages,
         tools=_tools(parts.request.get("tools"), where),
         id=log_id or parts.id,
+        slots=value.get(SLOTS),
         answer_fault=parts.fault,
         is_request=form == REQUEST and isinstance(held, list | tuple),
     )

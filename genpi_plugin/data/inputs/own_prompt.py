@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.roles import INSTRUCTIONS
+from genpi_plugin.data.slots import slot, values_in
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import RowError
 
 SHOWN = 72  # characters of a line that differs
 BEFORE = 24  # of them before the difference
+REST = "request.behind.the.prompt"  # a slot of our own
 CURE = "Give the task the prompt and the tools that the logs are of, or take these logs out."
 
 
@@ -23,9 +25,16 @@ class OtherPromptError(RowError):
 class OwnPrompt:
     """The prompt that is internalized, and its tools, as logs of the application hold them."""
 
-    def __init__(self, prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> None:
+    def __init__(
+        self, prompt: Sequence[Message], tools: Sequence[Tool] = (), slots: bool = False
+    ) -> None:
+        """
+        Args:
+            slots: whether the prompt's marks, `{{ name }}`, are slots, and no text.
+        """
         self.prompt = list(prompt)
         self.tools = list(tools)
+        self.slots = slots
 
     def taken_out(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str] | None]:
         """A log without the prompt that it begins with.
@@ -86,12 +95,18 @@ class OwnPrompt:
 
         White space at the ends is no part of a prompt.
         """
+        if self.slots:
+            return values_in(own.strip(), given.strip())
         return {} if own.strip() == given.strip() else None
 
     def values_before(self, own: str, given: str) -> tuple[str, dict[str, str]] | None:
         """As `values_of`, where the request follows in the same message: it, and the values."""
         own = own.strip()
         given = given.lstrip()
+        if self.slots:
+            found = values_in(f"{own}\n\n{slot(REST)}", given)
+            rest = (found or {}).pop(REST, "").strip()
+            return (rest, found or {}) if rest else None
         asked = given[len(own) :]
         if not given.startswith(own) or not asked.startswith("\n") or not asked.strip():
             return None

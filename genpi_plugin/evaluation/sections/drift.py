@@ -66,7 +66,7 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
         GenPIError: a file that can't be read or has no inputs.
     """
     given = read_inputs(general or GENERAL)
-    inputs = [one.messages for one in given.inputs]
+    inputs = context.data.with_values([one.messages for one in given.inputs])
     longest = max((len(a.ids) for a in context.measured.answers[context.teacher.name]), default=0)
     limit = min(context.max_new_tokens, max(TOKENS, longest))
     others = [*context.students, context.teacher]

@@ -17,9 +17,11 @@ from genpi_plugin.data.inputs.lines import check_markers, read_inputs
 from genpi_plugin.data.inputs.own_prompt import OwnPrompt
 from genpi_plugin.data.markers import special_tokens
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.requests import Input, Valued, under, with_values_of
 from genpi_plugin.data.rows import Row
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.subjects.values import with_values
 
 RESOLVED_CONFIG = "synth.yaml"
 VALIDATION = "validation"
@@ -40,7 +42,8 @@ class HeldOut:
     `in_training` counts the inputs that are in the training split too. `conversations` holds what
     follows each input in the dataset (assistant, user, assistant ...); None when the inputs come
     from a file. `notes` say what of the file was not used. `tools` are the teacher's. `requests`
-    holds what stands before the first answer for student and teacher alike, `sampled` the tokens
+    holds what stands before the first answer, with the values of the prompt's slots where it has
+    some, `sampled` the tokens
     of each conversation's turns by their places, where they are known, and `tokenizers` the marks
     of the tokenizers that they are of. `ids` are the rows', or the user's own where a file has any.
     """
@@ -53,15 +56,22 @@ class HeldOut:
     conversations: list[list[Message]] | None = None
     notes: tuple[str, ...] = ()
     tools: list[Tool] = field(default_factory=list)
-    requests: list[list[Message]] = field(default_factory=list)
+    requests: list[list[Message] | Valued] = field(default_factory=list)
     sampled: list[dict[int, list[int]]] = field(default_factory=list)
     tokenizers: tuple[str, ...] = ()
     ids: list[str] = field(default_factory=list)
 
     @property
-    def asked(self) -> list[list[Message]]:
+    def asked(self) -> list[list[Message] | Valued]:
         """The request of each input, without prompt and tools."""
-        return self.requests or [[{"role": "user", "content": text}] for text in self.inputs]
+        return self.requests or [under([], text) for text in self.inputs]
+
+    def with_values(self, others: Sequence[str | list[Message]]) -> list[Input]:
+        """Other inputs, with the values of these in turn where the prompt has slots."""
+        asked = self.asked
+        return [
+            with_values_of(asked[number % len(asked)], one) for number, one in enumerate(others)
+        ]
 
 
 def held_out(
@@ -82,7 +92,7 @@ def held_out(
     entries = _ours(cfg["datasets"])
     train = _rows(entries[0], "train")
     more_rows = [row for entry in entries[1:] for row in _rows(entry, "train")]
-    trained = {_mark(row.student_request) for row in [*train, *more_rows]}
+    trained = {_mark(row.asked) for row in [*train, *more_rows]}
     conversations = None
     if inputs_file is not None:
         rows, source = train, str(inputs_file)
@@ -98,7 +108,7 @@ def held_out(
     data = _of_rows(rows, source, limit)
     more = [str(entry["path"]) for entry in entries[1:]]
     if inputs_file is not None:
-        own = OwnPrompt(data.prompt, data.tools)
+        own = OwnPrompt(data.prompt, data.tools, bool(rows[0].slots))
         given = own_inputs(inputs_file, cfg, data.prompt, reading, own).first(limit)
         data = HeldOut(
             list(given.texts),
@@ -113,6 +123,10 @@ def held_out(
         )
         if given.kept:
             conversations = [list(one.conversation) for one in given.inputs]
+        requests, notes = with_values(
+            data.asked, [one.values for one in given.inputs], rows, source
+        )
+        data = replace(data, requests=requests, notes=(*data.notes, *notes))
     elif more:
         notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
         data = replace(data, notes=notes)
@@ -182,15 +196,15 @@ def _of_rows(rows: Sequence[Row], source: str, limit: int | None) -> HeldOut:
         source,
         in_training=0,
         tools=first.tools,
-        requests=[row.student_request for row in used],
+        requests=[row.asked for row in used],
         sampled=[row.sampled for row in used],
         tokenizers=tuple(sorted({row.tokenizer for row in used if row.tokenizer})),
         ids=[row.id for row in used],
     )
 
 
-def _mark(request: Sequence[Message]) -> str:
-    return digests.of(list(request))
+def _mark(request: Input) -> str:
+    return digests.of(under([], request))
 
 
 def _one_prompt(rows: Sequence[Row], source: str) -> Row:
@@ -202,8 +216,8 @@ def _one_prompt(rows: Sequence[Row], source: str) -> Row:
             f"{source} holds rows of {len(prompts)} prompts{names}.",
             "an evaluation covers one prompt: split the dataset." if prompts else "add some rows.",
         )
-    first = digests.of([rows[0].prompt, rows[0].tools])
-    other = next((row for row in rows if digests.of([row.prompt, row.tools]) != first), None)
+    first = _prompt_mark(rows[0])
+    other = next((row for row in rows if _prompt_mark(row) != first), None)
     if other is not None:
         raise GenPIError(
             f"{source} holds several prompts, or tools, under the id {rows[0].prompt_id!r}; the "
@@ -211,6 +225,11 @@ def _one_prompt(rows: Sequence[Row], source: str) -> Row:
             "an evaluation covers one prompt: split the dataset, and give each an id.",
         )
     return rows[0]
+
+
+def _prompt_mark(row: Row) -> str:
+    """Of the prompt with its slots open, and of the tools."""
+    return digests.of([row.prompt, row.tools, bool(row.slots)])
 
 
 def own_inputs(
