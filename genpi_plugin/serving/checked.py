@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from genpi_plugin.data.forms import REFUSALS
 from genpi_plugin.data.rendering import Renderer
 from genpi_plugin.data.rows import Row
 from genpi_plugin.errors import TemplateError
+from genpi_plugin.serving.patterns import CURE
 
 SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was tried.
+
+    `before` and `after` are the tokens of the first row's request with the prompt, by the original
+    and by the new template, 0 for the first where the original refuses it; `rows` were tried, and
+    in `untold` of them the values of slots can't be told, so that the prompt stays.
+    """
+
+    before: int
+    after: int
+    rows: int
+    untold: int
 
 
 def check(
@@ -19,21 +36,20 @@ def check(
     template_kwargs: Mapping[str, Any],
     new: str,
     rows: Sequence[Row],
-) -> tuple[int, int]:
+) -> Checked:
     """The same text for a request with the prompt as the original gives without it.
 
     Args:
         source: the original template, which is rendered with `template_kwargs`.
         new: the written one, which is rendered without.
 
-    Returns:
-        tokens of the first row's request with the prompt, by the original and by the new template;
-        0 for the first where the original refuses it.
+    A row whose slots' values can't be told may keep the prompt, but not all rows.
 
     Raises:
         TemplateError: the texts differ.
     """
     original = Renderer(tokenizer, template_kwargs, source)
+    told = []
     for row in rows:
         expected = original(row.student_request, True)
         sent = [original.forms.shaped(message) for message in row.teacher_request]
@@ -44,6 +60,9 @@ def check(
             tokenize=False,
             add_generation_prompt=True,
         )
+        if row.slots and got != expected and got == original(row.teacher_request, True):
+            continue  # the prompt stays, the tools do not
+        told.append(row)
         if got != expected:
             start = next(
                 (at for at, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b),
@@ -57,7 +76,13 @@ def check(
                 "messages and tools. Serve the adapter with the original template, and let the "
                 "application leave the prompt out.",
             )
-    first = rows[0]
+    if not told:
+        raise TemplateError(
+            f"in none of the {len(rows)} rows that were tried can the values of the slots be told "
+            "from the prompt they are filled into: they hold the text that follows them there.",
+            CURE,
+        )
+    first = told[0]
     try:
         whole = original(first.teacher_request, True, first.tools)
     except REFUSALS:  # a template without a system turn takes one that is not rendered
@@ -66,4 +91,4 @@ def check(
         len(tokenizer(text, add_special_tokens=False)["input_ids"])
         for text in (whole, original(first.student_request, True))
     ]
-    return lengths[0], lengths[1]
+    return Checked(lengths[0], lengths[1], len(rows), len(rows) - len(told))

@@ -72,12 +72,18 @@ def _told(done: Written, any_system: bool, any_tools: bool) -> list[str]:
         lines.append("Left out, too: any other system messages that a request begins with.")
     if any_tools:
         lines.append("Left out, too: any other tools.")
-    before, after = done.tokens
-    lengths = f"{after} tokens in place of {before}" if before else f"{after} tokens"
+    tried = done.checked
+    lengths = f"{tried.after} tokens"
+    lengths += f" in place of {tried.before}" if tried.before else ""
     lines.append(
-        f"Checked with {done.checked} rows: with the prompt, each gives the request that the "
-        f"adapter was trained with (the first has {lengths})."
+        f"Checked with {tried.rows - tried.untold} rows: with the prompt, each gives the request "
+        f"that the adapter was trained with (the first has {lengths})."
     )
+    if tried.untold:
+        lines.append(
+            f"In {tried.untold} other rows the values of the slots can't be told from the prompt "
+            "they are filled into: such requests keep the whole prompt."
+        )
     lines.append(f"Wrote {done.path}.")
     if done.holds_texts:
         lines.append("It holds the text of the prompt: give it to servers, and do not publish it.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genpi_plugin.data.kept import form_of
 from genpi_plugin.data.prepared import describe_prompt
 from genpi_plugin.data.roles import INSTRUCTIONS
 from genpi_plugin.data.rows import Row
@@ -39,13 +40,11 @@ def learned(cfg: Mapping[str, Any], adapter: Path) -> Learned:
             "train first, or name the adapter's folder with `--adapter`.",
         )
     wanted = {one["sha256"]: one for one in manifest.get("prompts") or []}
-    found: dict[str, Internalized] = {}
-    rows = []
+    found: dict[str, list[Row]] = {}
     for row in training_rows(cfg):
         mark = describe_prompt(row.prompt_id, row.prompt, row.tools)["sha256"]
         if mark in wanted:
-            found.setdefault(mark, Internalized(row.prompt_id, row.prompt, row.tools))
-            rows.append(row)
+            found.setdefault(mark, []).append(row)
     paths = ", ".join(dict.fromkeys(str(entry["path"]) for entry in cfg["datasets"]))
     if not found:
         names = ", ".join(str(one["prompt_id"]) for one in wanted.values()) or "none"
@@ -60,7 +59,15 @@ def learned(cfg: Mapping[str, Any], adapter: Path) -> Learned:
         for mark, one in wanted.items()
         if mark not in found
     ]
-    return Learned(list(found.values()), rows, notes)
+    rows = [row for its in found.values() for row in its]
+    return Learned([_internalized(its) for its in found.values()], rows, notes)
+
+
+def _internalized(rows: Sequence[Row]) -> Internalized:
+    """The prompt of rows that all have it, with the form in which they say its slots' values."""
+    first = rows[0]
+    kept = form_of([(row.kept, row.slots) for row in rows]) if first.slots else ()
+    return Internalized(first.prompt_id, first.prompt, first.tools, list(first.slots), kept)
 
 
 def check_any_system(rows: list[Row]) -> None:

@@ -10,7 +10,7 @@ from genpi_plugin.data.rendering import Renderer
 from genpi_plugin.data.templates import JINJA_FILE
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.load import load_config, load_tokenizer
-from genpi_plugin.serving.checked import check
+from genpi_plugin.serving.checked import Checked, check
 from genpi_plugin.serving.learned import check_any_system, learned
 from genpi_plugin.serving.patterns import Internalized
 from genpi_plugin.serving.template import HOLDS, MARK, written
@@ -23,16 +23,11 @@ NAMED = "additional_chat_templates"
 
 @dataclass(frozen=True)
 class Written:
-    """What was written where, and what is left out of requests.
-
-    `tokens` are those of the first row's request, with the prompt and without; `checked` is the
-    number of rows that were rendered both ways.
-    """
+    """What was written where, and what is left out of requests."""
 
     path: Path
     internalized: list[Internalized]
-    tokens: tuple[int, int]
-    checked: int
+    checked: Checked
     holds_texts: bool
     notes: list[str]
 
@@ -67,13 +62,13 @@ def write_template(
     _check_saved(adapter, source)
     new = written(source, found.internalized, kwargs, any_system, any_tools)
     rows = found.rows[:CHECKED]
-    tokens = check(tokenizer, source, kwargs, new, rows)
+    checked = check(tokenizer, source, kwargs, new, rows)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(new, encoding="utf-8", newline="\n")
     except OSError as error:
         raise GenPIError(f"{path} can't be written: {error}.", "name another file.") from None
-    return Written(path, found.internalized, tokens, len(rows), HOLDS in new, found.notes)
+    return Written(path, found.internalized, checked, HOLDS in new, found.notes)
 
 
 def _path(cfg: Any, output: Path) -> Path:

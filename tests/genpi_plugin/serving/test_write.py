@@ -156,6 +156,31 @@ def test_a_request_that_would_lose_more_than_its_prompt_is_refused(place):
     assert not Path("new.jinja").exists()
 
 
+def test_values_of_slots_are_said_in_the_form_of_the_rows(place):
+    prompt = [{"role": "system", "content": "You sell to {{ name }}, {{ town }}, and obey."}]
+
+    def row(number, name, town):
+        return our_row(
+            id=f"r{number}",
+            prompt=prompt,
+            slots=json.dumps({"name": name, "town": town}),
+            kept=[{"role": "system", "content": f"To {name} of {town}."}],
+        )
+
+    unclear = row(2, "Ada, Jr.", "Rome")
+    save_rows(place, [row(0, "Ada", "Oslo"), row(1, "Bob", "Rome"), unclear])
+    said = command()
+    assert "Checked with 2 rows" in said
+    assert "In 1 other rows the values of the slots can't be told" in said
+    new = Path("new.jinja").read_text("utf-8")
+    ask = {"role": "user", "content": "socks"}
+    sent = [{"role": "system", "content": "You sell to Eve, Bonn, and obey."}, ask]
+    expected = [{"role": "system", "content": "To Eve of Bonn."}, ask]
+    assert request(new, sent) == request(TEMPLATES["tools"], expected)
+    save_rows(place, [unclear])
+    assert "in none of the 1 rows that were tried" in command(code=1)
+
+
 def test_the_command_is_axolotls():
     own = entry_points(group="axolotl.cli_commands", name="genpi-template")
     text = (ROOT / "pyproject.toml").read_text("utf-8")
