@@ -1,9 +1,9 @@
 """Prompt in, dataset out: the synthesizer of axolotl-genpi. Start with `python -m synth --help`.
 
-From Python: `synth.make(task, target=...)`. For filters and stages of one's own: `synth.after`,
-`synth.stage`, `synth.Row`, `synth.Ask`, `synth.RowError` to reject a row, and `synth.ReasonError`
-to reject what it has for recitals; `synth.ToolError` is a tool's own error, in an environment of
-one's own.
+From Python: `synth.make(task, target=...)`, with `synth.Reading` for logs of one's own. For filters
+and stages of one's own: `synth.after`, `synth.stage`, `synth.Row`, `synth.Ask`, `synth.RowError` to
+reject a row, and `synth.ReasonError` to reject what it has for recitals; `synth.ToolError` is a
+tool's own error, in an environment of one's own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genpi_plugin.data.inputs.given import Reading
     from synth.api import Model, make
     from synth.errors import ReasonError, RowError, SynthError, ToolError
     from synth.quality.shipped import after
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "make": "synth.api",
     "Model": "synth.api",
+    "Reading": "genpi_plugin.data.inputs.given",
     "Row": "synth.store.rows",
     "Ask": "synth.stages.stage",
     "stage": "synth.stages.stage",
@@ -32,7 +34,8 @@ _PLACES = {
     "ToolError": "synth.errors",
 }
 __all__ = [
-    "Ask", "Model", "ReasonError", "Row", "RowError", "SynthError", "ToolError", "after", "make",
+    "Ask", "Model", "Reading", "ReasonError", "Row", "RowError", "SynthError", "ToolError", "after",
+    "make",
     "stage",
 ]  # fmt: skip
 

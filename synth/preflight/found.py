@@ -28,6 +28,8 @@ class Scored:
             room for the reason, or a prompt-generation half; 0 where no row has any.
         context: tokens that the model takes; None where the server does not say.
         answers: how many were scored; a server scores none with calls or thoughts.
+        before_slot: of a request's tokens, those of the prompt before its first slot; None without
+            slots.
     """
 
     nats: float
@@ -36,12 +38,14 @@ class Scored:
     longest: int
     context: int | None
     answers: int = 0
+    before_slot: int | None = None
 
 
 @dataclass
 class Preflight:
     """What was seen. `go` is whether nothing speaks against the run.
 
+    `slots`: by slot of the prompt, how often each value occurred.
     `thoughts`: by model, its answers that came with thoughts, and all; see `Tally.thoughts`.
     `tools` says which tools were called, a sentence each.
     `same` is of the `floors` rows that have a floor output, None where there is none. `lost` says
@@ -64,6 +68,7 @@ class Preflight:
     lost: Counter[str] = field(default_factory=Counter)
     uncounted: int = 0
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    slots: dict[str, Counter[str]] = field(default_factory=dict)
     tools: list[str] = field(default_factory=list)
 
     @property

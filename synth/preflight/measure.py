@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from genpi_plugin.data.slots import SLOT, names_in
 from synth.engines.base import Engine, Message, Request, Scorer
 from synth.errors import SynthError
 from synth.preflight.found import Scored
@@ -39,8 +41,10 @@ async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | N
             longest = max(longest, await _longest(scorer, row, task))
     if not scored:
         raise SynthError("All of them call tools or think, and the server scores plain texts.")
+    before = await _before_slot(scorer, rows[0], task) if rows[0].slots else None
     context = await engine.context()
-    return Scored(nats / max(tokens, 1), scorer.exact, other, longest, context, scored)
+    mean = nats / max(tokens, 1)
+    return Scored(mean, scorer.exact, other, longest, context, scored, before)
 
 
 def _answer(row: Row) -> tuple[Message, Sequence[int] | None]:
@@ -48,6 +52,23 @@ def _answer(row: Row) -> tuple[Message, Sequence[int] | None]:
     if not row.conversation:
         return Message("assistant", row.teacher_output), None
     return row.conversation[0], row.token_ids[0] if row.token_ids else None
+
+
+async def _before_slot(scorer: Scorer, row: Row, task: Task) -> int | None:
+    """Tokens of the prompt before its first slot; None where the template does not take the rest
+    alone."""
+    place = next(n for n, turn in enumerate(row.prompt) if names_in(turn.content))
+    first, match = row.prompt[place], SLOT.search(row.prompt[place].content)
+    assert match is not None
+    rest = (replace(first, content=first.content[match.start() :]), *row.prompt[place + 1 :])
+    try:
+        whole, behind = [
+            await scorer.tokens(teacher_request(one, task, 0))
+            for one in (row, replace(row, prompt=rest))
+        ]
+    except SynthError:
+        return None
+    return whole - behind
 
 
 async def _longest(scorer: Scorer, row: Row, task: Task) -> int:

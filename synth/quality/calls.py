@@ -34,7 +34,7 @@ def calls_apart(answer: Answer, request: Request) -> Answer:
         if not read:
             return answer
         calls = [ToolCall(call.id, call.name, _text(call.arguments)) for call in read]
-        answer = replace(answer, text=left, written=answer.written or answer.text)
+        answer = replace(answer, text=left)
     else:
         calls = list(answer.tool_calls)
     return replace(answer, tool_calls=_with_ids(calls, request.messages))

@@ -28,12 +28,13 @@ from synth.stages.results import result_end, result_messages, result_of
 from synth.stages.stage import Ask, stage
 from synth.stages.talk import Talk, ask_for, said_in
 from synth.stages.turns import turn_of
-from synth.store.rows import Row
+from synth.store.rows import FROM_LOG, Row
 from synth.task.config import Conversations
 from synth.task.taskfile import Task
 
 END_PATTERN = "end pattern"
 ENDED = "environment's own end"
+LOGGED = "one answer of a log"
 AGAIN = "agent and environment repeat themselves"
 OWN_ENDS = (END_PATTERN, END_MARKER, ENDED)
 
@@ -49,13 +50,20 @@ async def conversations(row: Row, ask: Ask) -> Row:
     answer each other until an end. Where the agent calls tools, each call is answered as by the
     tool, and by the user otherwise: by the task's own code, or by the generator, which plays both.
     What is not good, an empty turn for one, ends the conversation before it; what was good until
-    then is kept.
+    then is kept. Nobody plays in a row out of a log: its other answers are rows of their own, or
+    kept with it.
 
     Raises:
         RowError: it came to no end of its own, and `conversations.require_end` asks for one.
     """
     task, settings = ask.task, ask.task.config.conversations
+    if row.conversation_end == FROM_LOG:
+        return row
     talk = Talk.begun(row)
+    if row.request:
+        whole, tokens = tuple(talk.turns), tuple(talk.token_ids)
+        return replace(row, conversation=whole, conversation_end=LOGGED, token_ids=tokens,
+                       tokenizer=talk.tokenizer)  # fmt: skip
     commands = Commands(row, task.config.action_pattern)
     code = None
     while True:

@@ -13,6 +13,7 @@ from synth.quality.filters import PLAYS_AGENT, REFUSES
 from synth.quality.refusals import refuses
 from synth.stages.environment import marker_fault
 from synth.stages.requests import asked
+from synth.stages.slots import filled_prompt
 from synth.store.rows import Row
 from synth.task.taskfile import Task
 from synth.task.templates import instructed
@@ -85,7 +86,7 @@ def result_end(row: Row, turns: Sequence[Message], call: ToolCall, text: str, ta
 
 def _examples(row: Row) -> tuple[Message, ...]:
     """The prompt's turns behind its instruction, which show how conversations go."""
-    return row.prompt[1:]
+    return filled_prompt(row)[1:]
 
 
 def _agent(turns: Sequence[Message]) -> list[Message]:
