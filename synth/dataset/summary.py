@@ -20,8 +20,9 @@ from synth.store.store import Store
 from synth.task.config import TaskConfig
 from synth.task.taskfile import Task, shipped_tasks
 
-# What becomes of a model's thoughts.
-UNUSED = {"target": "which are not trained", "generator": "which go into no row"}
+# What becomes of a model's thoughts; of the target's by the task's `thinking`.
+KEPT = {"keep": "which are trained with them", "off": "which rejects them"}
+UNUSED = "which go into no row"
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Summary:
     diversity: Diversity | None = None
     stages: tuple[str, ...] = STAGES
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    thinking: str = "keep"
 
     @property
     def done(self) -> dict[str, int]:
@@ -96,7 +98,7 @@ def summarize(
     """
     summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
     summary.stages = config.stage_names
-    summary.thoughts = dict(thoughts or {})
+    summary.thoughts, summary.thinking = dict(thoughts or {}), config.thinking
     summary.share, summary.lost = config.reasons.share, store.lost()
     summary.diversity = diversity(store.rows(), heads)
     pattern = config.action_pattern
@@ -148,8 +150,9 @@ def remarks(summary: Summary) -> list[str]:
     """What there is to say of a dataset beside its counts, a sentence a line."""
     lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
     for role, (thought, asked) in summary.thoughts.items():
-        lines.append(f"Answers of the {role} that came with thoughts, {UNUSED[role]}: {thought:,} "
-                     f"of {asked:,}.")  # fmt: skip
+        fate = KEPT[summary.thinking] if role == "target" else UNUSED
+        lines.append(f"Answers of the {role} that came with thoughts, {fate}: {thought:,} of "
+                     f"{asked:,}.")  # fmt: skip
     lines += _reasons(summary)
     if summary.floors_cut:
         lines.append(

@@ -6,23 +6,19 @@ The rendering is the plugin's own, so that what is asked here is what is trained
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from genpi_plugin.data import templates
+from genpi_plugin.data import templates, thoughts
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.errors import TemplateError, TextError
 from synth.engines.base import OVERLONG, Request
 from synth.engines.messages import as_dicts
 from synth.errors import EngineError, RowError
 
-# How a chat template begins a thought at the end of a request, and how many tokens that takes.
-THOUGHT_BEGUN = re.compile(
-    r"(?:<(?:[a-z]{1,12}[:_])?think(?:ing)?>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>)\s*\Z",
-    re.IGNORECASE,
-)
+# Tokens at a request's end that may hold the mark of a thought which the template has begun.
 MARK_TOKENS = 16
 
 
@@ -88,22 +84,31 @@ class Chat:
 
     def date_note(self) -> str:
         """That the template writes the date, in words for the user; "" where it does not."""
-        return _capital(self._view_with({}).rendering.date_note())
+        return _capital(self._view_with(self.template_kwargs).rendering.date_note())
 
     def _end_of_turn(self) -> int | None:
         try:
-            return self._view_with({}).end_of_turn()
+            return self._view_with(self.template_kwargs).end_of_turn()
         except TemplateError:
             return None  # it answers all the same; the plugin refuses to train on it
 
-    def _view(self, request: Request) -> ChatView:
-        return self._view_with(request.sampling.chat_template_kwargs)
+    def arguments(self, request: Request) -> dict[str, Any]:
+        """The template's arguments for a request: what switches thinking off where it is to be,
+        under those that somebody has named."""
+        off = {} if request.sampling.thinking else self._off
+        return {**off, **self.template_kwargs, **request.sampling.chat_template_kwargs}
 
-    def _view_with(self, own: Mapping[str, Any]) -> ChatView:
-        arguments = {**self.template_kwargs, **own}
+    @functools.cached_property
+    def _off(self) -> dict[str, Any]:
+        return templates.thinking_off(self._view_with({}).rendering.source)
+
+    def _view(self, request: Request) -> ChatView:
+        return self._view_with(self.arguments(request))
+
+    def _view_with(self, arguments: Mapping[str, Any]) -> ChatView:
         key = (str(self.tokenizer.chat_template), json.dumps(arguments, sort_keys=True))
         if key not in self._views:
-            self._views[key] = ChatView(self.tokenizer, arguments)
+            self._views[key] = ChatView(self.tokenizer, dict(arguments))
         return self._views[key]
 
 
@@ -159,8 +164,7 @@ def answer_text(tokenizer: Any, request: list[int], tokens: list[int]) -> str:
         )
         return text
 
-    begun = THOUGHT_BEGUN.search(text_of(request[-MARK_TOKENS:]))
-    return (begun[0] if begun else "") + text_of(tokens)
+    return thoughts.begun(text_of(request[-MARK_TOKENS:])) + text_of(tokens)
 
 
 def _tools(request: Request) -> list[dict[str, Any]]:

@@ -98,6 +98,7 @@ async def _run(
         lost,
         tally.uncounted,
         tally.thoughts,
+        task.config.thinking,
     )
 
 

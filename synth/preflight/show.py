@@ -19,6 +19,12 @@ def print_preflight(found: Preflight, console: Console) -> None:
             f"{name} {share:.0%}{of[name]}" for name, share in found.well_formed.items()
         )
         lines.append(f"Well-formed actions: {shares}.")
+    if "target" in found.thoughts and found.thinking == "keep":
+        thought, asked = found.thoughts["target"]
+        lines.append(
+            f"The target thinks: {thought} of its {asked} answers came with thoughts, which are "
+            "trained with them (`thinking: keep`)."
+        )
     if "generator" in found.thoughts:
         thought, asked = found.thoughts["generator"]
         lines.append(

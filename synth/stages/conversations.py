@@ -21,6 +21,7 @@ from synth.quality.filters import (
     tools_called,
     without_text,
 )
+from synth.quality.thoughts import off_fault
 from synth.stages.circles import Commands
 from synth.stages.environment import (
     END_MARKER,
@@ -119,7 +120,8 @@ async def conversations(row: Row, ask: Ask) -> Row:
         turns = (*talk.turns, Message("user", turn))
         answer, fault = await _ask(ask.target, teacher_request(row, task, ask.seed, turns))
         said = answer.text.strip()
-        fault = fault or _agent_fault(said, task)
+        off = off_fault(answer, task)
+        fault = (off[0] if off else fault) or _agent_fault(said, task)
         if fault:
             end = f"agent turn {fault}"
             break

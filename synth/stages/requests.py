@@ -26,9 +26,9 @@ def student_messages(row: Row, turns: Sequence[Message] = ()) -> tuple[Message, 
 def teacher_request(row: Row, task: Task, seed: int, turns: Sequence[Message] = ()) -> Request:
     """What the teacher is asked: its tools and the prompt before what the student sees."""
     messages = teacher_messages(row.prompt, student_messages(row, turns))
-    return Request(messages, task.config.outputs.sampling, seed, tools=row.tools)
+    return Request(messages, task.config.target_sampling, seed, tools=row.tools)
 
 
 def floor_request(row: Row, task: Task, seed: int) -> Request:
     """What the target is asked for the floor output: no prompt, no tools."""
-    return Request(student_messages(row), task.config.outputs.sampling, seed)
+    return Request(student_messages(row), task.config.target_sampling, seed)

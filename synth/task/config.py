@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -228,6 +229,12 @@ class TaskConfig(Section):
         description="what a well-formed answer contains; the group `action`, or the whole match, "
         "is the action that is compared",
     )
+    thinking: Literal["keep", "off"] = Field(
+        default="keep",
+        description="what becomes of the target's thoughts: `keep` makes them a part of its "
+        "answers, which is trained; with `off` it is asked not to think, and an answer that thinks "
+        "nevertheless is rejected",
+    )
     scores: dict[str, Score] = Field(
         default={},
         description="scores of your own for the evaluation, by name: `{pattern: ...}`, "
@@ -252,6 +259,11 @@ class TaskConfig(Section):
     reasons: Reasons = Reasons()
     conversations: Conversations = Conversations()
     split: Split = Split()
+
+    @property
+    def target_sampling(self) -> Sampling:
+        """How the target answers, in all turns."""
+        return replace(self.outputs.sampling, thinking=self.thinking == "keep")
 
     @property
     def stage_names(self) -> tuple[str, ...]:
