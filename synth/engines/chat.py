@@ -65,6 +65,16 @@ class Chat:
         with _as_ours():
             return self._view(request).request_ids(as_dicts(request.messages), _tools(request))
 
+    def body_ids(self, body: Mapping[str, Any]) -> list[int]:
+        """The token ids of a request as it is sent to a server (`BodyFormat.body`).
+
+        Raises:
+            EngineError, RowError: as `request_ids`.
+        """
+        with _as_ours():
+            view = self._view_with(body.get("chat_template_kwargs") or {})
+            return view.request_ids(body["messages"], body.get("tools") or [])
+
     def answer_ids(self, request: Request, answer: str) -> list[int]:
         """The tokens of an answer behind a request, with the one that ends its turn.
 
@@ -95,11 +105,12 @@ class Chat:
     def arguments(self, request: Request) -> dict[str, Any]:
         """The template's arguments for a request: what switches thinking off where it is to be,
         under those that somebody has named."""
-        off = {} if request.sampling.thinking else self._off
+        off = {} if request.sampling.thinking else self.thinking_off
         return {**off, **self.template_kwargs, **request.sampling.chat_template_kwargs}
 
     @functools.cached_property
-    def _off(self) -> dict[str, Any]:
+    def thinking_off(self) -> dict[str, Any]:
+        """What asks the model through its template not to think; {} where nothing does."""
         return templates.thinking_off(self._view_with({}).rendering.source)
 
     def _view(self, request: Request) -> ChatView:

@@ -27,8 +27,8 @@ PLAYS_AGENT = "plays the agent"
 # What to do about a model that thinks and should not, or should come to its answer.
 THINKING_CURE = (
     "Let it write more (max_tokens), or switch its thinking off: `thinking: off` in task.yml for "
-    "the target, --generator-chat-template-kwargs '{\"enable_thinking\": false}' for the generator; "
-    'hosted models: --request-args \'{"reasoning_effort": "none"}\'.'
+    "the target, --generator-chat-template-kwargs '{\"enable_thinking\": false}' for the "
+    'generator; hosted models: --request-args \'{"reasoning_effort": "none"}\'.'
 )
 
 # A turn's own marker at the start of a line: the speaker goes on with somebody else's turn.

@@ -6,8 +6,8 @@ import re
 
 from genpi_plugin.data.inputs.lines import GivenInputs, check_markers
 from genpi_plugin.data.markers import role_markers
-from synth.errors import plugin_errors
 from genpi_plugin.data.thoughts import MARK as THOUGHT_MARK
+from synth.errors import plugin_errors
 from synth.task.taskfile import Task
 
 ORDINARY = (

@@ -79,7 +79,7 @@ def off_fault(answer: Answer, task: Task) -> tuple[str, str] | None:
     """As `check_off`: the fault and its detail, None where there is none."""
     if task.config.thinking == "keep":
         return None
-    text, own = thoughts.thoughts_apart(answer.text)
+    _, own = thoughts.thoughts_apart(answer.text)
     thought = own if answer.reasoning is None else answer.reasoning
     if thought is None or (not thought and answer.reasoning is None):
         return None

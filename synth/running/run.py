@@ -24,7 +24,7 @@ from synth.dataset.splits import record_exported
 from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
 from synth.engines.base import Engine
-from synth.engines.models import IN_PROCESS, ModelSpec, open_engine
+from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
@@ -48,6 +48,10 @@ from synth.task.given import read_inputs
 from synth.task.placeholders import placeholder_notes
 from synth.task.taskfile import Task
 
+NO_TOKENIZER = (
+    "The tokenizer of %s is not known here, so the tokens that its server samples are not kept: "
+    "its answers' texts are tokenized when they are trained. To keep them, name it: --tokenizer."
+)
 log = logging.getLogger("synth")
 
 
@@ -188,9 +192,8 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
 
 def for_target(task: Task, settings: RunSettings) -> Task:
     """The task with what the target's tokenizer reads as control tokens, where that is known."""
-    if settings.target.engine not in IN_PROCESS:
-        return task
-    return replace(task, special_tokens=special_tokens(settings.target.model))
+    known = settings.target.known_tokenizer
+    return replace(task, special_tokens=special_tokens(known)) if known else task
 
 
 def _given(task: Task, settings: RunSettings) -> GivenInputs | None:
@@ -211,6 +214,8 @@ async def _make(
     budget: Budget | None = None,
 ) -> None:
     notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    if not settings.target.known_tokenizer:
+        log.info(NO_TOKENIZER, settings.target.model)
     for note in (*(given.notes if given else ()), *notes):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
@@ -247,7 +252,8 @@ async def open_engines(settings: RunSettings) -> AsyncIterator[Models]:
     try:
         specs = [settings.target]
         if settings.generator != settings.target:
-            specs.append(settings.generator)
+            # What it writes is not trained as tokens.
+            specs.append(replace(settings.generator, tokenizer=""))
         for spec in specs:
             opened.append(_open(spec, settings, len(specs)))
         yield Models(opened[0], opened[-1])

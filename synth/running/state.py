@@ -25,13 +25,13 @@ KEEPS = (
     "since the task says `thinking: keep`; `thinking: off` asks it not to think."
 )
 UNSEEN = (
-    "The target's server counts thoughts that it does not show. What nobody shows can't be trained: "
-    "the adapter learns the answers without them. Set `thinking: off`, or ask a server that shows "
-    "them."
+    "The target's server counts thoughts that it does not show. What nobody shows can't be "
+    "trained: the adapter learns the answers without them. Set `thinking: off`, or ask a server "
+    "that shows them."
 )
 GENERATOR = (
-    "The generator thinks before it answers. Its thoughts are counted and go into no row; they take "
-    f"time and tokens. {THINKING_CURE}"
+    "The generator thinks before it answers. Its thoughts are counted and go into no row; they "
+    f"take time and tokens. {THINKING_CURE}"
 )
 log = logging.getLogger("synth")
 

@@ -72,7 +72,7 @@ def test_thoughts_are_the_targets_answers_alone_and_are_said_everywhere(tmp_path
     agent = [one for row in rows for one in row["conversation"] if one["role"] == "assistant"]
     assert len(agent) > len(rows)
     for turn in agent:
-        if how.startswith("be") and "template" not in how or how == "in a part":
+        if (how.startswith("be") and "template" not in how) or how == "in a part":
             assert turn["reasoning_content"] == THOUGHT
             assert THOUGHT not in turn["content"]
         else:  # as it was sampled
@@ -164,9 +164,7 @@ def test_with_thinking_off_a_later_turn_that_thinks_ends_its_conversation(tmp_pa
 
 def test_with_thinking_off_a_floor_that_thinks_costs_the_reason_alone(tmp_path):
     thinks = {"floor": ALOUD}
-    code, printed, rows, *_ = made(
-        tmp_path, lambda m: thinks.get(stage(m), "") + plain(m), **OFF
-    )
+    code, printed, rows, *_ = made(tmp_path, lambda m: thinks.get(stage(m), "") + plain(m), **OFF)
     assert code == 0, printed
     assert len(rows) == 4
     assert not any(row["reason"] or row["floor_output"] for row in rows)
