@@ -64,6 +64,8 @@ BEGUN = re.compile(
     r"(?:<(?:[a-z]{1,12}[:_])?think(?:ing)?>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>)\s*\Z",
     re.IGNORECASE,
 )
+# Tokens at a request's end that may hold such a mark.
+MARK_TOKENS = 16
 
 
 def thoughts_apart(text: str, own: Sequence[str] = ()) -> tuple[str, str | None]:

@@ -70,8 +70,10 @@ def print_rejection(rejection: Rejection, console: Console) -> None:
     console.print(Panel(Group(*parts), title=title, border_style="red"))
 
 
-def print_result(summary: Summary, task: Task, folder: Path, console: Console) -> None:
-    """Print what a run made, and what to do with it.
+def print_result(
+    summary: Summary, task: Task, folder: Path, console: Console, arguments: str = ""
+) -> None:
+    """Print what a run made, and what to do with it; see `next_step` for `arguments`.
 
     Raises:
         SynthError: rows failed; the dataset is not yet whole.
@@ -81,7 +83,7 @@ def print_result(summary: Summary, task: Task, folder: Path, console: Console) -
     splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
     console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False,
                   markup=False, soft_wrap=True)  # fmt: skip
-    console.print(next_step(task, folder), markup=False, highlight=False)
+    console.print(next_step(task, folder, arguments), markup=False, highlight=False)
 
 
 def print_status(folder: Path, console: Console) -> None:

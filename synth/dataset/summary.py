@@ -210,9 +210,16 @@ def _of(count: int, rows: int) -> str:
     return "" if count == rows else f" (of {count:,} rows)"
 
 
-def next_step(task: Task, folder: Path) -> str:
-    """What to do with the dataset."""
+def next_step(task: Task, folder: Path, arguments: str = "") -> str:
+    """What to do with the dataset.
+
+    Args:
+        task: the task it is of.
+        folder: where it is.
+        arguments: the line of YAML with the chat template's arguments it was made with, if any.
+    """
     name = task.config.name
+    arguments = f"  {arguments}\n" if arguments else ""
     if name in shipped_tasks() and task.source.parent == shipped_tasks()[name]:
         return f"Next: axolotl train recipes/genpi_{name}.yml"
     return (
@@ -220,5 +227,6 @@ def next_step(task: Task, folder: Path) -> str:
         "  plugins: [genpi_plugin.GenPIPlugin]\n"
         f"  datasets: [{{path: {folder}, type: genpi_plugin.strategy}}]\n"
         "  genpi: {}\n"
+        f"{arguments}"
         "and then: axolotl train YOUR.yml"
     )

@@ -18,9 +18,6 @@ from synth.engines.base import OVERLONG, Request
 from synth.engines.messages import as_dicts
 from synth.errors import EngineError, RowError
 
-# Tokens at a request's end that may hold the mark of a thought which the template has begun.
-MARK_TOKENS = 16
-
 
 def check_template(tokenizer: Any, model: str) -> None:
     """Raise an EngineError when the tokenizer has no chat template."""
@@ -175,7 +172,7 @@ def answer_text(tokenizer: Any, request: list[int], tokens: list[int]) -> str:
         )
         return text
 
-    return thoughts.begun(text_of(request[-MARK_TOKENS:])) + text_of(tokens)
+    return thoughts.begun(text_of(request[-thoughts.MARK_TOKENS :])) + text_of(tokens)
 
 
 def _tools(request: Request) -> list[dict[str, Any]]:

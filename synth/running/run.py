@@ -37,6 +37,7 @@ from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
+from synth.running.template_arguments import template_arguments
 from synth.secrets import redactor
 from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
@@ -169,7 +170,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
     return {
         "task": task.config.model_dump(mode="json"),
         "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt, task.tools)},
-        "target": settings.target.identity_settings(),
+        "target": _target(task, settings.target),
         "generator": settings.generator.identity_settings(),
         "seed": settings.seed,
         "inputs_file": None
@@ -281,6 +282,15 @@ def _open(spec: ModelSpec, settings: RunSettings, models: int) -> Engine:
         settings.ray_workers,
         models,
     )
+
+
+def _target(task: Task, spec: ModelSpec) -> dict[str, Any]:
+    """The target's part of synth.yaml, with all arguments of its chat template."""
+    known = spec.identity_settings()
+    arguments = template_arguments(task, spec)
+    if arguments:
+        known["chat_template_kwargs"] = redactor.arguments(arguments)
+    return known
 
 
 def _versions(settings: RunSettings) -> dict[str, str]:

@@ -123,6 +123,7 @@ METRICS = {
     "call_arguments": Metric("with its arguments", percent),
     "exact": Metric("answer is the teacher’s", percent),
     "chrf": Metric("chrF to the teacher’s answer", tenths),
+    "thinks": Metric("answers with thoughts", percent),
 }
 
 
