@@ -22,6 +22,7 @@ from synth.stages.concurrency import gather_all
 from synth.stages.inputs import inputs, new_row
 from synth.stages.share import in_share, makes_for_recitals_alone
 from synth.stages.stage import Stage
+from synth.stages.turns import in_agreement
 from synth.store.rows import (
     COLUMNS,
     OPTIONAL,
@@ -159,6 +160,7 @@ async def _make_row(run: RunState, row: Row, line: int | None) -> None:
             # Each has filled in its own fields.
             for stage, one in zip(stages, made, strict=True):
                 row = replace(row, **{name: getattr(one, name) for name in stage.makes})
+                row = in_agreement(row, stage.makes)
                 row = replace(row, lost=one.lost or row.lost)
             if row.lost is not None:  # also where another stage gave it a reason meanwhile
                 row = replace(row, reason="")

@@ -16,7 +16,7 @@ from synth.stages.concurrency import gather_all
 from synth.stages.requests import floor_request, teacher_request
 from synth.stages.share import in_share
 from synth.stages.stage import Ask, stage
-from synth.stages.turns import turn_of
+from synth.stages.turns import FIRST, turn_of
 from synth.store.rows import Row, without_reason
 from synth.task.taskfile import Task
 
@@ -76,7 +76,7 @@ def _begun(row: Row, teacher: Answer, task: Task) -> Row:
         row,
         teacher_output=text,
         conversation=(turn.message,),
-        conversation_end="first answer",
+        conversation_end=FIRST,
         token_ids=(turn.token_ids,),
         tokenizer=turn.tokenizer,
     )

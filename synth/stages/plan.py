@@ -26,11 +26,6 @@ GIVEN = (
     *("kept", "request", "input"),
 )
 MADE = tuple(field.name for field in dataclasses.fields(Row) if field.name not in (*GIVEN, "lost"))
-# Why a column of the dataset can't do without the stage that makes it.
-WHY = {
-    "conversation": "the behaviour half is made of it; `conversations.max_turns: 1` ends it with "
-    "the first answer",
-}
 
 
 @dataclass(frozen=True)
@@ -126,10 +121,9 @@ def _check_fields(stages: Sequence[Stage], task: Task) -> None:
     for column in COLUMNS:
         if column not in made and column not in (*RECITED, *OPTIONAL):
             makers = [other.name for other in SHIPPED if column in other.makes]
-            why = f": {WHY[column]}" if column in WHY else ""
             raise TaskError(
                 f"{task.source}: `stages`: no stage makes `{column}`, which every row of a dataset "
-                f"has{why}.",
+                "has.",
                 f"Add {makers[0]}, or a stage of your own that makes it.",
             )
 

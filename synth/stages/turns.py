@@ -7,9 +7,14 @@ that text is the turn: it is what was sampled, and what a client would send back
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from synth.engines.base import Answer, Message
+from synth.store.rows import Row
+
+# How a conversation ended that did not go on behind it.
+FIRST = "first answer"
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,9 @@ class Turn:
 
 def turn_of(answer: Answer) -> Turn:
     """The turn that a whole answer is."""
+    if answer.reasoning is not None or answer.written is not None:
+        return Turn(Message("assistant", answer.text))  # thoughts are not trained yet
     known = answer.token_ids if answer.tokenizer else None
-    if answer.written is not None and known is None:
-        return Turn(Message("assistant", answer.written))
     message = Message(
         "assistant",
         answer.text,
@@ -33,3 +38,18 @@ def turn_of(answer: Answer) -> Turn:
         tool_calls=answer.tool_calls or (),
     )
     return Turn(message, known, (answer.tokenizer or "") if known else "")
+
+
+def in_agreement(row: Row, makes: Collection[str]) -> Row:
+    """The row behind a stage that has made some of its fields, with what follows from these.
+
+    Another teacher output begins the conversation anew, and no tokens are known of turns that
+    came without.
+    """
+    if "teacher_output" in makes and "conversation" not in makes:
+        first = Message("assistant", row.teacher_output)
+        row = replace(row, conversation=(first,), conversation_end=FIRST)
+        makes = {*makes, "conversation"}
+    if "conversation" in makes and "token_ids" not in makes:
+        row = replace(row, token_ids=(), tokenizer="")
+    return row

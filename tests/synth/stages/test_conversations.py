@@ -4,7 +4,8 @@ import pytest
 
 from synth.engines.base import Answer, Message
 from synth.errors import EngineError, RowError
-from synth.stages.conversations import OPENING, conversations, environment_messages
+from synth.stages.conversations import conversations
+from synth.stages.environment import OPENING, environment_messages
 from synth.stages.inputs import new_row
 from synth.stages.stage import Ask
 from tests.synth.scripted import PROMPT, Scripted, make_task

@@ -3,6 +3,7 @@
 import pytest
 
 from synth.dataset.summary import summarize
+from synth.engines.base import Answer
 from synth.errors import SynthError, TaskError
 from synth.stages.plan import plan_of
 from synth.stages.share import in_share
@@ -10,7 +11,7 @@ from synth.task.taskfile import load_task
 from tests.synth.cli.test_cli import rows_of, run_command, synth
 from tests.synth.quality.test_filters import tries
 from tests.synth.running.test_pipeline import make, texts, with_fault
-from tests.synth.scripted import Scripted, answers, make_task, write_task
+from tests.synth.scripted import Scripted, answers, make_task, shop, write_task
 from tests.synth.server import serve
 
 OWN = """
@@ -75,6 +76,18 @@ async def terse(row, ask):
 @synth.stage(needs=["reason"], makes=["conversation", "conversation_end"])
 async def talks(row, ask):
     return replace(row, conversation=(Message("assistant", row.reason),), conversation_end="one")
+
+@synth.stage(makes=["floor_output"])
+async def floors(row, ask):
+    return replace(row, floor_output="a floor")
+
+@synth.stage(needs=["floor_output"], makes=["teacher_output", "conversation"])
+async def only(row, ask):
+    return replace(row, teacher_output="b", conversation=(Message("assistant", "b"),))
+
+@synth.stage(needs=["teacher_output"], makes=["teacher_output"])
+async def loud(row, ask):
+    return replace(row, teacher_output=row.teacher_output.upper())
 
 def takes_the_reason(row):
     if row.input.endswith("item 1"):
@@ -198,22 +211,61 @@ def test_a_filter_of_one_s_own_may_take_the_reason_and_keep_the_row(tmp_path):
     }
 
 
-def test_a_row_that_only_a_skipped_stage_would_have_made_whole_is_rejected(tmp_path):
+def test_a_row_without_a_reason_keeps_the_conversation_that_its_stage_would_have_replaced(tmp_path):
     task = task_with(tmp_path, "inputs", "outputs", "reasons", "mine:talks",
                      reasons={"share": 0.25})  # fmt: skip
     store, _ = make(task, Scripted(), given=texts(15))
-    assert all(row.reason and row.conversation for row in store.rows())
+    said = [(row.reason, row.conversation[0].content, row.teacher_output) for row in store.rows()]
+    assert len(said) == 15
+    assert {bool(reason) for reason, *_ in said} == {True, False}
+    assert all(first == (reason or teacher) for reason, first, teacher in said)
+
+
+def test_a_row_that_only_a_skipped_stage_would_have_made_whole_is_rejected(tmp_path):
+    task = task_with(tmp_path, "inputs", "mine:floors", "mine:only", reasons={"share": 0.25})
+    store, _ = make(task, Scripted(), given=texts(15))
+    assert all(row.conversation for row in store.rows())
     rejected = list(store.rejections())
-    assert {r.reason for r in rejected} == {"no conversation without a reason"}
-    assert "talks makes it and needs reason" in rejected[0].detail
+    assert {r.reason for r in rejected} == {"no teacher_output without a reason"}
+    assert "only makes it and needs floor_output" in rejected[0].detail
     assert len(list(store.rows())) + len(rejected) == 15
+
+
+def test_outputs_alone_make_rows_of_one_turn(tmp_path):
+    store, tally = make(task_with(tmp_path, "inputs", "outputs"), Scripted(), given=texts(3))
+    for row in store.rows():
+        assert [turn.content for turn in row.conversation] == [row.teacher_output]
+    assert tally.ends == {"first answer": 3}
+
+
+def test_tokens_are_those_of_the_turns_or_none(tmp_path):
+    def sampled(messages, seed):
+        text = shop(messages, seed)
+        return Answer(f" {text}\n", "stop", token_ids=(1, 2, 3), tokenizer="9-abc")
+
+    def made(*stages):
+        store, _ = make(task_with(tmp_path, *stages), Scripted(sampled), given=texts(3))
+        return list(store.rows())
+
+    for row in made("inputs", "outputs", "conversations"):
+        turns = [turn for turn in row.conversation if turn.role == "assistant"]
+        assert row.token_ids == ((1, 2, 3),) * len(turns)
+        assert row.tokenizer == "9-abc"
+        # White space is the model's; the readable field goes without.
+        assert turns[0].content == f" {row.teacher_output}\n"
+    for row in made("inputs", "outputs", "mine:loud", "conversations"):
+        assert row.conversation[0].content == row.teacher_output.upper()
+        assert row.token_ids[0] is None
+        assert row.token_ids[1:] == ((1, 2, 3),) * (len(row.token_ids) - 1)
+    for row in made("inputs", "outputs", "reasons", "mine:talks"):
+        assert not row.token_ids if row.reason else row.token_ids == ((1, 2, 3),)
 
 
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
         (("inputs", "conversations"), "conversations needs teacher_output"),
-        (("inputs", "outputs", "reasons"), "no stage makes `conversation`.*max_turns: 1"),
+        (("inputs", "mine:floored"), "floored needs floor_output"),
         (("inputs", "reasons", "outputs", "conversations"), "reasons needs floor_output"),
         (("inputs", "outputs", "mine:no_stage", "conversations"), "mine:no_stage is not a stage"),
         (("inputs", "outputs", "mine:renames", "reasons", "conversations"), "makes id, which no"),
