@@ -153,6 +153,8 @@ def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[To
 def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
     """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included.
 
+    A recital is not thought about.
+
     Args:
         row: has a floor output and a reason (`Row.can_recite`).
     """
@@ -161,7 +163,10 @@ def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
     asked = question(row.input, row.floor_output, row.teacher_output)
     recital = answer(prompt_text(row.prompt), row.reason, row.tools)
     return view.sequences(
-        [{"role": "user", "content": asked}, {"role": "assistant", "content": recital}]
+        [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": view.unthinking(recital)},
+        ]
     )
 
 

@@ -28,9 +28,9 @@ class Turn:
 
 def turn_of(answer: Answer) -> Turn:
     """The turn that a whole answer is."""
-    if answer.reasoning is not None or answer.written is not None:
-        return Turn(Message("assistant", answer.text))  # thoughts are not trained yet
     known = answer.token_ids if answer.tokenizer else None
+    if answer.written is not None and known is None:
+        return Turn(Message("assistant", answer.written))
     message = Message(
         "assistant",
         answer.text,
