@@ -9,8 +9,15 @@ from typing import Any
 
 import yaml
 
+from genpi_plugin.data import roles
 from genpi_plugin.data.inputs.file import not_utf8
-from genpi_plugin.data.messages import MESSAGE_KEYS, Message
+from genpi_plugin.data.messages import (
+    MESSAGE_KEYS,
+    TEXTS,
+    Message,
+    parse_messages,
+    readable,
+)
 from genpi_plugin.data.text import surrogate_fault
 from genpi_plugin.data.transcripts import MARKER_OF, MARKERS, split_transcript
 from genpi_plugin.data.yaml_keys import repeated_key
@@ -23,7 +30,8 @@ def read_prompt(path: Path, role: str = "system") -> list[Message]:
     """Read a prompt file.
 
     `.md` is plain text and becomes one turn of `role`. `.txt` is a transcript if it has markers
-    and plain text if not. `.yml`, `.yaml` and `.json` hold a list of `{role, content}`.
+    and plain text if not. `.yml`, `.yaml` and `.json` hold a list of `{role, content}`, or of
+    messages with all that a row's have: calls of tools, results, thoughts.
 
     Raises:
         RowError: no such file, not UTF-8, empty, or not in its format.
@@ -46,8 +54,8 @@ def read_prompt(path: Path, role: str = "system") -> list[Message]:
     if suffix in LISTS:
         turns = _listed(text, path)
         for number, turn in enumerate(turns, start=1):
-            _check_characters(turn["content"], f"{path}: turn {number}")
-        return check_prompt(turns, str(path))
+            _check_characters(readable(turn), f"{path}: turn {number}")
+        return turns
     if suffix == ".txt" and has_markers(text):
         return read_transcript(text, str(path))
     if suffix in {".md", ".txt"}:
@@ -124,6 +132,7 @@ def check_prompt(turns: Sequence[Message], source: str) -> list[Message]:
 
 
 def _listed(text: str, path: Path) -> list[Message]:
+    """The messages of a list, checked."""
     cure = "Write a list of {role: ..., content: ...}."
     try:
         data: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
@@ -133,6 +142,10 @@ def _listed(text: str, path: Path) -> list[Message]:
         raise RowError(f"{path}, {twice}.", "Keep one of them.")
     if not isinstance(data, list):
         raise RowError(f"{path}: the prompt is not a list.", cure)
+    if any(isinstance(turn, Mapping) and _is_more(turn) for turn in data):
+        turns = parse_messages(data, "prompt", str(path))
+        roles.check_prompt(turns, "prompt", str(path))
+        return turns
     for number, turn in enumerate(data, start=1):
         if (
             not isinstance(turn, Mapping)
@@ -143,7 +156,12 @@ def _listed(text: str, path: Path) -> list[Message]:
                 f"{path}: turn {number} is not {{role: text, content: text}}: {_start(str(turn))}",
                 cure,
             )
-    return [dict(turn) for turn in data]
+    return check_prompt([dict(turn) for turn in data], str(path))
+
+
+def _is_more(turn: Mapping[Any, Any]) -> bool:
+    """Whether a message is of the kind that only lists can hold."""
+    return turn.get("role") in ("tool", "developer") or not {*TEXTS, "tool_calls"}.isdisjoint(turn)
 
 
 def _check_characters(text: str, source: str) -> None:

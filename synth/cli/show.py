@@ -46,11 +46,14 @@ def print_row(row: Row, console: Console) -> None:
 
     part("input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
+    if row.conversation:
+        part("the teacher's thoughts", row.conversation[0].reasoning_content, "dim green")
     part("teacher: the answer with the prompt", row.teacher_output, "green")
     part("reason", row.reason, "magenta")
     if not row.reason:
         parts.append(Rule("no reason: a row for the behaviour alone", align="left", style="dim"))
     for turn in row.conversation[1:]:
+        part("agent's thoughts", turn.reasoning_content, "dim green")
         part(SPEAKER[turn.role], readable(turn), STYLE[turn.role])
     parts.append(Rule(f"ended: {row.conversation_end}", align="left", style="dim"))
     console.print(Panel(Group(*parts), title=f"row {row.position + 1}", subtitle=row.id))

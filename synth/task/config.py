@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from synth.engines.base import Sampling
 from synth.store.rows import STAGES
@@ -24,6 +24,11 @@ the answer in which it shows. Write about 5 sentences, and nothing else."""
 # genpi_plugin/args.py. A reason of another row is never read.
 TRAINED_SHARE = 0.25
 BEFORE_SHARES = 1.0  # what `reasons.share` was before there was one
+
+
+def _unswitched(value: Any) -> Any:
+    """The word that YAML reads as a truth: `off` is its false."""
+    return "off" if value is False else value
 
 
 class Section(BaseModel):
@@ -229,7 +234,7 @@ class TaskConfig(Section):
         description="what a well-formed answer contains; the group `action`, or the whole match, "
         "is the action that is compared",
     )
-    thinking: Literal["keep", "off"] = Field(
+    thinking: Annotated[Literal["keep", "off"], BeforeValidator(_unswitched)] = Field(
         default="keep",
         description="what becomes of the target's thoughts: `keep` makes them a part of its "
         "answers, which is trained; with `off` it is asked not to think, and an answer that thinks "
