@@ -24,6 +24,8 @@ tools: null                      # a JSON file of the tools that go with the pro
 # How a plain-text prompt and synth's own instructions are sent: system, or user where the model's
 # chat template takes no system turn.
 prompt_role: system
+# The target's thoughts: keep trains them as a part of its answers, off asks it not to think.
+thinking: keep
 
 # What a well-formed answer contains, as a regular expression. The group named `action` (or the
 # whole match) is what the evaluation compares with the teacher's. For example:

@@ -8,11 +8,13 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from synth.engines.messages import as_messages
 from tests.synth.cli.test_cli import run_command, synth
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import Reply, serve
+from tests.tiny import CHATML, save_tiny
 
 ALOUD = "<think>\nOkay, they want [END_CONVERSATION] or a lamp.\n</think>\n\n"
 FIELDS = ("id", "input", "floor_output", "teacher_output", "reason")
@@ -325,3 +327,41 @@ def test_a_thought_that_the_template_began_and_the_limit_cut_is_no_floor(tmp_pat
     assert all(row["floor_output"] is None and row["reason"] is None for row in rows)
     said = " ".join(printed.split())
     assert "lost, their rows kept without: 4 of 4 (4 x floor output cut by the token limit" in said
+
+
+@pytest.mark.parametrize(
+    ("cut", "says"),
+    [
+        ("reasons", "4 x reason cut by the token limit while it thought"),
+        ("environment", "4 x environment turn cut by the token limit while it thought"),
+        ("later", "4 x agent turn cut by the token limit while it thought"),
+    ],
+)
+def test_a_limit_used_up_by_thoughts_says_so_in_later_stages_too(tmp_path, cut, says):
+    def answer(messages):
+        later = stage(messages) == "teacher" and len(messages) > 2
+        if stage(messages) == cut or (later and cut == "later"):
+            return Reply("<think>\nLet me see, a lamp is", "length")
+        return plain(messages)
+
+    code, printed, rows, *_ = made(tmp_path, answer)
+    assert (code, len(rows)) == (0, 4), printed
+    assert says in " ".join(printed.split())
+
+
+def test_what_switched_thinking_off_is_in_the_folder_and_in_the_next_step(tmp_path):
+    model = save_tiny(tmp_path / "m")
+    (model / "chat_template.jinja").write_text(
+        CHATML + "{% if add_generation_prompt and thinking is false %}<think></think>{% endif %}"
+    )
+    with serve(lambda m: Reply(plain(m), usage={}), models=None) as server:
+        command = run_command(write_task(tmp_path / "t", **OFF), tmp_path / "out", server)
+        code, printed = synth(*command, "--tokenizer", model)
+    assert code == 0, printed
+    assert 'chat_template_kwargs: {"thinking": false}' in printed
+    target = yaml.safe_load((tmp_path / "out" / "synth.yaml").read_text())["target"]
+    assert target["chat_template_kwargs"] == {"thinking": False}
+    asked = {stage(body["messages"]): body.get("chat_template_kwargs") for body in server.requests}
+    assert asked["teacher"] == asked["floor"] == {"thinking": False}
+    # The generator may think.
+    assert asked["inputs"] is asked["reasons"] is asked["environment"] is None
