@@ -54,6 +54,7 @@ def train_adapter(
     seed: int,
     epochs: int,
     callbacks: Sequence[Any] = (),
+    learning_rate: float = 1e-3,
 ) -> int:
     """Train a new adapter with the plugin's own trainer, four rows a step; returns the steps.
 
@@ -72,7 +73,8 @@ def train_adapter(
         trainer = GenPITrainer(
             model=model,
             args=AxolotlTrainingArguments(
-                output_dir=folder, seed=seed, num_train_epochs=epochs, learning_rate=1e-3,
+                output_dir=folder, seed=seed, num_train_epochs=epochs,
+                learning_rate=learning_rate,
                 per_device_train_batch_size=2, gradient_accumulation_steps=2,
                 lr_scheduler_type="cosine", warmup_steps=2, max_grad_norm=0.5, bf16=True,
                 use_cpu=not torch.cuda.is_available(), report_to=[], logging_steps=1000,

@@ -70,7 +70,7 @@ def teacher_without_prompt(pair: Pair, row: Row, view: ChatView) -> Pair:
 
 
 # Of what a variant does not say.
-PAPER = {"prompt_generation_share": 1.0, "distill_weight": 0.0}
+PAPER = {"prompt_generation_share": 1.0, "prompt_generation_piece": None, "distill_weight": 0.0}
 VARIANTS = [
     Variant("behaviour only", {"sft_weight": 1.0}),
     Variant("joint (0.7)", {"sft_weight": 0.7}),

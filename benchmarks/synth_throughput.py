@@ -31,7 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genpi_plugin.data.inputs.lines import GivenInputs, read_inputs
+from genpi_plugin.data.inputs.given import GivenInputs
+from genpi_plugin.data.inputs.lines import read_inputs
 from synth.engines.base import Answer, Engine, Message, Request, Sampling, Scorer
 from synth.engines.local.engine import TransformersEngine
 from synth.engines.server.engine import OpenAIEngine
@@ -255,7 +256,7 @@ async def _run(task: Task, engine: Watched, inputs: Any) -> list[int]:
             Models(engine, engine),
             store,
             Tally(len(inputs)),
-            given=GivenInputs(tuple(inputs)),
+            given=GivenInputs.of_texts(inputs),
         )
     except SynthError as error:
         if len(inputs) > 1:  # a lone row may be rejected; its requests were answered all the same

@@ -37,7 +37,8 @@ from genpi_plugin.training.collator import TOKENS, GenPICollator
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 from genpi_plugin.training.supervised_loss import loss_sums
 
-SETTINGS = GenPISettings(prompt_generation_share=1, distill_weight=0)  # both halves of all rows
+# Both halves of all rows, the prompt whole.
+SETTINGS = GenPISettings(prompt_generation_share=1, prompt_generation_piece=None, distill_weight=0)
 WEIGHT = SETTINGS.sft_weight
 Step = Callable[[Any, list[Pair]], torch.Tensor]
 

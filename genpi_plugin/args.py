@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from genpi_plugin.errors import ConfigError
 
@@ -27,8 +35,14 @@ class GenPISettings(BaseModel):
         default=0.25,
         ge=0.0,
         le=1.0,
-        description="Share of the rows that carry a prompt-generation half. The half is as long "
-        "as the prompt, so with a long prompt it is most of the cost. 1 is the paper's.",
+        description="Share of the rows that carry a prompt-generation half. The half holds the "
+        "prompt, or a piece of it (`prompt_generation_piece`). 1 is the paper's.",
+    )
+    prompt_generation_piece: int | None = Field(
+        default=256,
+        ge=16,
+        description="Tokens of a longer prompt that a row recites: one piece, and the rows take "
+        "turns. null has the whole prompt in every recital, which is the paper's, and as long.",
     )
     distill_weight: float | None = Field(
         default=None,
@@ -69,6 +83,12 @@ class GenPISettings(BaseModel):
                 "train on"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _with_nulls(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """axolotl writes its config without nulls, and a null of ours is not the default."""
+        nulls = {name: None for name in type(self).model_fields if getattr(self, name) is None}
+        return {**plain(self), **nulls}
 
     @property
     def distills(self) -> bool:

@@ -23,10 +23,13 @@ from genpi_plugin.data.examples import (
     keeps_prompt,
     make_pair,
 )
+from genpi_plugin.data.kept import unseen
 from genpi_plugin.data.made import other_request, template_arguments
 from genpi_plugin.data.messages import readable
-from genpi_plugin.data.prepared import describe_prompt, record_prompts
+from genpi_plugin.data.prepared import describe_prompts, record_prompts
+from genpi_plugin.data.prompt_generation import Recited
 from genpi_plugin.data.prompts_apart import shared_requests
+from genpi_plugin.data.recitals import recited_by_row
 from genpi_plugin.data.rows import Row, parse
 from genpi_plugin.data.shares import reciting_rows, unrecited
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
@@ -66,13 +69,13 @@ class GenPIStrategy(DatasetWrappingStrategy):
         """
         with plain_exit():
             rows = self._check_rows(dataset)
-            reciting = self._reciting(rows)
+            recited = self._recited(rows, self._reciting(rows))
             for note in self.view.notes():
                 LOG.warning(f"genpi: {note}")
             pairs = dataset.map(
                 self._tokenize,
                 with_indices=True,
-                fn_kwargs={"reciting": reciting},
+                fn_kwargs={"recited": recited},
                 remove_columns=dataset.column_names,
                 num_proc=self._processes(len(dataset), process_count),
                 load_from_cache_file=False,
@@ -91,11 +94,11 @@ class GenPIStrategy(DatasetWrappingStrategy):
             )
         rows = parse_all(dataset, self.name)
         if self.prepared_path:
-            prompts = (describe_prompt(row.prompt_id, row.prompt, row.tools) for row in rows)
-            record_prompts(self.prepared_path, prompts)
+            record_prompts(self.prepared_path, describe_prompts(rows))
         self._warn_of_other_answers(rows)
         self._warn_of_shared_requests(rows)
         self._warn_of_other_arguments(rows[0])
+        self._warn_of_unseen_values(rows)
         return rows
 
     def _warn_of_other_arguments(self, row: Row) -> None:
@@ -138,6 +141,20 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 "Train an adapter for each prompt, or have each request say which one it is for."
             )
 
+    def _warn_of_unseen_values(self, rows: list[Row]) -> None:
+        """A value that the student does not see is learned by heart, if at all."""
+        found: dict[str, list[Row]] = {}
+        for row in rows:
+            if not keeps_prompt(row, self.settings):
+                for name in unseen(row.student_request, row.slots):
+                    found.setdefault(name, []).append(row)
+        for name, its in found.items():
+            LOG.warning(
+                f"genpi: in {len(its)} of {len(rows)} rows of {self.name} the student does not see "
+                f"the value of the slot `{name}`: it can't know it, and learns to guess. The first "
+                f"is {its[0].where}. Write the value into the row's `kept`."
+            )
+
     def _reciting(self, rows: list[Row]) -> set[int]:
         """The rows with a prompt-generation half; says where there are fewer than asked for."""
         if not self.settings.trains_prompt_generation:
@@ -167,9 +184,26 @@ class GenPIStrategy(DatasetWrappingStrategy):
             )
         return chosen
 
-    def _tokenize(self, raw: dict[str, Any], index: int, reciting: set[int]) -> dict[str, Any]:
-        pair = make_pair(self._row(raw, index), self.view, self.settings, index in reciting)
-        return pair.columns()
+    def _recited(self, rows: list[Row], chosen: set[int]) -> dict[int, list[Recited]]:
+        """What the chosen rows recite; says of prompts in pieces how many pieces there are."""
+        size = self.settings.prompt_generation_piece
+        found = recited_by_row(rows, chosen, self.view, size)
+        by_prompt: dict[str, list[Recited]] = {}
+        for place, pieces in found.items():
+            by_prompt.setdefault(rows[place].prompt_id, []).extend(pieces)
+        for name, pieces in by_prompt.items():
+            if pieces[0].piece:
+                LOG.info(
+                    f"genpi: the prompt {name} is recited in {len(set(pieces))} pieces of at most "
+                    f"{size} tokens, by {len(pieces)} recitals in {self.name}"
+                )
+        return found
+
+    def _tokenize(
+        self, raw: dict[str, Any], index: int, recited: dict[int, list[Recited]]
+    ) -> dict[str, Any]:
+        row = self._row(raw, index)
+        return make_pair(row, self.view, self.settings, recited.get(index, ())).columns()
 
     def _trained(self, pairs: Dataset) -> Dataset:
         """Without the rows that nothing is trained on: those that don't recite, where recitals are
@@ -197,8 +231,9 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"{over} of {len(sizes)} pairs of {self.name} are longer than `sequence_len: "
                 f"{self.sequence_len}`. The longest is row {longest}: {sizes[longest]} tokens, "
                 + self._parts(pairs[longest]),
-                f"set `sequence_len: {sizes[longest]}` or more (nothing is ever truncated), or "
-                "`genpi: {on_overflow: drop}` to train without those rows.",
+                f"set `sequence_len: {sizes[longest]}` or more (nothing is ever truncated), "
+                + self._shorter(pairs[longest])
+                + "or `genpi: {on_overflow: drop}` to train without those rows.",
             )
         recitals = [counts[1] > 0 for counts in pairs[SUPERVISED]]
         lost = sum(recitals) - sum(recitals[index] for index in fitting)
@@ -208,6 +243,13 @@ class GenPIStrategy(DatasetWrappingStrategy):
             f"{sum(recitals)} that recite among them; sequence_len {sizes[longest]} would keep all."
         )
         return pairs.select(fitting)
+
+    def _shorter(self, pair: dict[str, Any]) -> str:
+        """A cure where the pair recites a whole prompt."""
+        piece = GenPISettings.model_fields["prompt_generation_piece"].default
+        if self.settings.prompt_generation_piece or pair[SUPERVISED][1] <= piece:
+            return ""
+        return f"`genpi: {{prompt_generation_piece: {piece}}}` to recite it in pieces, "
 
     def _parts(self, pair: dict[str, Any]) -> str:
         count = pair[BEHAVIOUR_SEQUENCES][0]

@@ -1,8 +1,8 @@
 """Prompt in, dataset out: the synthesizer of axolotl-genpi. Start with `python -m synth --help`.
 
-From Python: `synth.make(task, target=...)`. For filters and stages of one's own: `synth.after`,
-`synth.stage`, `synth.Row`, `synth.Ask`, `synth.RowError` to reject a row, and `synth.ReasonError`
-to reject what it has for recitals.
+From Python: `synth.make(task, target=...)`, with `synth.Reading` for logs of one's own. For filters
+and stages of one's own: `synth.after`, `synth.stage`, `synth.Row`, `synth.Ask`, `synth.RowError` to
+reject a row, and `synth.ReasonError` to reject what it has for recitals.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genpi_plugin.data.inputs.given import Reading
     from synth.api import Model, make
     from synth.errors import ReasonError, RowError, SynthError
     from synth.quality.shipped import after
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "make": "synth.api",
     "Model": "synth.api",
+    "Reading": "genpi_plugin.data.inputs.given",
     "Row": "synth.store.rows",
     "Ask": "synth.stages.stage",
     "stage": "synth.stages.stage",
@@ -30,7 +32,8 @@ _PLACES = {
     "SynthError": "synth.errors",
 }
 __all__ = [
-    "Ask", "Model", "ReasonError", "Row", "RowError", "SynthError", "after", "make", "stage",
+    "Ask", "Model", "Reading", "ReasonError", "Row", "RowError", "SynthError", "after", "make",
+    "stage",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from genpi_plugin.data.inputs.given import Reading
 from synth.dataset.summary import Summary
 from synth.engines.models import IN_PROCESS, ModelSpec
 from synth.engines.server.urls import checked, without_login
@@ -82,7 +83,8 @@ def make(
         generator: who writes inputs and reasons and plays the environment; None is the target.
         folder: the dataset's folder; None is `data/NAME OF THE TASK`.
         count: how many inputs; None is the task's `inputs.count`, with `inputs` all of them.
-        inputs: a file of your own inputs.
+        inputs: a file of your own inputs; `reading=synth.Reading(...)` says of it what
+            --input-column, --input-split and --answers say.
         seed: of everything that is drawn.
         overrides: values that replace those of task.yml, by dotted key.
         resume_changed: an earlier run in the folder may have had other settings.
@@ -98,13 +100,14 @@ def make(
         KeyboardInterrupt: it was interrupted; every answer so far is kept.
         TypeError: a setting that does not exist.
     """
-    loaded = _task(task, count, None if inputs is None else Path(inputs), overrides)
+    place_of_inputs = None if inputs is None else Path(inputs)
+    loaded = _task(task, count, place_of_inputs, overrides, settings.get("reading"))
     spec = _spec(target)
     chosen = RunSettings(
         spec,
         spec if generator is None else _spec(generator),
         seed,
-        None if inputs is None else Path(inputs),
+        place_of_inputs,
         **settings,
     )
     chosen = replace(chosen, command=chosen.command or _call(task, folder, count, inputs, chosen))
@@ -120,11 +123,12 @@ def make(
 
 def _task(
     task: str | Path | Task, count: int | None, inputs: Path | None,
-    overrides: Mapping[str, Any] | None,
+    overrides: Mapping[str, Any] | None, reading: Reading | None = None,
 ) -> Task:  # fmt: skip
     values = dict(overrides or {})
     if count is None and inputs is not None and "inputs.count" not in values:
-        count = len(read_inputs(inputs).texts)
+        logs_of = task if isinstance(task, Task) else load_task(str(task), values)
+        count = len(read_inputs(inputs, None, reading, logs_of).inputs)
     if count is not None:
         values["inputs.count"] = count
     if not isinstance(task, Task):
@@ -167,6 +171,7 @@ def _call(
         "folder": None if folder is None else repr(str(folder)),
         "count": None if count is None else repr(count),
         "inputs": None if inputs is None else repr(str(inputs)),
+        "reading": repr(settings.reading) if settings.reading != Reading() else None,
         "seed": repr(settings.seed) if settings.seed else None,
     }
     more = "".join(f", {key}={value}" for key, value in given.items() if value is not None)

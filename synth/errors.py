@@ -30,6 +30,10 @@ class TaskError(SynthError):
     """The task folder or one of its fields is not as it must be."""
 
 
+class TooFewInputs(SynthError):
+    """The generator's tries gave fewer inputs than are wanted."""
+
+
 class LimitReached(SynthError):
     """The run has taken what it may: nothing more is asked, and what was under way is stored."""
 

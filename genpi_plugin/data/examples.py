@@ -6,7 +6,7 @@ Worked example (ChatML, one turn). The behaviour half of input "red shirt" and t
     <|im_start|>user\\nred shirt<|im_end|>\\n<|im_start|>assistant\\nsearch[red shirt]<|im_end|>
 
 with labels on `search[red shirt]<|im_end|>` only. The prompt-generation half is a conversation
-of its own, whose assistant turn holds the whole prompt and the whole reason.
+of its own, whose assistant turn holds the prompt, or a piece of it, and the whole reason.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import IGNORE_INDEX, ChatView, TokenSequence
-from genpi_plugin.data.prompt_generation import answer, question
+from genpi_plugin.data.prompt_generation import Recited, answer, question
+from genpi_plugin.data.recitals import recited_by_row, whole
 from genpi_plugin.data.rows import Row
 from genpi_plugin.data.shares import reciting_rows
-from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import TemplateError
 
 LENGTHS = "genpi_lengths"
@@ -82,36 +82,36 @@ class Pair:
         return columns
 
 
-def make_pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool = True) -> Pair:
+def make_pair(
+    row: Row, view: ChatView, settings: GenPISettings, recited: Sequence[Recited] | None = None
+) -> Pair:
     """Build the halves that `settings` trains on.
 
     Args:
         row: a checked row.
         view: the chat template that renders it.
         settings: what is trained.
-        recites: whether the row is one of those with a prompt-generation half (`reciting_rows`).
+        recited: what of its prompt the row recites (`recited_by_row`); None for all of it at once.
 
     Raises:
         TemplateError: the chat template can't render a half (see `ChatView`); names the row, and
             the field where it is about one.
     """
     try:
-        return _pair(row, view, settings, recites)
+        return _pair(row, view, settings, [whole(row)] if recited is None else recited)
     except TemplateError as error:
         field = row.field_of(error.text) if error.text else ""
         place = f"{row.where}, the field `{field}`" if field else row.where
         raise type(error)(f"{place}: {error.cause}", error.cure, error.text) from error
 
 
-def _pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool) -> Pair:
+def _pair(row: Row, view: ChatView, settings: GenPISettings, recited: Sequence[Recited]) -> Pair:
     if row.tokenizer:
         view.check_tokenizer(row.tokenizer)
     return Pair(
         behaviour=behaviour_half(row, view, settings) if settings.trains_behaviour else [],
         prompt_generation=(
-            prompt_generation_half(row, view)
-            if settings.trains_prompt_generation and recites
-            else []
+            prompt_generation_half(row, view, recited) if settings.trains_prompt_generation else []
         ),
         teacher=teacher_view(row, view) if settings.distills else [],
         prompt_id=row.prompt_id,
@@ -120,8 +120,11 @@ def _pair(row: Row, view: ChatView, settings: GenPISettings, recites: bool) -> P
 
 def make_pairs(rows: Sequence[Row], view: ChatView, settings: GenPISettings) -> list[Pair]:
     """The pairs of a whole dataset, in order; raises what `make_pair` raises."""
-    reciting = reciting_rows(rows, settings.prompt_generation_share)
-    return [make_pair(row, view, settings, place in reciting) for place, row in enumerate(rows)]
+    chosen = reciting_rows(rows, settings.prompt_generation_share)
+    recited = recited_by_row(rows, chosen, view, settings.prompt_generation_piece)
+    return [
+        make_pair(row, view, settings, recited.get(place, ())) for place, row in enumerate(rows)
+    ]
 
 
 def teacher_view(row: Row, view: ChatView) -> list[TokenSequence]:
@@ -150,24 +153,27 @@ def behaviour_half(row: Row, view: ChatView, settings: GenPISettings) -> list[To
     return view.sequences([*before, *row.conversation], len(before), tools, row.sampled)
 
 
-def prompt_generation_half(row: Row, view: ChatView) -> list[TokenSequence]:
+def prompt_generation_half(
+    row: Row, view: ChatView, recited: Sequence[Recited]
+) -> list[TokenSequence]:
     """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included.
 
     A recital is not thought about.
 
     Args:
         row: has a floor output and a reason (`Row.can_recite`).
+        recited: the whole prompt, or pieces of it, each asked for on its own.
     """
-    assert row.floor_output is not None
-    assert row.reason is not None
-    asked = question(row.input, row.floor_output, row.teacher_output)
-    recital = answer(prompt_text(row.prompt), row.reason, row.tools)
-    return view.sequences(
-        [
-            {"role": "user", "content": asked},
-            {"role": "assistant", "content": view.unthinking(recital)},
-        ]
-    )
+    found: list[TokenSequence] = []
+    for each in recited:
+        assert row.floor_output is not None
+        assert row.reason is not None
+        asked = question(row.input, row.floor_output, row.teacher_output, each.piece)
+        told = view.unthinking(answer(each.text, row.reason))
+        found += view.sequences(
+            [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
+        )
+    return found
 
 
 def keeps_prompt(row: Row, settings: GenPISettings) -> bool:

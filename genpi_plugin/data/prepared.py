@@ -16,7 +16,9 @@ from typing import Any
 import yaml
 
 from genpi_plugin.data import templates
+from genpi_plugin.data.kept import form_of
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.rows import Row
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.data.transcripts import prompt_text
 
@@ -109,8 +111,25 @@ def describe_prompt(
     }
 
 
+def describe_prompts(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The prompts of rows (`describe_prompt`). One with slots comes with their names, and with the
+    form in which requests say their values (`kept`), null where rows have no common one.
+    """
+    described: dict[str, dict[str, Any]] = {}
+    saying: dict[str, list[Row]] = {}
+    for row in rows:
+        one = describe_prompt(row.prompt_id, row.prompt, row.tools)
+        described[one["sha256"]] = one
+        if row.slots:
+            saying.setdefault(one["sha256"], []).append(row)
+    for mark, its in saying.items():
+        form = form_of([(row.kept, row.slots) for row in its])
+        described[mark] |= {"slots": list(its[0].slots), "kept": form}
+    return list(described.values())
+
+
 def record_prompts(folder: str, prompts: Iterable[dict[str, Any]]) -> None:
-    """Add prompts (see `describe_prompt`) to the prepared folder's list."""
+    """Add prompts (see `describe_prompts`) to the prepared folder's list."""
     known = {entry["sha256"]: entry for entry in [*recorded_prompts(folder), *prompts]}
     path = Path(folder) / PROMPTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

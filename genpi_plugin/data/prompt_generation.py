@@ -3,18 +3,22 @@
 The half shows an input with the answer given without the prompt and the answer given with it,
 and asks for the prompt and for the reason why it changes the answer (GenPI, arXiv 2411.15927,
 section 3.2). The evaluation asks the same question to have the prompt recited.
+
+Of a long prompt one piece is asked for (`prompt_pieces`), by its number and the words before it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from genpi_plugin.data.tools import Tool, tools_text
 
 QUESTION = """\
 The same request was answered twice: once with nothing before it, and once with a prompt in front \
-of it. The prompt is not shown here. Write down the prompt word for word, and then the reason why \
-it changes the answer.
+of it. The prompt is not shown here. Write down {wanted} word for word, and then the reason why \
+{prompt} changes the answer.
 
 ## Request
 {input}
@@ -25,20 +29,73 @@ it changes the answer.
 ## Answer with the prompt
 {teacher_output}"""
 
+# About a line.
+BEFORE_CHARACTERS = 80
+BEFORE_HEADING = "\n\n## The part before it ends with\n"
 PROMPT_HEADING = "## Prompt\n"
 TOOLS_HEADING = "\n\n## Tools\n"
 REASON_HEADING = "\n\n## Reason\n"
 
 
-def question(input: str, floor_output: str, teacher_output: str) -> str:
-    """The user turn of the prompt-generation half."""
+@dataclass(frozen=True)
+class Piece:
+    """Which piece of a prompt is asked for.
+
+    Attributes:
+        number: from 1.
+        of: how many there are.
+        before: the last words before it (`last_words`); "" for the first piece.
+    """
+
+    number: int
+    of: int
+    before: str
+
+
+@dataclass(frozen=True)
+class Recited:
+    """What one recital writes: a piece of the prompt, or all of it where `piece` is None."""
+
+    text: str
+    piece: Piece | None = None
+
+
+def question(input: str, floor_output: str, teacher_output: str, piece: Piece | None = None) -> str:
+    """The user turn of the prompt-generation half.
+
+    Args:
+        piece: what is asked for; None for the whole prompt.
+    """
+    wanted = f"part {piece.number} of {piece.of} of the prompt" if piece else "the prompt"
     # One pass, so that braces or field names inside the texts stay as they are.
-    return QUESTION.format(input=input, floor_output=floor_output, teacher_output=teacher_output)
+    asked = QUESTION.format(
+        wanted=wanted,
+        prompt="the prompt" if piece else "it",
+        input=input,
+        floor_output=floor_output,
+        teacher_output=teacher_output,
+    )
+    return f"{asked}{BEFORE_HEADING}{piece.before}" if piece and piece.before else asked
 
 
-def answer(prompt: str, reason: str, tools: Sequence[Tool] = ()) -> str:
-    """The assistant turn of the prompt-generation half: all of prompt, tools and reason."""
-    return f"{PROMPT_HEADING}{recited_text(prompt, tools)}{REASON_HEADING}{reason}"
+def last_words(text: str) -> str:
+    """The words that name what comes after a text: the last BEFORE_CHARACTERS, whole words only
+    where there are any."""
+    text = text.strip()
+    if len(text) <= BEFORE_CHARACTERS:
+        return text
+    tail = text[-BEFORE_CHARACTERS - 1 :]
+    begins = re.search(r"(?<=\s)\S", tail)
+    return tail[begins.start() :] if begins else tail[1:]
+
+
+def answer(recited: str, reason: str) -> str:
+    """The assistant turn of the prompt-generation half: what is recited, and all of the reason.
+
+    Args:
+        recited: see `recited_text`; or a piece of that.
+    """
+    return f"{PROMPT_HEADING}{recited}{REASON_HEADING}{reason}"
 
 
 def recited_text(prompt: str, tools: Sequence[Tool] = ()) -> str:
@@ -47,8 +104,8 @@ def recited_text(prompt: str, tools: Sequence[Tool] = ()) -> str:
 
 
 def parse_answer(text: str) -> tuple[str, str]:
-    """Split a recital into prompt, its tools with it, and reason; the reason is empty where none
-    was written."""
+    """Split a recital into prompt (its tools with it), or piece of it, and reason; the reason is
+    empty where none was written."""
     body = text.removeprefix(PROMPT_HEADING)
     prompt, heading, reason = body.rpartition(REASON_HEADING)
     return (prompt, reason) if heading else (body, "")

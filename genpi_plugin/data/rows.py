@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genpi_plugin.data import roles
+from genpi_plugin.data import roles, slots
 from genpi_plugin.data.messages import Message, check_known, check_text, kind, parse_messages
+from genpi_plugin.data.requests import Valued, teacher_messages, under
 from genpi_plugin.data.tools import Tool, parse_tools
 from genpi_plugin.data.transcripts import parse_transcript
 from genpi_plugin.errors import RowError
+
+__all__ = ["Message", "Row", "parse", "parse_prompt", "teacher_messages"]
 
 # Our name -> the name in kaistAI/GenPI (dataset.py, save_pseudo_dataset).
 OFFICIAL_NAMES = {
@@ -31,7 +34,7 @@ MESSAGE_FIELDS = ("prompt", "kept", "request", "conversation")
 # What recitals alone need: a row may do without them.
 OPTIONAL = ("floor_output", "reason")
 # What rows have since they are conversations; no row needs them.
-SECOND_VERSION = {"tools", "kept", "request", "token_ids", "tokenizer"}
+SECOND_VERSION = {"tools", "slots", "kept", "request", "token_ids", "tokenizer"}
 UNSUPPORTED = {
     "top_ids": "a teacher's distributions are not read from a dataset yet",
     "top_logprobs": "a teacher's distributions are not read from a dataset yet",
@@ -44,9 +47,10 @@ UNSUPPORTED = {
 class Row:
     """One conversation with everything generated for it. See contract 1 for the fields.
 
-    `floor_output` and `reason` are None where they were not made. `request` is the input as a
-    user's message where the row has none. `token_ids` has an entry for each assistant turn of the
-    conversation, None where its tokens are not known; it is empty where none are.
+    `floor_output` and `reason` are None where they were not made. `slots` holds the values of the
+    prompt's slots. `request` is the input as a user's message where the row has none. `token_ids`
+    has an entry for each assistant turn of the conversation, None where its tokens are not known;
+    it is empty where none are.
     """
 
     id: str
@@ -59,20 +63,29 @@ class Row:
     conversation: list[Message]
     where: str = ""
     tools: list[Tool] = field(default_factory=list)
+    slots: dict[str, str] = field(default_factory=dict)
     kept: list[Message] = field(default_factory=list)
     request: list[Message] = field(default_factory=list)
     token_ids: list[list[int] | None] = field(default_factory=list)
     tokenizer: str = ""
 
     @property
+    def asked(self) -> list[Message] | Valued:
+        """What is sent before the first answer, beside the prompt and its tools."""
+        request = self.request or [{"role": "user", "content": self.input}]
+        if self.slots:
+            return Valued(self.kept, request, self.slots)
+        return [*self.kept, *request]
+
+    @property
     def student_request(self) -> list[Message]:
         """What the student sees before the first answer."""
-        return [*self.kept, *(self.request or [{"role": "user", "content": self.input}])]
+        return under([], self.asked)
 
     @property
     def teacher_request(self) -> list[Message]:
         """What the teacher sees before the first answer, beside its tools."""
-        return teacher_messages(self.prompt, self.student_request)
+        return under(self.prompt, self.asked)
 
     @property
     def sampled(self) -> dict[int, list[int]]:
@@ -84,6 +97,7 @@ class Row:
     def field_of(self, text: str) -> str:
         """The field in which a piece of text stands; "" where it is in none."""
         fields = {name: getattr(self, name) or "" for name in TEXT_FIELDS}
+        fields |= {f"slots.{name}": value for name, value in self.slots.items()}
         for name in MESSAGE_FIELDS:
             for turn, message in enumerate(getattr(self, name)):
                 for key in ("content", "reasoning_content"):
@@ -141,7 +155,7 @@ def parse(raw: Mapping[str, Any], where: str) -> Row:
         conversation=conversation,
         where=where,
         **{name: named[name] for name in TEXT_FIELDS},
-        **(_second_version(raw, conversation, where) if second else {}),
+        **(_second_version(raw, prompt, conversation, where) if second else {}),
     )
 
 
@@ -153,19 +167,11 @@ def parse_prompt(value: Any, name: str, where: str) -> list[Message]:
     return prompt
 
 
-def teacher_messages(prompt: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
-    """Put the prompt before a conversation that begins with a user turn.
-
-    A prompt that ends in a user turn ("Now, my problem is:") continues in the first message.
-    """
-    if prompt and prompt[-1]["role"] == "user" and messages[0]["role"] == "user":
-        joined = f"{prompt[-1]['content']}\n\n{messages[0]['content']}"
-        return [*prompt[:-1], {**messages[0], "content": joined}, *messages[1:]]
-    return [*prompt, *messages]
-
-
 def _second_version(
-    raw: Mapping[str, Any], conversation: Sequence[Message], where: str
+    raw: Mapping[str, Any],
+    prompt: Sequence[Message],
+    conversation: Sequence[Message],
+    where: str,
 ) -> dict[str, Any]:
     """The fields that rows may have since they are conversations; absent ones are left out."""
     given = {name: raw.get(name) for name in SECOND_VERSION}
@@ -173,6 +179,9 @@ def _second_version(
     found: dict[str, Any] = {}
     if "tools" in given:
         found["tools"] = parse_tools(given["tools"], "tools", where)
+    if values := slots.parse_values(given.get("slots", {}), "slots", where):
+        slots.check_values(prompt, values, where)
+        found["slots"] = values
     for name, check in (("kept", roles.check_kept), ("request", roles.check_request)):
         if name in given:
             found[name] = parse_messages(given[name], name, where)

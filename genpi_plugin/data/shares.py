@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from genpi_plugin.data.rows import Row
 
@@ -26,9 +26,14 @@ def reciting_rows(rows: Sequence[Row], share: float) -> set[int]:
         of_prompt.setdefault(row.prompt_id, []).append(place)
     chosen: set[int] = set()
     for places in of_prompt.values():
-        able = sorted((_draw(rows[place]), place) for place in places if rows[place].can_recite)
-        chosen.update(place for _, place in able[: max(1, round(share * len(places)))])
+        able = in_draw_order(rows, [place for place in places if rows[place].can_recite])
+        chosen.update(able[: max(1, round(share * len(places)))])
     return chosen
+
+
+def in_draw_order(rows: Sequence[Row], places: Collection[int]) -> list[int]:
+    """Positions of rows by the hashes of the rows' ids."""
+    return sorted(places, key=lambda place: (_draw(rows[place]), place))
 
 
 def unrecited(rows: Sequence[Row], chosen: set[int]) -> list[str]:

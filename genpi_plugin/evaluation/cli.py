@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from genpi_plugin.data.inputs.turns import ANSWERS, ASK
+
 EXAMPLES = """
 \b
 Examples:
@@ -16,6 +18,7 @@ Examples:
   axolotl genpi-eval recipes/genpi_webshop.yml --inputs real_requests.jsonl -o report/
   axolotl genpi-eval my.yml --adapter outputs/a --adapter outputs/b --also-prompt short.md
   axolotl genpi-eval my.yml --inputs real_requests.jsonl --checkpoints --skip cost
+  axolotl genpi-eval my.yml --inputs logs.jsonl --answers last
   axolotl genpi-eval my.yml --require 'internalization>=0.8' --require 'valid.retention>=0.95'
 """
 SECTIONS = ("turns", "recitation", "clauses", "drift", "disclosure", "cost")
@@ -43,7 +46,18 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "--inputs",
     "inputs_file",
     type=click.Path(path_type=Path),
-    help="Held-out inputs: .jsonl with an `input` field, or one a line. Default: the test split.",
+    help="Held-out inputs: one a line, .jsonl, .json, .csv, .tsv, .parquet, a dataset's folder or "
+    "name on the hub; texts, or logs of conversations. Default: the test split.",
+)
+@click.option("--input-column", default="", help="The column, or key, that holds the inputs.")
+@click.option("--input-split", default="", help="The split of a dataset that holds the inputs.")
+@click.option(
+    "--answers",
+    type=click.Choice(ANSWERS),
+    default=ASK,
+    show_default=True,
+    help="What of a log is an input: ask: each of its answers; last: its last answer; keep: its "
+    "first, and its conversation is measured turn by turn.",
 )
 @click.option(
     "--also-prompt",
@@ -114,6 +128,9 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 )
 def main(
     required: tuple[str, ...],
+    input_column: str,
+    input_split: str,
+    answers: str,
     recitals: int,
     clause_file: Path | None,
     general: Path | None,
@@ -130,6 +147,7 @@ def main(
     task's scores, and the prompt as the adapter recites it, each with a 95 % interval. Results
     of earlier evaluations are reused where nothing they depend on has changed.
     """
+    from genpi_plugin.data.inputs.given import Reading
     from genpi_plugin.errors import GenPIError
     from genpi_plugin.evaluation.gate import parse_requirement, shortfalls
     from genpi_plugin.evaluation.measuring.context import Options
@@ -143,6 +161,7 @@ def main(
                 options=Options(
                     recitals, clause_file, general, attacks, server, server_model, server_adapter
                 ),
+                reading=Reading(input_column, input_split, answers),
                 requirements=requirements,
                 command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 **settings,

@@ -9,6 +9,9 @@ from typing import Any
 
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import describe_prompt
+from genpi_plugin.data.requests import values_of
+from genpi_plugin.data.slots import names_of, slot
+from genpi_plugin.evaluation.figures import value_scores
 from genpi_plugin.evaluation.figures.call_scores import call_scores
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
 from genpi_plugin.evaluation.figures.scores import Score, make_scores
@@ -80,7 +83,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
     if settings.scores_file:
         named, schemas = read_scores(settings.scores_file), settings.scores_file.parent
     scores = {**make_scores(pattern), **task_scores(named, schemas)}
-    data = held_out(cfg, settings.inputs_file, settings.limit)
+    data = held_out(cfg, settings.inputs_file, settings.limit, settings.reading)
     scores |= call_scores(data.tools) if data.tools else {}
     adapters = name_adapters(settings.adapters or (Path(cfg.output_dir),))
     others = read_prompts(
@@ -93,7 +96,8 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
     planned = [section.name for section in sections]
     planned += ["checkpoints"] if settings.with_checkpoints else []
     names = [system.name for system in systems]
-    check_names(settings.requirements, known_figures(list(scores), list(adapters), names, planned))
+    figures = [*scores, *([value_scores.NAME] if any(map(values_of, data.asked)) else [])]
+    check_names(settings.requirements, known_figures(figures, list(adapters), names, planned))
     return Plan(
         data=data,
         systems=systems,
@@ -112,6 +116,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
         warnings=[
             *data.notes,
             *_general_notes(cfg, settings, data, planned),
+            *_slot_notes(data, others),
             *_warnings(data, adapters, str(cfg.base_model)),
         ],
         curve=_curve(cfg, settings, data) if settings.with_checkpoints else None,
@@ -142,6 +147,27 @@ def _general_notes(
     if general is None or "drift" not in planned:
         return ()
     return own_inputs(general, cfg, data.prompt).notes
+
+
+def _slot_notes(data: HeldOut, others: Mapping[str, list[Message]]) -> list[str]:
+    """What other prompts don't say of the values of the prompt's slots, or can't."""
+    names = list(values_of(data.asked[0])) if data.asked else []
+    found = []
+    for prompt, messages in others.items():
+        own = names_of(messages)
+        missing = [name for name in names if name not in own]
+        unknown = [name for name in own if name not in names]
+        if missing:
+            found.append(
+                f"the prompt {prompt} has no place for {', '.join(map(slot, missing))}: the model "
+                "is not told these values with it."
+            )
+        if names and unknown:
+            found.append(
+                f"the prompt {prompt} has {', '.join(map(slot, unknown))}, for which there are no "
+                "values: it is sent as it stands."
+            )
+    return found
 
 
 def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> list[str]:

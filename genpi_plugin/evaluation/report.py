@@ -23,6 +23,7 @@ METRICS = {
     "call_made": ("calls where the teacher does", "{:.0%}"),
     "call_tool": ("calls the teacher's tools", "{:.0%}"),
     "call_arguments": ("with its arguments", "{:.0%}"),
+    "values": ("uses its values", "{:.0%}"),
     "exact": ("answer = teacher's", "{:.0%}"),
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
     "thinks": ("answers with thoughts", "{:.0%}"),
@@ -101,7 +102,11 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     if "recitation" in metrics:
         recited = metrics["recitation"]
         shown = _figure(recited["chrf"], "{:.1f}")
-        lines.append(f"Recited prompt, chrF: {shown} ({recited['n']} recitals)")
+        how = f"{recited['n']} recitals"
+        if "chrf_told" in recited:
+            told = _figure(recited["chrf_told"], "{:.1f}")
+            how += f" in {recited['pieces']} pieces; each piece after the prompt's words: {told}"
+        lines.append(f"Recited prompt, chrF: {shown} ({how})")
     lines += _side_effects(metrics)
     lines.append(
         f"Request: {cost['request_tokens_with_prompt']:.0f} tokens with the prompt, "
@@ -179,8 +184,11 @@ def _figure(interval: dict[str, Any], form: str) -> str:
 
 
 def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
+    own_id = measured.ids[index] if measured.ids else ""
     return {
+        **({"id": own_id} if own_id else {}),
         "input": text,
+        **({"slots": measured.values[index]} if measured.values else {}),
         **{
             name: {
                 "answer": answers[index].text,
@@ -227,9 +235,12 @@ def _page(metrics: dict[str, Any], measured: Measured) -> str:
 
 def _recital_page(recital: dict[str, Any], prompt: str) -> str:
     cut = " It reached the length limit." if recital["cut"] else ""
+    pieces = recital.get("pieces", 1)
+    in_pieces = f", in {pieces} pieces, each after the last words of those before" \
+        if pieces > 1 else ""  # fmt: skip
     return (
         f"# The prompt, recited (chrF {recital['chrf']:.1f})\n\nAsked as in training, on a "
-        f"held-out input.{cut}\n\n## Recited\n\n{_quoted(recital['prompt'])}\n\n"
+        f"held-out input{in_pieces}.{cut}\n\n## Recited\n\n{_quoted(recital['prompt'])}\n\n"
         f"## The prompt itself\n\n{_quoted(prompt)}\n\n"
         f"## The reason it gave\n\n{_quoted(recital['reason'] or '(none)')}\n"
     )

@@ -104,7 +104,7 @@ def _measure_sections(
         "prompt": plan.data.prompt,
         "students": [(system.name, system.facts()) for system in plan.students],
         "tools": plan.data.tools,
-        "inputs": plan.data.asked,
+        "inputs": as_json(plan.data.asked),
         "conversations": [plan.data.conversations, plan.data.sampled, plan.data.tokenizers],
         "scores": [plan.action_pattern, plan.scores_digest],
         "max_new_tokens": settings.max_new_tokens,
@@ -163,6 +163,7 @@ def _measure_curve(
 def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
     return {
         "inputs": measured.inputs,
+        "slots": measured.values,
         "answers": {
             name: [{"text": one.text, "cut": one.cut} for one in answers]
             for name, answers in measured.answers.items()

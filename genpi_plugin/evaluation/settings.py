@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from genpi_plugin.data.inputs.given import Reading
 from genpi_plugin.evaluation.gate import Requirement
 from genpi_plugin.evaluation.measuring.context import Options
 
@@ -17,6 +18,7 @@ class Settings:
     base_model: str | None = None
     adapters: tuple[Path, ...] = ()
     inputs_file: Path | None = None
+    reading: Reading = field(default_factory=Reading)
     also_prompts: tuple[Path, ...] = ()
     with_checkpoints: bool = False
     limit: int | None = None

@@ -13,6 +13,8 @@ from genpi_plugin.reading.start import Start
 MIN_PREFIX = 32
 # An earlier cache is reused for a start of which it holds this share.
 MIN_REUSED_SHARE = 0.9
+# Groups with a start of their own are sought behind so many places at which requests part.
+MOST_BRANCHES = 50
 
 
 class PrefixCache:
@@ -95,6 +97,47 @@ class PrefixCache:
         together = capabilities.generating_together(self._model)
         whole = [length + written for length in lengths]
         return capabilities.split(self._model, whole, together, [written] * len(whole))
+
+
+def shared_starts(requests: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Which requests (indices) are best read behind one cache.
+
+    All of them, but for those that have so much more in common that a cache of their own saves
+    more than it costs: those with equal values in a prompt with slots.
+    """
+    as_lists = [list(request) for request in requests]
+    groups: list[list[int]] = []
+    rest = _apart(as_lists, list(range(len(as_lists))), 0, 0, groups)
+    return sorted([*groups, rest] if rest else groups)
+
+
+def _apart(
+    requests: list[list[int]], these: list[int], held: int, depth: int, groups: list[list[int]]
+) -> list[int]:
+    """Move requests that are best read apart from `these` to `groups`; returns the others.
+
+    Args:
+        held: tokens of the start that the group around them reads once.
+        depth: of the calls so far.
+    """
+    first, last = min(requests[i] for i in these), max(requests[i] for i in these)
+    length = len(common_prefix([first, last]))
+    gain = length - held
+    own = gain >= MIN_PREFIX and len(these) * gain > 2 * length
+    by_next: dict[int, list[int]] = {}
+    for i in these:
+        token = requests[i][length] if len(requests[i]) > length else -1
+        by_next.setdefault(token, []).append(i)
+    rest = []
+    for token, some in by_next.items():
+        if token < 0 or len(some) < 2 or depth == MOST_BRANCHES:
+            rest += some
+        else:
+            rest += _apart(requests, some, length if own else held, depth + 1, groups)
+    if own and len(rest) > 1:
+        groups.append(sorted(rest))
+        return []
+    return sorted(rest)
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:

@@ -2,15 +2,16 @@
 
 With `genpi.teacher: start` the adapter that training starts from is on.
 
-No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows. Each row's
-targets are computed once, before the first step, and stored under a key of everything they depend
-on, so that later epochs, resumed runs and runs with other settings of the student find them.
+No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows; one with
+slots up to the first of them, and whole for rows that have the same values. Each row's targets are
+computed once, before the first step, and stored under a key of everything they depend on, so that
+later epochs, resumed runs and runs with other settings of the student find them.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from genpi_plugin.data.examples import (
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.reading.context import context_of_model
 from genpi_plugin.reading.head import SupervisedHead
-from genpi_plugin.reading.prefix import PrefixCache
+from genpi_plugin.reading.prefix import PrefixCache, shared_starts
 from genpi_plugin.reading.supervised import supervised_states
 from genpi_plugin.teacher.mark import Mark, check_off_is_base
 from genpi_plugin.teacher.targets import Targets, TargetStore
@@ -164,7 +165,7 @@ class Teacher:
             by_prompt.setdefault(row.prompt, []).append(row)
         with _teaching(model, self.with_adapter):
             head = SupervisedHead(model)
-            for group in by_prompt.values():
+            for group in _starting_alike(by_prompt.values()):
                 requests = [
                     ids[: _first_target(labels)] for row in group for ids, labels in row.sequences
                 ]
@@ -214,6 +215,14 @@ def _teaching(model: Any, with_adapter: bool) -> Iterator[None]:
             yield
     finally:
         model.train(training)
+
+
+def _starting_alike(prompts: Iterable[list[TeacherRow]]) -> Iterator[list[TeacherRow]]:
+    """The rows of each prompt; of one with slots, rows with equal values by themselves."""
+    for rows in prompts:
+        starts = [row.sequences[0] for row in rows]
+        for places in shared_starts([ids[: _first_target(labels)] for ids, labels in starts]):
+            yield [rows[place] for place in places]
 
 
 def _check_lengths(model: Any, rows: Sequence[TeacherRow]) -> None:

@@ -63,6 +63,6 @@ def check_lengths(model: Any, *datasets: Any) -> None:
             f"{sum(length > limit for length in lengths)} of {len(lengths)} sequences are longer "
             f"than the {limit} tokens that the model reads (max_position_embeddings); the longest "
             f"has {max(lengths)}.",
-            "shorten the prompt or the conversations; recitals, which hold the whole prompt, are "
-            "left out with `genpi: {sft_weight: 1}`.",
+            "shorten the prompt or the conversations; recitals hold less of the prompt with a "
+            "smaller `prompt_generation_piece`, and are left out with `genpi: {sft_weight: 1}`.",
         )

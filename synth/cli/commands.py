@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from genpi_plugin.data.inputs.given import Reading
 from synth.cli.folder import FOLDER_COMMANDS
 from synth.cli.group import ARGUMENTS, Commands, exit_on_interrupt, log_to, stderr, stdout
 from synth.cli.options import (
@@ -41,17 +42,51 @@ main.epilog = examples(
 )
 
 
-@main.command(epilog=examples("init my-task --prompt my_prompt.md"))
+@main.command(
+    epilog=examples(
+        "init my-task --prompt my_prompt.md",
+        "init my-task --prompt my_prompt.md --model HuggingFaceTB/SmolLM2-135M-Instruct",
+        "init my-task --prompt my_prompt.md --tools my_tools.json",
+        "init my-task --prompt my_prompt.md --model my-model --base-url http://localhost:8000/v1",
+    )
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, type=click.Path(path_type=Path),
               help="The prompt: .md (plain text), .txt (also a transcript with <USER>: and "
               "<AGENT>: markers), .yml or .json (a list of {role, content}).")  # fmt: skip
-def init(folder: Path, prompt: Path) -> None:
-    """Write a task folder: the prompt, and a task.yml with every key explained."""
+@click.option("--tools", type=click.Path(path_type=Path),
+              help="The tools that go with the prompt: a JSON list of schemas in OpenAI's "
+              "form.")  # fmt: skip
+@MODEL_OPTIONS
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
+              help="Of what is drawn for the draft.")  # fmt: skip
+def init(folder: Path, prompt: Path, tools: Path | None, seed: int, **models: Any) -> None:
+    """Write a task folder: the prompt, and a task.yml with every key explained.
+
+    With --model it is filled in: what the prompt's own examples show (seeds, the form of an input,
+    patterns of the agent's actions), and what a model drafts (more seeds, personas and topics, who
+    answers the agent, when it ends). Each value says where it comes from; read them, and change
+    what is not right.
+    """
+    from synth.cli.show import print_draft
+    from synth.drafting.init import init_drafted
     from synth.task.scaffold import init_task
 
-    path = init_task(folder, prompt)
-    click.echo(f"Wrote {path}. Put a few seeds into it, then: {PROGRAM} validate {named(folder)}")
+    if not models["model"]:
+        path = init_task(folder, prompt, tools)
+        click.echo(f"Wrote {path}. Put a few seeds into it (--model MODEL drafts some), then: "
+                   f"{PROGRAM} validate {named(folder)}")  # fmt: skip
+        return
+    settings = run_settings(models, seed)
+    log_to(stderr())
+    with exit_on_interrupt("Nothing was written."):
+        path, draft = init_drafted(folder, prompt, settings, tools)
+    console = stdout()
+    print_draft(draft, console)
+    seeds = any(one.key == "inputs.seeds" for one in draft.values)
+    then = "Read it, change what is not right" if seeds else "Put a few seeds into it"
+    console.print(f"Wrote {path}. {then}, then: {PROGRAM} validate {named(folder)}",
+                  markup=False, highlight=False, soft_wrap=True)  # fmt: skip
 
 
 @main.command(
@@ -96,6 +131,9 @@ def preview(
     task: str,
     count: int,
     inputs_file: Path | None,
+    input_column: str,
+    input_split: str,
+    answers: str,
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
@@ -106,8 +144,9 @@ def preview(
     from synth.dataset.summary import print_summary
     from synth.running.run import preview as make
 
-    loaded = load(task, sets, count, max_turns, None, inputs_file)
-    settings = run_settings(models, seed, inputs_file)
+    reading = Reading(input_column, input_split, answers)
+    loaded = load(task, sets, count, max_turns, None, inputs_file, reading)
+    settings = run_settings(models, seed, inputs_file, reading)
     log_to(stderr())
     console = stdout()
     with exit_on_interrupt():
@@ -126,6 +165,7 @@ def preview(
         "run webshop --model meta-llama/Meta-Llama-3-8B-Instruct -o data/webshop",
         "run webshop --model my-model --base-url http://localhost:8000/v1 -n 200",
         "run my-task/ --model HuggingFaceTB/SmolLM2-135M-Instruct --inputs requests.jsonl",
+        "run my-task/ --model my-model --base-url http://localhost:8000/v1 --inputs logs.jsonl",
         "run os --model my-model --base-url http://localhost:8000/v1 "
         "--generator-model gpt-4o --generator-base-url https://api.openai.com/v1",
         "run webshop --model my-model --base-url http://one:8000/v1 --base-url http://two:8000/v1",
@@ -169,6 +209,9 @@ def run(
     ray: str | None,
     ray_workers: int | None,
     inputs_file: Path | None,
+    input_column: str,
+    input_split: str,
+    answers: str,
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
@@ -182,11 +225,12 @@ def run(
     from synth.cli.show import print_result
     from synth.running.budget import SpendingLimits
     from synth.running.run import run as make
-    from synth.running.template_arguments import arguments_line, template_arguments
+    from synth.running.target import arguments_line, template_arguments
 
-    loaded = load(task, sets, count, max_turns, test_share, inputs_file)
+    reading = Reading(input_column, input_split, answers)
+    loaded = load(task, sets, count, max_turns, test_share, inputs_file, reading)
     settings = replace(
-        run_settings(models, seed, inputs_file, context.find_root().meta[ARGUMENTS]),
+        run_settings(models, seed, inputs_file, reading, context.find_root().meta[ARGUMENTS]),
         max_failure_rate=max_failure_rate,
         limits=SpendingLimits(max_cost, max_tokens_total),
         ray=ray,
@@ -218,6 +262,9 @@ def preflight(
     task: str,
     count: int,
     inputs_file: Path | None,
+    input_column: str,
+    input_split: str,
+    answers: str,
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
@@ -232,8 +279,9 @@ def preflight(
     from synth.preflight.run import run_preflight
     from synth.preflight.show import print_preflight
 
-    loaded = load(task, sets, None, max_turns, None, inputs_file)
-    settings = run_settings(models, seed, inputs_file)
+    reading = Reading(input_column, input_split, answers)
+    loaded = load(task, sets, None, max_turns, None, inputs_file, reading)
+    settings = run_settings(models, seed, inputs_file, reading)
     log_to(stderr())
     with exit_on_interrupt():
         found = run_preflight(loaded, settings, count, stderr())

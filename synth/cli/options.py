@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from genpi_plugin.data.inputs.turns import ANSWERS, ASK
 from synth.durations import seconds_of
 from synth.running.limits import ENOUGH, FAILURE_RATE
 
@@ -114,10 +115,18 @@ MODEL_OPTIONS = options_of(
                  help="[default: the target's for the same model, none for another]"),
 )  # fmt: skip
 TASK_OPTIONS = options_of(
-    click.option("--inputs", "inputs_file", metavar="FILE",
-                 type=click.Path(dir_okay=False, path_type=Path),
+    click.option("--inputs", "inputs_file", metavar="FILE", type=click.Path(path_type=Path),
                  help="Your own inputs, as the application sends them, in place of generated ones: "
-                 ".jsonl with `input`, or text, one a line."),
+                 "one a line, .jsonl, .json, .csv, .tsv, .parquet, a dataset's folder or name on "
+                 "the hub; texts, or logs of conversations (docs/inputs.md)."),
+    click.option("--input-column", default="", metavar="NAME",
+                 help="The column, or key, that holds the inputs."),
+    click.option("--input-split", default="", metavar="NAME",
+                 help="The split of a dataset that holds the inputs."),
+    click.option("--answers", type=click.Choice(ANSWERS), default=ASK, show_default=True,
+                 help="Of logs: the target answers at each turn of the assistant (ask), at the "
+                 "last (last), or the log's own answers are kept (keep): those are not the "
+                 "target's, and teach it another model's ways."),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
                  help="Of everything that is drawn."),
     click.option("--max-turns", type=int, help="Assistant turns in a conversation at most."),

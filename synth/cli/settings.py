@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genpi_plugin.data.inputs.given import Reading
 from synth.cli.options import PROGRAM
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def load(
     max_turns: int | None,
     test_share: float | None,
     inputs_file: Path | None,
+    reading: Reading,
 ) -> Task:
     """The task that a command is about, with what its options change."""
     from synth.task.given import read_inputs
@@ -30,7 +32,8 @@ def load(
 
     overrides = dict(parse_override(text) for text in sets)
     if count is None and inputs_file is not None and "inputs.count" not in overrides:
-        count = len(read_inputs(inputs_file).texts)
+        logs_of = load_task(task, overrides)
+        count = len(read_inputs(inputs_file, None, reading, logs_of).inputs)
     for key, value in (
         ("inputs.count", count),
         ("conversations.max_turns", max_turns),
@@ -45,6 +48,7 @@ def run_settings(
     models: dict[str, Any],
     seed: int = 0,
     inputs_file: Path | None = None,
+    reading: Reading | None = None,
     arguments: Sequence[str] = (),
 ) -> RunSettings:
     """What the options say of models and run."""
@@ -64,6 +68,7 @@ def run_settings(
         f"{PROGRAM} {redactor.command(arguments)}" if arguments else "",
         prices=Prices(*(models.get(name) for name in PRICES)),
         input_timeout=models["input_timeout"],
+        reading=reading or Reading(),
     )
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from genpi_plugin.data.prompts import has_markers
 from genpi_plugin.data.text import control_fault
 from synth.dataset.summary import Summary, counted, next_step, print_summary
+from synth.drafting.draft import Draft
 from synth.durations import duration
 from synth.engines.base import Answer
 from synth.engines.messages import readable
@@ -26,11 +27,14 @@ from synth.store.rows import STAGES, Rejection, Row
 from synth.store.store import Store
 from synth.task.fields import FILTERS
 from synth.task.placeholders import placeholder_notes
+from synth.task.seeds import seed_notes
+from synth.task.slots import before_first_slot
 from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import visible
 
 SPEAKER = {"assistant": "agent", "user": "environment", "tool": "tool"}
+SAMPLES = 3  # draws of values that `validate` shows
 STYLE = {"assistant": "green", "user": "cyan", "tool": "cyan"}
 
 
@@ -44,7 +48,9 @@ def print_row(row: Row, console: Console) -> None:
             # `Text`, not markup: a row may hold [brackets].
             parts.append(Text(visible(text), style=style))
 
-    part("input", row.input, "cyan")
+    part("what is kept: the values", "\n".join(one.content for one in row.kept), "blue")
+    before = len(row.request) - 1
+    part(f"input, after {before} messages" if before > 0 else "input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
     if row.conversation:
         part("the teacher's thoughts", row.conversation[0].reasoning_content, "dim green")
@@ -141,6 +147,22 @@ def print_status(folder: Path, console: Console) -> None:
         line(f"  {config['run']['command']}")
 
 
+def print_draft(draft: Draft, console: Console) -> None:
+    """Print what was drafted for a task.yml, where it comes from, and what is missing."""
+    for one in draft.values:
+        value = one.value
+        if isinstance(value, list | dict):
+            lists = value.items() if isinstance(value, dict) else [("", value)]
+            value = ", ".join(f"{len(texts)} {name}".strip() for name, texts in lists)
+        _line(console, f"{one.key}: {' '.join(str(value).split())} ({one.sources})")
+    for key, why in draft.missing.items():
+        _line(console, f"{key}: not drafted; {why}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_task(task: Task, console: Console) -> None:
     """Print how a task was read, and what is unusual in it.
 
@@ -156,6 +178,7 @@ def print_task(task: Task, console: Console) -> None:
         f"Task {config.name} ({task.source})",
         f"Prompt {task.prompt_id}: {characters} characters in {len(task.prompt)} turns ({roles})",
         *_tools(task),
+        *_slots(task),
         f"Inputs: {config.inputs.count}, after {seeds} seeds",
         f"Reasons: in {config.reasons.share:.0%} of the rows",
         f"Conversations: at most {config.conversations.max_turns} assistant turns",
@@ -167,8 +190,6 @@ def print_task(task: Task, console: Console) -> None:
     ):
         if names != usual:
             lines.append(f"{key}: {', '.join(names) or 'none'}")
-    if not seeds:
-        lines.append("Note: no `inputs.seeds`; a handful of real examples makes better inputs.")
     if len(task.prompt) == 1 and has_markers(task.prompt[0].content):
         lines.append(
             "Note: the prompt is read as plain text but has <USER>: or <AGENT>: markers; "
@@ -187,10 +208,33 @@ def print_task(task: Task, console: Console) -> None:
         fault = input_fault(Answer(seed, "stop"), config.inputs)
         if fault:
             lines.append(f"Note: seed {number} is itself malformed: {fault}.")
-    notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
+    notes = (*seed_notes(task), *marker_notes(task), *thought_notes(task), *placeholder_notes(task))
     lines += [f"Note: {note}" for note in notes]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _slots(task: Task) -> list[str]:
+    """The prompt's slots, where their values come from, and what the student is told."""
+    if not task.slots:
+        return []
+    assert task.slots.kept is not None
+    drawn = [task.slots.sample(seed) for seed in range(SAMPLES)]
+    lines = []
+    for name, source in task.slots.sources_of.items():
+        kind = next(iter(source.model_dump(exclude_none=True, exclude={"count"})))
+        count = f" of {len(task.slots.lines[name]):,}" if name in task.slots.lines else ""
+        some = ", ".join(dict.fromkeys(repr(one[name]) for one in drawn if name in one))
+        lines.append(f"Slot {name}: {kind}{count}" + (f", such as {some}" if some else ""))
+    before = before_first_slot([turn.content for turn in task.prompt])
+    whole = sum(len(turn.content) for turn in task.prompt)
+    told = task.slots.kept
+    return [
+        *lines,
+        f"The first slot stands behind {before:,} of the prompt's {whole:,} characters: there ends "
+        "what a server's prefix cache can keep of it.",
+        f"The student is told ({told.role}): {told.content!r}",
+    ]
 
 
 def _tools(task: Task) -> list[str]:

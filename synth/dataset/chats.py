@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data.messages import arguments_of
-from genpi_plugin.data.rows import Message, teacher_messages
+from genpi_plugin.data.requests import Valued, under
+from genpi_plugin.data.rows import Message
 from synth.dataset.splits import read_batches
 from synth.errors import SynthError
 
@@ -44,8 +45,10 @@ def conversations(path: Path, form: str, with_prompt: bool) -> Iterator[dict[str
 def _said(row: Mapping[str, Any], with_prompt: bool) -> list[Message]:
     """The row's messages, without the nulls that pad their columns."""
     request = row.get("request") or [{"role": "user", "content": row["input"]}]
-    said = _bare([*(row.get("kept") or []), *request, *row["conversation"]])
-    return teacher_messages(_bare(row["prompt"]), said) if with_prompt else said
+    kept, said = _bare(row.get("kept") or []), _bare([*request, *row["conversation"]])
+    values = json.loads(row.get("slots") or "{}")
+    asked = Valued(kept, said, values) if values else [*kept, *said]
+    return under(_bare(row["prompt"]) if with_prompt else [], asked)
 
 
 def _bare(messages: Iterable[Mapping[str, Any]]) -> list[Message]:

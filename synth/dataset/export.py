@@ -97,8 +97,8 @@ def export_rows(
     test = held_out(ids, share, seed, heads if share else None, store.splits(draw), positions)
     if share and len(ids) >= FIRST and not test:
         log.warning(
-            "No test rows: the inputs have too many near duplicates, which must stay on one side "
-            "of the split."
+            "No test rows: the inputs have too many near duplicates, or are out of too few logs, "
+            "and these must stay on one side of the split."
         )
     if whole:
         splits = {name: "test" if name in test else "train" for name in ids}

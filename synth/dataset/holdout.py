@@ -13,6 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+# A group of more than so much of all rows is never held out.
+MOST = 0.25
 # Among so many first rows (groups) one is held out, so that a small dataset has a test split, too.
 FIRST = 10
 
@@ -34,7 +36,8 @@ def held_out(
 
     Rows of one group go together, by the position of its first row. The first group trains, so that
     never all rows are held out; of ten rows or more, one of the first ten groups is held out. A
-    group that is larger than the test split should be trains.
+    group that is larger than the test split should be trains; where all are, the smallest is held
+    out if it is no more than a quarter of the rows.
 
     Args:
         ids: of all rows, in order.
@@ -68,6 +71,11 @@ def _drawn(
         return set()
     most = max(round(rows * share), 1)
     eligible = [number for number, names in enumerate(groups) if number and len(names) <= most]
+    if not eligible and rows >= FIRST:
+        # A few long logs: the smallest one, unless it is too much of the whole.
+        sizes = [len(names) for names in groups]
+        smallest = min(range(1, len(groups)), key=lambda number: sizes[number], default=0)
+        return {smallest} if smallest and sizes[smallest] <= rows * MOST else set()
     drawn = {number for number in eligible if _is_drawn(positions[number], share, seed)}
     first = [number for number in eligible if number < FIRST]
     if rows >= FIRST and first and drawn.isdisjoint(first):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 
 from rich.console import Console
 from rich.table import Table
@@ -15,11 +16,16 @@ from rich.text import Text
 from synth.errors import SynthError
 from synth.quality.diversity import Diversity, diversity
 from synth.quality.refusals import refuses
-from synth.store.rows import STAGES
+from synth.quality.variety import MANY, SAMPLE, Variety
+from synth.stages.slots import values_of
+from synth.store.rows import FROM_LOG, STAGES, Row
 from synth.store.store import Store
 from synth.task.config import TaskConfig
 from synth.task.taskfile import Task, shipped_tasks
 
+# Of the values of a slot, how many are named, and with how many characters.
+VALUES_SHOWN = 5
+VALUE_SHOWN = 40
 # What becomes of a model's thoughts; of the target's by the task's `thinking`.
 KEPT = {"keep": "which are trained with them", "off": "which rejects them"}
 UNUSED = "which go into no row"
@@ -30,7 +36,7 @@ class Summary:
     """Counts of a finished run.
 
     `floors` and `reasons` are the rows that have a floor output and a reason, of the `share` that
-    should; `lost` says why others have none.
+    should; `lost` says why others have none. `slots` counts the values of each slot of the prompt.
     """
 
     wanted: int
@@ -53,6 +59,7 @@ class Summary:
     stages: tuple[str, ...] = STAGES
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
     thinking: str = "keep"
+    slots: dict[str, Counter[str]] = field(default_factory=dict)
 
     @property
     def done(self) -> dict[str, int]:
@@ -110,6 +117,7 @@ def summarize(
         summary.floors_cut += row.floor_cut
         summary.reasons += bool(row.reason)
         summary.refusals += refuses(row.teacher_output)
+        count_values(row, summary.slots)
         summary.turns[sum(turn.role == "assistant" for turn in row.conversation)] += 1
         if pattern is not None:
             for name, text in (("teacher", row.teacher_output), ("floor", row.floor_output)):
@@ -121,6 +129,12 @@ def summarize(
         of = {"teacher": summary.rows, "floor": summary.floors}
         summary.well_formed = {name: formed[name] / rows for name, rows in of.items() if rows}
     return summary
+
+
+def count_values(row: Row, slots: dict[str, Counter[str]]) -> None:
+    """Add a row's values to the counts of each slot."""
+    for name, value in values_of(row).items():
+        slots.setdefault(name, Counter())[value] += 1
 
 
 def counted(counts: Counter[str]) -> str:
@@ -149,10 +163,16 @@ def print_summary(summary: Summary, console: Console) -> None:
 def remarks(summary: Summary) -> list[str]:
     """What there is to say of a dataset beside its counts, a sentence a line."""
     lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
+    if kept := summary.ends[FROM_LOG]:
+        lines.append(
+            f"Off policy: the answers of {kept:,} of {summary.rows:,} rows are those of the user's "
+            "logs (--answers keep), not the target's."
+        )
     for role, (thought, asked) in summary.thoughts.items():
         fate = KEPT[summary.thinking] if role == "target" else UNUSED
         lines.append(f"Answers of the {role} that came with thoughts, {fate}: {thought:,} of "
                      f"{asked:,}.")  # fmt: skip
+    lines += [values_line(name, counts) for name, counts in summary.slots.items()]
     lines += _reasons(summary)
     if summary.floors_cut:
         lines.append(
@@ -176,16 +196,37 @@ def remarks(summary: Summary) -> list[str]:
         varied = {
             "distinct words": found.distinct_1,
             "distinct word pairs": found.distinct_2,
-            "distinct words of 100 inputs": found.distinct_1_of_100,
-            "distinct word pairs of 100 inputs": found.distinct_2_of_100,
             "near duplicates": found.near_duplicates,
         }
         shares = ", ".join(f"{name} {share:.0%}" for name, share in varied.items()
                          if share is not None)  # fmt: skip
         lines.append(f"Inputs, without the form that all share: {shares}.")
+        lines += [line for kind, of in found.kinds.items() if (line := _variety(kind, of))]
         sizes = "; ".join(f"{name} {size}" for name, size in found.lengths.items())
         lines.append(f"Characters, median (least to most): {sizes}.")
     return lines
+
+
+def _variety(kind: str, found: Variety) -> str:
+    """How varied the texts of a kind are; "" where there are too few to tell."""
+    if found.effective is None:
+        return ""
+    many = found.effective_of_many
+    parts = [
+        f"{found.effective:.0f} in {SAMPLE}" + (f", {many:,.0f} in {MANY:,}" if many else ""),
+        f"{found.nearest:.0%} in common with the nearest of {SAMPLE}",
+        *([f"distinct word pairs {found.distinct_2:.0%}"] if found.distinct_2 is not None else []),
+    ]
+    return f"Variety of the {found.texts:,} {kind}, effective number: {'; '.join(parts)}."
+
+
+def values_line(name: str, counts: Counter[str]) -> str:
+    """How often the values of a slot occur, the most frequent ones by name."""
+    shown = [f"{shorten(value, VALUE_SHOWN) or 'an empty text'} {count:,}"
+             for value, count in counts.most_common(VALUES_SHOWN)]  # fmt: skip
+    more = ", ..." if len(counts) > VALUES_SHOWN else ""
+    one = "1 value" if len(counts) == 1 else f"{len(counts):,} values"
+    return f"Slot {name}: {one} in {counts.total():,} rows ({', '.join(shown)}{more})."
 
 
 def _reasons(summary: Summary) -> list[str]:

@@ -27,6 +27,8 @@ class Scored:
         longest: tokens of the longest of what the model must take: a request for a reason with
             room for the reason, or a prompt-generation half; 0 where no row has any.
         context: tokens that the model takes; None where the server does not say.
+        before_slot: of a request's tokens, those of the prompt before its first slot; None without
+            slots.
     """
 
     nats: float
@@ -34,12 +36,14 @@ class Scored:
     other_tokens: str
     longest: int
     context: int | None
+    before_slot: int | None = None
 
 
 @dataclass
 class Preflight:
     """What was seen. `go` is whether nothing speaks against the run.
 
+    `slots`: by slot of the prompt, how often each value occurred.
     `thoughts`: by model, its answers that came with thoughts, and all; see `Tally.thoughts`.
     `thinking` is the task's.
     `same` is of the `floors` rows that have a floor output, None where there is none. `lost` says
@@ -63,6 +67,7 @@ class Preflight:
     uncounted: int = 0
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
     thinking: str = "keep"
+    slots: dict[str, Counter[str]] = field(default_factory=dict)
 
     @property
     def against(self) -> list[str]:

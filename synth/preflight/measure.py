@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from genpi_plugin.data.slots import SLOT, names_in
 from synth.engines.base import Engine, Message, Request, Scorer
+from synth.errors import SynthError
 from synth.preflight.found import Scored
 from synth.stages.reasons import reason_messages
 from synth.stages.requests import floor_request, teacher_request
@@ -34,7 +37,26 @@ async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | N
         other = other or found.other_tokens
         if row.floor_output:
             longest = max(longest, await _longest(scorer, row, task))
-    return Scored(nats / max(tokens, 1), scorer.exact, other, longest, await engine.context())
+    before = await _before_slot(scorer, rows[0], task) if rows and rows[0].slots else None
+    context = await engine.context()
+    return Scored(nats / max(tokens, 1), scorer.exact, other, longest, context, before)
+
+
+async def _before_slot(scorer: Scorer, row: Row, task: Task) -> int | None:
+    """Tokens of the prompt before its first slot; None where the template does not take the rest
+    alone."""
+    place = next(n for n, turn in enumerate(row.prompt) if names_in(turn.content))
+    first, match = row.prompt[place], SLOT.search(row.prompt[place].content)
+    assert match is not None
+    rest = (replace(first, content=first.content[match.start() :]), *row.prompt[place + 1 :])
+    try:
+        whole, behind = [
+            await scorer.tokens(teacher_request(one, task, 0))
+            for one in (row, replace(row, prompt=rest))
+        ]
+    except SynthError:
+        return None
+    return whole - behind
 
 
 async def _longest(scorer: Scorer, row: Row, task: Task) -> int:

@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
-from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.inputs.given import GivenInput, GivenInputs
+from synth.dataset.summary import count_values
 from synth.engines.base import OVERLONG, Engine
 from synth.errors import SynthError
 from synth.preflight.found import Preflight, Scored
@@ -27,9 +29,10 @@ from synth.running.models import Models
 from synth.running.pipeline import synthesize
 from synth.running.prompt_check import check_prompt
 from synth.running.run import RunSettings, for_target, open_engines
-from synth.stages.inputs import new_row
+from synth.stages.given import given_row
 from synth.stages.plan import plan_of
 from synth.stages.requests import floor_request
+from synth.stages.slots import with_values
 from synth.store.fingerprint import request_key
 from synth.store.rows import Row
 from synth.store.store import Store
@@ -49,9 +52,8 @@ def run_preflight(task: Task, settings: RunSettings, count: int, console: Consol
     """
     given = None
     if settings.inputs_file is not None:
-        given = read_inputs(settings.inputs_file)
-        given = replace(given, texts=given.texts[:count])
-        count = len(given.texts)
+        given = read_inputs(settings.inputs_file, None, settings.reading, task).first(count)
+        count = len(given.inputs)
     task = for_target(task, settings)
     return asyncio.run(_run(_short(task, count), task, settings, count, given, console))
 
@@ -78,10 +80,10 @@ async def _run(
             ]
             too_long = sum(r.reason == OVERLONG for r in store.rejections())
             lost = store.lost()
-            spared = _spared(task, models, store, tally, settings.seed, rows)
+            spared = _spared(task, models, store, tally, settings.seed, rows, given)
             if rows:
                 scored = await _score(models.target, rows, task)
-                talks = await _talk(task, models, store, settings, rows[:TALKS])
+                talks = await _talk(task, models, store, settings, rows[:TALKS], given)
     with_floor = [row for row in rows if row.floor_output]
     return Preflight(
         count,
@@ -99,7 +101,15 @@ async def _run(
         tally.uncounted,
         tally.thoughts,
         task.config.thinking,
+        _values(rows),
     )
+
+
+def _values(rows: Sequence[Row]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        count_values(row, found)
+    return found
 
 
 async def _score(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
@@ -111,7 +121,12 @@ async def _score(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | No
 
 
 async def _talk(
-    task: Task, models: Models, store: Store, settings: RunSettings, rows: Sequence[Row]
+    task: Task,
+    models: Models,
+    store: Store,
+    settings: RunSettings,
+    rows: Sequence[Row],
+    inputs: GivenInputs | None,
 ) -> Tally | None:
     """Let a few rows go on to the end of their conversations, for what these cost.
 
@@ -122,7 +137,9 @@ async def _talk(
         return None
     few = _short(task, len(rows), max_turns=task.config.conversations.max_turns)
     tally = Tally(len(rows), settings.prices)
-    given = GivenInputs(tuple(row.input for row in rows))
+    given = GivenInputs.of_texts([row.input for row in rows])
+    if inputs is not None:
+        given = replace(inputs, inputs=tuple(inputs.inputs[row.position] for row in rows))
     try:
         await synthesize(few, models, store, tally, settings.seed, given)
     except SynthError:
@@ -165,7 +182,13 @@ def _well_formed(rows: Sequence[Row], pattern: str | None) -> dict[str, float]:
 
 
 def _spared(
-    task: Task, models: Models, store: Store, tally: Tally, seed: int, rows: Sequence[Row]
+    task: Task,
+    models: Models,
+    store: Store,
+    tally: Tally,
+    seed: int,
+    rows: Sequence[Row],
+    given: GivenInputs | None,
 ) -> dict[str, tuple[float, float]]:
     """Of what was asked for the inputs that were looked at, what a run leaves out: tokens in and
     out by role. The run makes floor outputs and reasons for its share of the rows only."""
@@ -175,9 +198,17 @@ def _spared(
     for role in ROLES:
         used = [tally.stages[name].by_role[role] for name in plan.recitals]
         spared[role] = (sum(one.tokens_in for one in used), sum(one.tokens_out for one in used))
-    rejected = (r.made for r in store.rejections() if r.stage != INPUTS and not r.kept)
-    gone = (new_row(task, 0, str(made["input"])) for made in rejected)
-    for row in (*rows, *gone):
+    rejected = (r for r in store.rejections() if r.stage != INPUTS and not r.kept)
+    gone = (
+        given_row(
+            task,
+            0,
+            GivenInput(str(one.made["input"])) if given is None else given.inputs[one.position],
+        )
+        for one in rejected
+        if not task.slots.wanted  # values that are not known here
+    )
+    for row in (*rows, *(with_values(one, task, seed) for one in gone)):
         key = request_key(models.target.identity, floor_request(row, task, seed))
         if floor := store.get(key):
             read, written = spared["target"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from synth.dataset.summary import values_line
 from synth.preflight.found import Preflight
 from synth.quality.filters import THINKING_CURE
 
@@ -37,6 +38,7 @@ def print_preflight(found: Preflight, console: Console) -> None:
         else f"Answers that are nearly the same with and without the prompt: {found.same:.0%}"
         f"{of['floor']}."
     )
+    lines += [values_line(name, counts) for name, counts in found.slots.items()]
     seen = found.scored
     if seen is None:
         lines.append(
@@ -53,6 +55,11 @@ def print_preflight(found: Preflight, console: Console) -> None:
             "The template gives an answer the same tokens with and without the prompt: "
             + ("no." if seen.other_tokens else "yes.")
         )
+        if seen.before_slot is not None:
+            lines.append(
+                f"Tokens of the prompt before its first slot: about {seen.before_slot:,}; a "
+                "server's prefix cache ends there."
+            )
         takes = "the server does not tell what the model takes."
         if seen.context is not None:
             takes = f"the model takes {seen.context:,}."

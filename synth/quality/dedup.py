@@ -210,6 +210,28 @@ def groups(texts: Sequence[str], threshold: float) -> list[int]:
     return [head(number) for number in range(len(texts))]
 
 
+def joined(heads: Sequence[int], keys: Sequence[object]) -> list[int]:
+    """For each text the number of the first of its group, where texts of one key are in one group,
+    too.
+
+    Args:
+        heads: as `groups` gives them.
+        keys: of the texts.
+    """
+    group = list(heads)
+    first: dict[object, int] = {}
+
+    def head(number: int) -> int:
+        while group[number] != number:
+            number = group[number]
+        return number
+
+    for number, key in enumerate(keys):
+        one, other = sorted((head(first.setdefault(key, number)), head(number)))
+        group[other] = one
+    return [head(number) for number in range(len(group))]
+
+
 def own_pieces(texts: Sequence[str]) -> Callable[[str], frozenset[str]]:
     """`shingles` without those that nine tenths of the texts have."""
     if len(texts) < FEW:

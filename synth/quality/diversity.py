@@ -1,18 +1,16 @@
-"""How varied a dataset is: distinct words and word pairs, near duplicates, lengths."""
+"""How varied a dataset is: its inputs, reasons and turns; near duplicates; lengths."""
 
 from __future__ import annotations
 
 import itertools
-import random
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from synth.engines.messages import readable
 from synth.quality.dedup import NEAR, groups
+from synth.quality.variety import Reservoir, Variety, distinct, variety
 from synth.store.rows import Row
-from synth.text import words
-
-SAMPLE = 100  # inputs
 
 
 @dataclass(frozen=True)
@@ -29,23 +27,21 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Diversity:
-    """Of a dataset's inputs, without what all of them begin and end with.
+    """Of a dataset's texts, without what all of a kind begin and end with.
 
-    `distinct_1` and `distinct_2` are the shares of words and of word pairs that are different
-    (Li et al. 2016, arXiv 1510.03055), None where there is none. They fall as a dataset grows:
-    compare equal sizes.
-    `distinct_1_of_100` and `distinct_2_of_100` are the same of 100 inputs, as a mean over samples
-    that divide the dataset between them. They can be compared whatever the size; None below 100
-    inputs.
+    `distinct_1` and `distinct_2` are the shares of words and of word pairs that are different, in
+    all inputs (Li et al. 2016, arXiv 1510.03055), None where there is none. They fall as a dataset
+    grows: compare equal sizes.
     `near_duplicates` is the share of inputs that are at least 80 % the same as an earlier one.
+    `kinds` has figures that can be compared whatever the size: of the inputs, the reasons, the
+    agent's turns and its environment's, where there are any.
     `lengths` holds, by part of a row, its length in characters, of the rows that have it.
     """
 
     distinct_1: float | None
     distinct_2: float | None
-    distinct_1_of_100: float | None
-    distinct_2_of_100: float | None
     near_duplicates: float
+    kinds: dict[str, Variety]
     lengths: dict[str, Lengths]
 
 
@@ -59,11 +55,20 @@ def diversity(rows: Iterable[Row], heads: Sequence[int] | None = None) -> Divers
     """
     inputs: list[str] = []
     sizes: dict[str, list[int]] = {"floor output": [], "teacher output": [], "reason": []}
+    kinds = {name: Reservoir() for name in ("inputs", "reasons", "agent turns",
+                                            "environment turns")}  # fmt: skip
     for row in rows:
         inputs.append(row.input)
         for name, found in sizes.items():
             text = getattr(row, name.replace(" ", "_"))
             found.extend([len(text)] if text else [])
+        kinds["inputs"].add(row.input)
+        if row.reason:
+            kinds["reasons"].add(row.reason)
+        for turn in row.conversation:
+            if said := readable(turn):
+                who = "agent" if turn.role == "assistant" else "environment"
+                kinds[f"{who} turns"].add(said)
     if not inputs:
         return None
     own = without_form(inputs)
@@ -72,38 +77,18 @@ def diversity(rows: Iterable[Row], heads: Sequence[int] | None = None) -> Divers
     return Diversity(
         distinct(own, 1),
         distinct(own, 2),
-        sampled_distinct(own, 1),
-        sampled_distinct(own, 2),
         sum(head != number for number, head in enumerate(heads)) / len(heads),
+        {
+            name: variety(without_form(kept.texts), kept.count)
+            for name, kept in kinds.items()
+            if kept.texts
+        },
         {
             name: lengths(found)
             for name, found in {"input": [*map(len, own)], **sizes}.items()
             if found
         },
     )
-
-
-def distinct(texts: Iterable[str], size: int) -> float | None:
-    """Different runs of `size` words, as a share of all such runs; None where there is none."""
-    runs: set[str] = set()
-    total = 0
-    for found in map(words, texts):
-        count = max(len(found) - size + 1, 0)
-        runs.update(" ".join(found[at : at + size]) for at in range(count))
-        total += count
-    return len(runs) / total if total else None
-
-
-def sampled_distinct(texts: Sequence[str], size: int) -> float | None:
-    """`distinct` of samples of `SAMPLE` texts, the mean; None where there are fewer texts.
-
-    Which texts make a sample is drawn, always the same, so that their order does not matter.
-    """
-    drawn = random.Random(0).sample(texts, len(texts))
-    samples = [drawn[first : first + SAMPLE] for first in range(0, len(texts), SAMPLE)]
-    shares = [distinct(sample, size) for sample in samples if len(sample) == SAMPLE]
-    known = [share for share in shares if share is not None]
-    return statistics.mean(known) if known else None
 
 
 def without_form(texts: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.inputs.given import GivenInput, GivenInputs
 from synth.errors import LimitReached, RequestError, RowError, SynthError
 from synth.progress.progress import Tally
 from synth.quality.chosen import INPUTS
@@ -19,8 +19,10 @@ from synth.running.limits import FAILURE_RATE
 from synth.running.models import Models
 from synth.running.state import RunState
 from synth.stages.concurrency import gather_all
-from synth.stages.inputs import inputs, new_row
+from synth.stages.given import given_row
+from synth.stages.inputs import inputs
 from synth.stages.share import in_share, makes_for_recitals_alone
+from synth.stages.slots import with_values, with_written
 from synth.stages.stage import Stage
 from synth.stages.turns import in_agreement
 from synth.store.rows import (
@@ -98,13 +100,15 @@ async def synthesize(
             slots.release()
 
     try:
-        async with asyncio.TaskGroup() as group, contextlib.aclosing(_texts(run, given)) as texts:
+        async with asyncio.TaskGroup() as group, contextlib.aclosing(_given(run, given)) as found:
             position = 0
             with contextlib.suppress(LimitReached):  # rows under way go on until they ask again
-                async for text in texts:
+                run.task = task = await with_written(task, run.generator(INPUTS), seed)
+                async for one in found:
                     await slots.acquire()
-                    line = None if given is None else given.line_numbers[position]
-                    group.create_task(finish(new_row(task, position, text), line))
+                    line = None if given is None else one.place
+                    row = with_values(given_row(task, position, one), task, seed)
+                    group.create_task(finish(row, line))
                     position += 1
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
@@ -114,15 +118,16 @@ async def synthesize(
         raise run.no_rows()
 
 
-async def _texts(run: RunState, given: GivenInputs | None) -> AsyncGenerator[str, None]:
+async def _given(run: RunState, given: GivenInputs | None) -> AsyncGenerator[GivenInput, None]:
+    """Generated inputs, or the user's own."""
     stage = run.tally.stages[INPUTS]
     if given is not None:
-        for text in given.texts:
+        for one in given.inputs:
             stage.done += 1
-            yield text
+            yield one
         for twin in given.duplicates:
             why = f"the same as {given.unit} {twin.of}"
-            run.reject(Rejection(INPUTS, twin.number, "duplicate", why, {"text": twin.text}))
+            run.reject(Rejection(INPUTS, twin.place, "duplicate", why, {"text": twin.text}))
         return
 
     def fail(number: int, error: RequestError) -> None:
@@ -135,7 +140,7 @@ async def _texts(run: RunState, given: GivenInputs | None) -> AsyncGenerator[str
     async with contextlib.aclosing(made):
         async for text in made:
             stage.done += 1
-            yield text
+            yield GivenInput(text)
 
 
 async def _make_row(run: RunState, row: Row, line: int | None) -> None:

@@ -9,6 +9,7 @@ from synth.engines.base import Engine, Message, Request
 from synth.engines.cut_prompt import check_context, check_growth
 from synth.errors import RowError
 from synth.running.run import RunSettings, open_engines
+from synth.stages.slots import sample_prompt
 from synth.task.taskfile import Task
 from synth.task.templates import teacher_messages
 
@@ -49,7 +50,8 @@ async def check_prompt(target: Engine, task: Task, model: str) -> int | None:
     Raises:
         SynthError: it does not, or there is no answer.
     """
-    short, long = (_request(task, teacher_messages(task.prompt, turns)) for turns in (SHORT, LONG))
+    prompt = sample_prompt(task, 0)
+    short, long = (_request(task, teacher_messages(prompt, turns)) for turns in (SHORT, LONG))
     check_context(short, await target.context(), model)
     try:
         with_more = (await target.generate(long)).usage.prompt_tokens

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import platform
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -15,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.inputs.given import GivenInputs, Reading
 from genpi_plugin.data.markers import special_tokens
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
@@ -29,7 +28,7 @@ from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
 from synth.progress.progress import Tally, live_view
-from synth.quality.dedup import NEAR, groups
+from synth.quality.dedup import NEAR, groups, joined
 from synth.quality.role_markers import marker_notes
 from synth.quality.thoughts import thought_notes
 from synth.report.page import REPORT, report_page
@@ -37,7 +36,7 @@ from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
-from synth.running.template_arguments import template_arguments
+from synth.running.target import target_settings, tokenizer_note
 from synth.secrets import redactor
 from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
@@ -45,14 +44,11 @@ from synth.store.folder import STORE, check_ours, locked, logged, replace_text
 from synth.store.rows import Rejection, Row
 from synth.store.schema import SCHEMA_VERSION
 from synth.store.store import Store
-from synth.task.given import read_inputs
+from synth.task.given import described, logs_of, read_inputs
 from synth.task.placeholders import placeholder_notes
+from synth.task.seeds import seed_notes
 from synth.task.taskfile import Task
 
-NO_TOKENIZER = (
-    "The tokenizer of %s is not known here, so the tokens that its server samples are not kept: "
-    "its answers' texts are tokenized when they are trained. To keep them, name it: --tokenizer."
-)
 log = logging.getLogger("synth")
 
 
@@ -73,6 +69,7 @@ class RunSettings:
     prices: Prices = field(default_factory=Prices)
     limits: SpendingLimits = field(default_factory=SpendingLimits)
     input_timeout: float | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 def run(
@@ -125,7 +122,8 @@ def run(
             raise
         heads = groups([row.input for row in store.rows()], NEAR)
         whole = not sum(tally.failed.values())
-        splits = export_rows(store, folder, task.config.split.test, settings.seed, heads, whole)
+        together = joined(heads, logs_of([row.position for row in store.rows()], given))
+        splits = export_rows(store, folder, task.config.split.test, settings.seed, together, whole)
         export_rejections(store, folder / "rejected.jsonl", task.config.stage_names)
         summary = summarize(task.config, store, splits, tally.failed, heads, tally.thoughts)
         replace_text(folder / "README.md", dataset_card(config, summary, tally.models))
@@ -165,19 +163,20 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
 
     The plugin's evaluation reads `task.action_pattern` from it.
     """
-    given = settings.inputs_file
     code = plan_of(task).sources
     return {
         "task": task.config.model_dump(mode="json"),
         "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt, task.tools)},
-        "target": _target(task, settings.target),
+        "target": target_settings(task, settings.target),
         "generator": settings.generator.identity_settings(),
         "seed": settings.seed,
         "inputs_file": None
-        if given is None
-        else {"name": given.name, "sha256": hashlib.sha256(given.read_bytes()).hexdigest()},
+        if settings.inputs_file is None
+        else described(settings.inputs_file, settings.reading),
         # What a filter or stage of the user's own was when the rows were made.
         **({"code": dict(code)} if code else {}),
+        # What the files and functions were that slots' values come from.
+        **({"slots": dict(task.slots.sources)} if task.slots.sources else {}),
         "run": {
             "command": settings.command,
             "target": settings.target.connection_settings(),
@@ -200,7 +199,7 @@ def for_target(task: Task, settings: RunSettings) -> Task:
 def _given(task: Task, settings: RunSettings) -> GivenInputs | None:
     if settings.inputs_file is None:
         return None
-    return read_inputs(settings.inputs_file, task.config.inputs.count)
+    return read_inputs(settings.inputs_file, task.config.inputs.count, settings.reading, task)
 
 
 async def _make(
@@ -215,9 +214,9 @@ async def _make(
     budget: Budget | None = None,
 ) -> None:
     notes = (*marker_notes(task), *thought_notes(task), *placeholder_notes(task))
-    if not settings.target.known_tokenizer:
-        log.info(NO_TOKENIZER, settings.target.model)
-    for note in (*(given.notes if given else ()), *notes):
+    if tokens := tokenizer_note(settings.target):
+        log.info(tokens)
+    for note in (*(given.notes if given else seed_notes(task)), *notes):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
     async with recording, open_engines(settings) as models, live_view(tally, console):
@@ -282,15 +281,6 @@ def _open(spec: ModelSpec, settings: RunSettings, models: int) -> Engine:
         settings.ray_workers,
         models,
     )
-
-
-def _target(task: Task, spec: ModelSpec) -> dict[str, Any]:
-    """The target's part of synth.yaml, with all arguments of its chat template."""
-    known = spec.identity_settings()
-    arguments = template_arguments(task, spec)
-    if arguments:
-        known["chat_template_kwargs"] = redactor.arguments(arguments)
-    return known
 
 
 def _versions(settings: RunSettings) -> dict[str, str]:

@@ -32,12 +32,13 @@ from synth.stages.environment import (
 from synth.stages.requests import teacher_request
 from synth.stages.stage import Ask, stage
 from synth.stages.turns import Turn, turn_of
-from synth.store.rows import Row
+from synth.store.rows import FROM_LOG, Row
 from synth.store.store import Generate
 from synth.task.config import Conversations
 from synth.task.taskfile import Task
 
 END_PATTERN = "end pattern"
+LOGGED = "one answer of a log"
 AGAIN = "agent and environment repeat themselves"
 OWN_ENDS = (END_PATTERN, END_MARKER)
 
@@ -92,13 +93,21 @@ async def conversations(row: Row, ask: Ask) -> Row:
 
     The first assistant turn is the teacher output. Then the environment (played by the
     generator) and the agent (the teacher) answer each other until an end. What is not good, an
-    empty turn for one, ends the conversation before it; what was good until then is kept.
+    empty turn for one, ends the conversation before it; what was good until then is kept. Nobody
+    plays in a row out of a log: its other answers are rows of their own, or kept with it.
 
     Raises:
         RowError: it came to no end of its own, and `conversations.require_end` asks for one.
     """
     task, settings = ask.task, ask.task.config.conversations
+    if row.conversation_end == FROM_LOG:
+        return row
     talk = Talk.begun(row)
+    if row.request:
+        turns, end = tuple(talk.turns), LOGGED
+        tokens, tokenizer = tuple(talk.token_ids), talk.tokenizer
+        return replace(row, conversation=turns, conversation_end=end, token_ids=tokens,
+                       tokenizer=tokenizer)  # fmt: skip
     commands = Commands(row, task.config.action_pattern)
     while True:
         end = _agent_end(talk, settings)

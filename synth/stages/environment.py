@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from genpi_plugin.data.slots import fill
 from genpi_plugin.data.text import folded
 from synth.engines.base import Message
 from synth.quality.end_marker import ends_conversation
@@ -12,6 +13,7 @@ from synth.quality.filters import PLAYS_AGENT, REFUSES, environment_turns, plays
 from synth.quality.refusals import refuses
 from synth.quality.role_markers import holds_marker, role_marker
 from synth.stages.requests import asked
+from synth.stages.slots import filled_prompt, values_of
 from synth.store.rows import Row
 from synth.task.taskfile import Task
 from synth.task.templates import instructed, teacher_messages
@@ -31,24 +33,27 @@ def environment_messages(row: Row, turns: Sequence[Message], task: Task) -> tupl
     """What the environment is sent: its part, then the conversation with the roles swapped.
 
     The prompt's instruction (its system turn, or else its first user turn) is left out. The
-    prompt's other turns stay: they show how the environment speaks.
+    prompt's other turns stay: they show how the environment speaks. Slots in the part, the end
+    condition and the reminder get the row's values.
     """
     settings = task.config.conversations
     if len(row.prompt) == 1 and row.prompt[0].role == "user":
         # The input stands in the instruction's own turn: take it alone.
         shown: tuple[Message, ...] = (*asked(row), *turns)
     else:
-        shown = teacher_messages(row.prompt, (*asked(row), *turns))[1:]
+        shown = teacher_messages(filled_prompt(row), (*asked(row), *turns))[1:]
     other = {"user": "assistant", "assistant": "user"}
     swapped = [Message(other[turn.role], turn.content) for turn in shown]
     if swapped[0].role == "assistant":
         swapped.insert(0, Message("user", OPENING))
+    values = values_of(row)
     if settings.reminder:
         last = swapped[-1]
-        swapped[-1] = Message(last.role, f"{last.content}\n\n{settings.reminder.strip()}")
+        reminder = fill(settings.reminder.strip(), values)
+        swapped[-1] = Message(last.role, f"{last.content}\n\n{reminder}")
     system = ENVIRONMENT.format(
-        environment=settings.environment.strip().rstrip("."),
-        end_condition=settings.end_condition.strip().rstrip("."),
+        environment=fill(settings.environment.strip().rstrip("."), values),
+        end_condition=fill(settings.end_condition.strip().rstrip("."), values),
         end_marker=settings.end_marker,
     )
     return instructed(task.config.prompt_role, system, swapped)
@@ -64,7 +69,7 @@ def environment_end(row: Row, turns: Sequence[Message], turn: str, task: Task) -
     # A terminal may well be silent twice; only the input is never the answer to itself.
     if folded(turn) == folded(row.input) == last[-1] or last == [folded(turn)] * PATIENCE:
         return "environment repeats itself"
-    real = environment_turns(row.prompt, row.input)
+    real = environment_turns(filled_prompt(row), row.input)
     if plays_agent(turn, turns[-1].content, task.config.action_pattern, real):
         return f"environment {PLAYS_AGENT}"
     marker = marker_fault(turn, task)

@@ -27,7 +27,9 @@ from synth.quality.filters import (
 )
 from synth.quality.role_markers import holds_marker, role_marker
 from synth.stages.ahead import Ahead
+from synth.stages.slots import sample_prompt
 from synth.stages.tries import Tries, check_alive, gave_up
+from synth.stages.vary import asked_for, echoes
 from synth.store.fingerprint import derived_seed, row_id
 from synth.store.rows import Rejection, Row
 from synth.store.store import Generate
@@ -113,12 +115,13 @@ def input_request(task: Task, seed: int, number: int, timeout: float | None = No
     settings = task.config.inputs
     draw = random.Random(f"{seed}-{number}")
     shots = draw.sample(settings.seeds, min(settings.shots, len(settings.seeds)))
-    document = DOCUMENT.format(prompt=prompt_text(task.prompt, task.tools))
+    shown = sample_prompt(task, seed)
+    document = DOCUMENT.format(prompt=prompt_text(shown, task.tools))
     system = document if settings.show_prompt else PLAIN
     turns: list[Message] = []
     for shot in shots:
         turns += [Message("user", settings.request), Message("assistant", shot.strip())]
-    turns.append(Message("user", settings.request))
+    turns.append(Message("user", asked_for(settings, seed, number)))
     messages = instructed(task.config.prompt_role, system, turns)
     if timeout is None:
         timeout = TRY_SECONDS + TOKEN_SECONDS * settings.max_tokens
@@ -216,7 +219,7 @@ def _judged(answer: Answer | SynthError, settings: Inputs) -> tuple[str, RowErro
     assert isinstance(answer, Answer)
     text = answer.text.strip()
     example = example_in(text, settings.seeds)
-    if example is None and answer.finish != "length":
+    if (example is None and answer.finish != "length") or echoes(text, settings):
         return text, RowError(CHATTER)
     text = text if example is None else example
     fault = input_fault(replace(answer, text=text), settings)

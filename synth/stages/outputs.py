@@ -17,7 +17,7 @@ from synth.stages.requests import floor_request, teacher_request
 from synth.stages.share import in_share
 from synth.stages.stage import Ask, stage
 from synth.stages.turns import FIRST, turn_of
-from synth.store.rows import Row, without_reason
+from synth.store.rows import FROM_LOG, Row, without_reason
 from synth.task.taskfile import Task
 
 TOKENS = "outputs.max_tokens"
@@ -36,12 +36,16 @@ async def outputs(row: Row, ask: Ask) -> Row:
 
     The token limit may cut the floor output, which is shown and never trained on: without its
     prompt a model often rambles. Such rows are counted. A row whose floor output is empty, or is
-    refused, goes on without it (`lost`), and without a reason.
+    refused, goes on without it (`lost`), and without a reason. Where the answers of a log are
+    kept, the teacher is not asked.
 
     Raises:
         RowError: the teacher output is empty, the token limit cut it, or it thinks where it is not
             to.
     """
+    if row.conversation_end == FROM_LOG:
+        floor, fault = await _floor(row, ask)
+        return _with_floor(row, floor, fault)
     request = teacher_request(row, ask.task, ask.seed)
     # `_floor` gives back its fault, which costs no row; what the teacher's raises does.
     found: list[Any] = await gather_all(_floor(row, ask), ask.target(request))
@@ -52,14 +56,18 @@ async def outputs(row: Row, ask: Ask) -> Row:
     except RowError as error:
         error.made = {**shown, "teacher_output": teacher.text.strip()}
         raise
+    cut = fault is None and floor is not None and floor.finish == "length"
+    if cut and floor.reasoning is None and teacher.reasoning is not None:
+        # The same model, which thinks: a chat template has begun the thought, unseen.
+        fault = RowError(f"floor output {CUT_THINKING}", THINKING_CURE)
+    return _with_floor(row, floor, fault)
+
+
+def _with_floor(row: Row, floor: Answer | None, fault: RowError | None) -> Row:
     if fault is not None:
         return without_reason(row, "outputs", fault)
     if floor is None:
         return row
-    if floor.finish == "length" and floor.reasoning is None and teacher.reasoning is not None:
-        # The same model, which thinks: a chat template has begun the thought, unseen.
-        cut = RowError(f"floor output {CUT_THINKING}", THINKING_CURE)
-        return without_reason(row, "outputs", cut)
     return replace(row, floor_output=floor.text.strip(), floor_cut=floor.finish == "length")
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from synth.engines.base import Message, Request
 from synth.errors import RowError
 from synth.quality.filters import whole_answer
+from synth.stages.slots import filled_prompt
 from synth.stages.stage import Ask, stage
 from synth.store.rows import Row
 from synth.task.taskfile import Task
@@ -52,7 +53,7 @@ async def reasons(row: Row, ask: Ask) -> Row:
 def reason_messages(row: Row, task: Task) -> tuple[Message, ...]:
     """What the generator is asked for a row's reason."""
     question = QUESTION.format(
-        prompt=prompt_text(row.prompt, row.tools),
+        prompt=prompt_text(filled_prompt(row), row.tools),
         input=row.input,
         floor=row.floor_output,
         teacher=row.teacher_output,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synth.engines.base import Message, Request
+from synth.stages.slots import filled_prompt
 from synth.store.rows import Row
 from synth.task.taskfile import Task
 from synth.task.templates import teacher_messages
@@ -20,13 +21,21 @@ def asked(row: Row) -> tuple[Message, ...]:
 
 def student_messages(row: Row, turns: Sequence[Message] = ()) -> tuple[Message, ...]:
     """What the student sees: what is kept, the row's request, and the turns behind it."""
+    if row.slots:  # what is kept as the user's turn goes on in the request
+        return teacher_messages(row.kept, (*asked(row), *turns))
     return (*row.kept, *asked(row), *turns)
 
 
+def teacher_turns(row: Row, turns: Sequence[Message] = ()) -> tuple[Message, ...]:
+    """What the teacher sees: the prompt, with the values of its slots in place of what the student
+    is told of them."""
+    own = (*asked(row), *turns) if row.slots else student_messages(row, turns)
+    return teacher_messages(filled_prompt(row), own)
+
+
 def teacher_request(row: Row, task: Task, seed: int, turns: Sequence[Message] = ()) -> Request:
-    """What the teacher is asked: its tools and the prompt before what the student sees."""
-    messages = teacher_messages(row.prompt, student_messages(row, turns))
-    return Request(messages, task.config.target_sampling, seed, tools=row.tools)
+    """What the teacher is asked: its tools and the prompt before the row's request."""
+    return Request(teacher_turns(row, turns), task.config.target_sampling, seed, tools=row.tools)
 
 
 def floor_request(row: Row, task: Task, seed: int) -> Request:

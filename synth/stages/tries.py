@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from synth.errors import SynthError
+from synth.errors import TooFewInputs
 from synth.quality.filters import CALLS, CUT, CUT_THINKING, EMPTY, LEAKS, NO_TEXT
 
 # So many tries with nothing but empty answers are enough to know.
@@ -49,12 +49,12 @@ def check_alive(tries: Tries, count: int) -> None:
     """Check that the generator is worth asking on.
 
     Raises:
-        SynthError: after many tries there is not a single input.
+        TooFewInputs: after many tries there is not a single input.
     """
     if tries.tried < EMPTY_TRIES or tries.made:
         return
     if tries.faults[EMPTY] == tries.tried:
-        raise SynthError(
+        raise TooFewInputs(
             f"The generator answers with nothing: {tries.tried} tries for an input, all empty.",
             NOTHING_CURE,
         )
@@ -62,7 +62,7 @@ def check_alive(tries: Tries, count: int) -> None:
         raise gave_up(tries, count)
 
 
-def gave_up(tries: Tries, count: int) -> SynthError:
+def gave_up(tries: Tries, count: int) -> TooFewInputs:
     """The error for too few inputs: what the tries gave instead, with examples and a cure."""
     faults = dict(tries.faults)
     duplicates = faults.pop("duplicate", 0) + faults.pop("near duplicate", 0)
@@ -101,4 +101,4 @@ def gave_up(tries: Tries, count: int) -> SynthError:
             "not, write clearer `inputs.seeds` and `inputs.request`, or use a stronger "
             "--generator-model."
         )
-    return SynthError("\n".join(lines), cure + " What was made so far is kept.")
+    return TooFewInputs("\n".join(lines), cure + " What was made so far is kept.")

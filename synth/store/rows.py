@@ -33,6 +33,8 @@ RECITED = ("floor_output", "floor_cut", "reason")
 # What is shown of a row of which something was rejected.
 TEXTS = ("floor_output", "teacher_output", "reason")
 
+# Why a conversation ended whose answers are those of the user's log: nobody was asked for them.
+FROM_LOG = "end of the log"
 # The stages that the package brings, in order.
 STAGES = ("inputs", "outputs", "reasons", "conversations")
 
@@ -120,6 +122,8 @@ def to_record(row: Row) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in COLUMNS}
     for name in ("prompt", "kept", "request", "conversation"):
         values[name] = as_dicts(values[name])
+    if not any(row.token_ids):  # of no turn are they known
+        values["token_ids"] = None
     for name in (*RECITED, *OPTIONAL):
         if name in values:
             values[name] = values[name] or None

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from genpi_plugin.data.slots import NAME
 from synth.engines.base import Sampling
 from synth.store.rows import STAGES
 from synth.task.fields import FILTERS, Refusing, Regex, Text, known, wrap_template
+from synth.task.slot_config import Kept, Source
 
 REASON_SYSTEM = """\
 You compare two answers that one model gave to the same input: once without a prompt, and once \
@@ -65,6 +67,9 @@ class Sampled(Section):
         )
 
 
+Varied = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
 class Inputs(Sampled):
     """How new inputs are written."""
 
@@ -77,6 +82,11 @@ class Inputs(Sampled):
         default=(), description="a handful of examples of what the generator writes (before `wrap`)"
     )
     shots: int = Field(default=4, ge=0, description="how many seeds are drawn for each try")
+    vary: dict[Annotated[str, Field(pattern=r"^[A-Za-z][\w -]*$")], Varied] = Field(
+        default={},
+        description="lists of texts by name, for example `{persona: [...], topic: [...]}`: each "
+        "try draws one of each and asks for an input with these",
+    )
     show_prompt: bool = Field(default=True, description="let the generator read the prompt")
     wrap: Annotated[str, AfterValidator(wrap_template)] | None = Field(
         default=None, description="Jinja: {{ text }} -> the input as the application sends it"
@@ -229,6 +239,13 @@ class TaskConfig(Section):
         description="how a plain-text prompt and synth's own instructions are sent; user where "
         "the chat template takes no system turn",
     )
+    slots: dict[Annotated[str, Field(pattern=rf"^{NAME}$")], Source] = Field(
+        default={},
+        description="where the values of the prompt's slots, `{{ name }}`, come from, by name: "
+        "`[a, b]`, `{file: ..., column: ...}`, `{python: module:function}`, `{generator: ...}`, "
+        "`{now: {from, to, format}}` or `{number: {from, to, format}}`",
+    )
+    kept: Kept = Kept()
     action_pattern: Regex | None = Field(
         default=None,
         description="what a well-formed answer contains; the group `action`, or the whole match, "

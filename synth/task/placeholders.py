@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from genpi_plugin.data.slots import names_in
 from synth.task.taskfile import Task
 
 NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
@@ -31,12 +32,16 @@ def placeholders(texts: Iterable[str]) -> list[str]:
 
 def placeholder_notes(task: Task) -> list[str]:
     """A sentence on the prompt's placeholders; none where it has none."""
-    found = placeholders(turn.content for turn in task.prompt)
+    found = [
+        place
+        for place in placeholders(turn.content for turn in task.prompt)
+        if not (task.slots and names_in(place))
+    ]
     if not found:
         return []
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return [
         f"the prompt has what looks like a place for a value: {', '.join(found[:SHOWN])}{more}. "
-        "It is sent and internalized as it stands. If your application fills it in, write one "
-        "value in its place, or take it out and send the value with the request."
+        "It is sent and internalized as it stands. If your application fills it in, write it as "
+        "`{{ name }}` and say in `slots` where its values come from."
     ]

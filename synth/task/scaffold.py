@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from synth.engines.base import Message
 from synth.errors import SynthError
+from synth.task.config import TaskConfig
+from synth.task.taskfile import Task
 from synth.task.templates import load_prompt
+from synth.task.tools import load_tools
+
+TOOLS = "tools.json"  # beside task.yml
 
 TASK_YML = """\
 # A task for `python -m synth`. Every key is here with its default, but those marked CHANGE.
@@ -26,6 +34,16 @@ tools: null                      # a JSON file of the tools that go with the pro
 prompt_role: system
 # The target's thoughts: keep trains them as a part of its answers, off asks it not to think.
 thinking: keep
+
+# Values that the application fills in per request: {{{{ name }}}} in the prompt, its values here.
+#   slots:
+#     name: [Ada, Bob]                                  # or {{file: people.csv, column: name}}
+#     title: {{generator: "Write a job's title."}}        # or {{python: my_slots:title}}
+#     date: {{now: {{from: 2025-01-01, to: 2026-12-31, format: "%d %B %Y"}}}}
+#     points: {{number: {{from: 0, to: 5000, format: "{{:,}}"}}}}
+slots: {{}}
+# How the student is told them: a line `name: value` for each, unless `text` says it in another way.
+kept: {{text: "", role: null}}     # role: system or user; null: prompt_role
 
 # What a well-formed answer contains, as a regular expression. The group named `action` (or the
 # whole match) is what the evaluation compares with the teacher's. For example:
@@ -61,6 +79,9 @@ inputs:
   request: Write a new request.  # CHANGE: the generator's turn; the seeds are shown as answers
   seeds: []                      # CHANGE: a handful of real examples, the more varied the better
   shots: 4                       # how many seeds are drawn for each try
+  # Lists by name, for example `persona` and `topic`: each try draws one of each, so that thousands
+  # of inputs differ in more than their words.
+  vary: {{}}
   show_prompt: true              # let the generator read the prompt
   wrap: null                     # Jinja: '{{{{ text }}}}' -> the input as the application sends it
   pattern: null                  # regular expression that the whole generated text must match
@@ -116,27 +137,66 @@ split:
 """
 
 
-def init_task(folder: Path, prompt: Path) -> Path:
-    """Write `folder/task.yml` with every key explained, and copy the prompt beside it.
+@dataclass(frozen=True)
+class Scaffold:
+    """A task.yml that is not written yet: its text, the prompt's messages, its path, the tools."""
+
+    text: str
+    prompt: tuple[Message, ...]
+    path: Path
+    tools: str = ""
+
+    @property
+    def task(self) -> Task:
+        """The task as it stands."""
+        config = TaskConfig.model_validate(yaml.safe_load(self.text))
+        return Task(config, self.prompt, self.path, tools=self.tools)
+
+
+def init_task(
+    folder: Path,
+    prompt: Path,
+    tools: Path | None = None,
+    edited: Callable[[Scaffold], str] = lambda scaffold: scaffold.text,
+) -> Path:
+    """Write `folder/task.yml` with every key explained, and copy prompt and tools beside it.
+
+    Args:
+        folder: the task's, which is made.
+        prompt: the prompt's file.
+        tools: the file of the tools that go with it.
+        edited: gives the text of task.yml; the scaffold's as it is, by default. Nothing is written
+            before it returns.
 
     Returns:
         The path of task.yml.
 
     Raises:
-        SynthError: the folder is there already, or the prompt can't be read.
+        SynthError: the folder is there already, or the prompt or the tools can't be read.
     """
-    load_prompt(prompt, "system")
+    turns = load_prompt(prompt, "system")
+    schemas = load_tools(tools) if tools is not None else ""
     if folder.exists():
         raise SynthError(
             f"{folder} is there already.", "Give another name, or edit its task.yml by hand."
         )
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in folder.name)
-    name = name.strip("-._") or "my-task"
     copied = "prompt" + prompt.suffix.lower()
+    text = _task_text(folder, copied)
+    if schemas:
+        text = text.replace("\ntools: null ", f"\ntools: {TOOLS} ", 1)
+    config = edited(Scaffold(text, turns, folder / "task.yml", schemas))
     folder.mkdir(parents=True)
     shutil.copyfile(prompt, folder / copied)
-    text = TASK_YML.format(folder=folder, name=json.dumps(name), prompt=copied)
+    if tools is not None:
+        shutil.copyfile(tools, folder / TOOLS)
+    (folder / "task.yml").write_text(config, encoding="utf-8")
+    return folder / "task.yml"
+
+
+def _task_text(folder: Path, prompt: str) -> str:
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in folder.name)
+    name = name.strip("-._") or "my-task"
+    text = TASK_YML.format(folder=folder, name=json.dumps(name), prompt=prompt)
     if yaml.safe_load(name) == name:  # no number, date or "null": it needs no quotes
         text = text.replace(f'"{name}"', name)
-    (folder / "task.yml").write_text(text, encoding="utf-8")
-    return folder / "task.yml"
+    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from synth.engines.base import Message
 from synth.errors import TaskError
 from synth.store.fingerprint import prompt_id
 from synth.task.config import TaskConfig
+from synth.task.slots import Slots, read_slots
 from synth.task.templates import load_prompt
 from synth.task.tools import load_tools
 from synth.task.yaml_traps import misread_text, syntax_error
@@ -27,7 +28,8 @@ class Task:
     """A checked task: its settings, its prompt's messages, and the tools that go with them.
 
     `tools` is the JSON text of a list of schemas, "" where there are none. `special_tokens` is
-    what the target's tokenizer reads as control tokens, where that is known.
+    what the target's tokenizer reads as control tokens, where that is known. `slots` are those of
+    the prompt, with what their values are drawn from.
     """
 
     config: TaskConfig
@@ -35,6 +37,7 @@ class Task:
     source: Path
     special_tokens: frozenset[str] = frozenset()
     tools: str = ""
+    slots: Slots = field(default_factory=Slots)
 
     @property
     def prompt_id(self) -> str:
@@ -83,7 +86,8 @@ def load_task(name: str, overrides: Mapping[str, Any] | None = None) -> Task:
     _check_inputs(config, path)
     prompt = load_prompt(path.parent / config.prompt, config.prompt_role)
     tools = load_tools(path.parent / config.tools) if config.tools else ""
-    return Task(config, prompt, path, tools=tools)
+    slots = read_slots(config.slots, config.kept, prompt, config.prompt_role, path.parent, path)
+    return Task(config, prompt, path, tools=tools, slots=slots)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -171,9 +175,9 @@ def _explained(
 
 def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
-    for name, field in model.model_fields.items():
+    for name, about in model.model_fields.items():
         keys.append(prefix + name)
-        kind = field.annotation
+        kind = about.annotation
         if inspect.isclass(kind) and issubclass(kind, BaseModel):
             keys += _all_keys(kind, f"{prefix}{name}.")
     return keys
@@ -191,5 +195,6 @@ def _check_inputs(config: TaskConfig, path: Path) -> None:
         raise TaskError(
             f"{path}: with no `inputs.seeds` and `inputs.show_prompt: false` the generator knows "
             "nothing of what it should write.",
-            "Write a few seeds, or set `inputs.show_prompt: true`.",
+            "Write a few seeds, set `inputs.show_prompt: true`, or have a model draft a task: "
+            f"python -m synth init my-draft --prompt {path.parent / config.prompt} --model MODEL",
         )

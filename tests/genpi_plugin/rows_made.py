@@ -15,8 +15,9 @@ TRANSCRIPT = "<USER>:\nYou are a shop assistant.\n\n<AGENT>:\nOk.\n\n<USER>:\nNo
 
 
 def paper(**changes: Any) -> GenPISettings:
-    """The paper's joint loss: recitals on every row and no divergence, but for `changes`."""
-    return GenPISettings(**{"prompt_generation_share": 1.0, "distill_weight": 0.0, **changes})
+    """The paper's joint loss, but for `changes`: every row recites all of its prompt."""
+    plain = {"prompt_generation_share": 1.0, "prompt_generation_piece": None, "distill_weight": 0.0}
+    return GenPISettings(**{**plain, **changes})
 
 
 def our_row(turns: int = 1, **changes: Any) -> dict[str, Any]:

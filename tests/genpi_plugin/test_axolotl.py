@@ -125,6 +125,7 @@ def test_train_reports_both_losses_and_leaves_adapter_and_manifest(place, traine
         manifest = json.loads((folder / "genpi_manifest.json").read_text())
         assert manifest["step"] == step
         assert manifest["genpi"]["sft_weight"] == 0.6
+        assert manifest["genpi"]["prompt_generation_piece"] == 256
         assert manifest["prompts"][0]["prompt_id"] == "shop"
         assert len(manifest["data"]["fingerprint"]) == 16
         assert manifest["spent"]["seconds"] > 0

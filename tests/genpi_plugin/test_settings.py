@@ -256,6 +256,25 @@ def test_prepared_data_remembers_its_prompt_by_hash_alone(tmp_path):
     assert "shop assistant" not in json.dumps(prompt)
 
 
+def test_a_value_that_the_student_is_not_told_is_named(tmp_path, caplog):
+    prompt = [{"role": "system", "content": "Serve {{ name }}. Today is {{ day }}."}]
+    rows = [
+        our_row(id=name, prompt=prompt, slots=json.dumps({"name": name, "day": day}),
+                kept=[{"role": "system", "content": f"name: {name}"}])
+        for name, day in (("Ada", "Monday"), ("Bob", "Friday"))
+    ]  # fmt: skip
+    rows[1]["input"] += " by Friday"
+    strategy(tmp_path, rows)
+    assert "in 1 of 2 rows of" in caplog.text
+    assert "the student does not see the value of the slot `day`" in caplog.text
+    assert "`name`" not in caplog.text
+    [prompt] = recorded_prompts(str(tmp_path))
+    assert prompt["slots"] == ["name", "day"]
+    assert prompt["kept"] == [{"role": "system", "content": "name: {{ name }}"}]
+    strategy(tmp_path / "whole", rows, student_prompt="always", distill_weight=0)
+    assert caplog.text.count("does not see the value") == 1
+
+
 def test_whatever_changes_tokens_changes_the_fingerprint(tmp_path):
     data = tmp_path / "data"
     data.mkdir()

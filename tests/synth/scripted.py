@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import namedtuple
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from synth.engines.base import Answer, Message, Request, Scorer, Usage
 from synth.engines.messages import as_messages
 from synth.task.taskfile import Task, load_task
 
+Said = namedtuple("Message", ["role", "content"])
 PROMPT = "You are a shop agent. Answer with one action: search[words] or click[value]."
 SEEDS = ["find a red cotton shirt", "i need a desk lamp under 30 dollars"]
 # So many that hardly two tries draw the same ones: `shop` answers by what it is shown.
@@ -63,7 +65,7 @@ def shop(messages: Sequence[Message], seed: int = 0) -> str:
     stage = stage_of(messages)
     last = messages[-1].content
     if stage == "inputs":
-        return f"please find item number {zlib.crc32(repr(messages).encode())} for me"
+        return f"please find item number {_number(messages)} for me"
     if stage == "reasons":
         return "The prompt asks for one action, so the answer is an action."
     if stage == "environment":
@@ -75,6 +77,11 @@ def shop(messages: Sequence[Message], seed: int = 0) -> str:
             else f"click[Buy Now {len(messages)}]"
         )
     return f"Sure, I can help with {last[:30]}"
+
+
+def _number(messages: Sequence[Message]) -> int:
+    """A number that follows from what was said alone."""
+    return zlib.crc32(repr(tuple(Said(turn.role, turn.content) for turn in messages)).encode())
 
 
 def answers(messages: Sequence[dict[str, str]]) -> str:

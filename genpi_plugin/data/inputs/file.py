@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genpi_plugin.data.text import surrogate_fault
 from genpi_plugin.errors import GenPIError
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -17,8 +16,8 @@ JSON = {".jsonl", ".ndjson", ".json"}
 # Files that hold inputs in a form that is not read, and what to do.
 WRITE_JSONL = 'Write the inputs as JSON Lines, each {"input": "what the application sends"}.'
 OTHER_FORMS = {
-    **dict.fromkeys((".csv", ".tsv", ".yml", ".yaml", ".xml", ".parquet", ".arrow", ".xls",
-                     ".xlsx", ".ods", ".pdf", ".docx"), WRITE_JSONL),
+    **dict.fromkeys((".yml", ".yaml", ".xml", ".arrow", ".feather", ".xls", ".xlsx", ".ods",
+                     ".pdf", ".docx"), WRITE_JSONL),
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz"), "Unpack it first."),
 }  # fmt: skip
 BOM = "\ufeff"
@@ -26,20 +25,22 @@ BOM = "\ufeff"
 
 @dataclass(frozen=True)
 class Item:
-    """One input: the text as it is, or what is wrong with it; the keys beside it."""
+    """What stands at one place of a file: a text, or what JSON or a table holds there.
+
+    `fault` says why it can't be read; `value` is then None.
+    """
 
     number: int
-    text: str
+    value: Any
     fault: str = ""
-    keys: frozenset[str] = frozenset()
 
 
 def items_of(path: Path) -> tuple[str, list[Item]]:
-    """What a file holds, and what its numbers count ("line", "item").
+    """What a file of text or JSON holds, and what its numbers count ("line", "item").
 
-    `.jsonl`, `.ndjson`, and `.json` in lines: one object with `input`, or one string, a line.
-    `.json`: also a list of them. Any other file of text: one input a line. White space around an
-    input and byte order marks are no part of it, and lines without anything else are none.
+    `.jsonl`, `.ndjson`, and `.json` in lines: a value a line. `.json`: also a list of values, or
+    one object over several lines. Any other file of text: one text a line. White space around a
+    text and byte order marks are no part of it, and lines without anything else are none.
 
     Raises:
         GenPIError: there is no such file, it is in a form that is not read, not in UTF-8, or a
@@ -50,11 +51,11 @@ def items_of(path: Path) -> tuple[str, list[Item]]:
         raise GenPIError(
             f"The inputs file {path} is in a form that is not read ({suffix}).", OTHER_FORMS[suffix]
         )
-    text = _text_of(path)
+    text = text_of(path)
     if suffix == ".json" and text.lstrip().startswith("["):
-        return "item", [_item(n, value) for n, value in enumerate(_list(path, text), start=1)]
+        return "item", [Item(n, value) for n, value in enumerate(_list(path, text), start=1)]
     if suffix == ".json" and (whole := _whole(text)) is not None:
-        return "item", [_item(1, whole)]
+        return "item", [Item(1, whole)]
     # Not `splitlines`, which parts a text at rarer characters, too.
     lines = [
         # A mark of the byte order stands where files were joined.
@@ -78,16 +79,12 @@ def not_utf8(path: Path, error: UnicodeDecodeError) -> tuple[str, str]:
     )
 
 
-def is_json_input(line: str) -> bool:
-    """Whether a line is a JSON object with `input`, as in a .jsonl file."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and "input" in value
+def text_of(path: Path) -> str:
+    """A file's text with `\\n` at the end of each line, without a byte order mark at its start.
 
-
-def _text_of(path: Path) -> str:
+    Raises:
+        GenPIError: it can't be read, or is not in UTF-8.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -110,7 +107,7 @@ def _list(path: Path, text: str) -> list[Any]:
         where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "it"
         raise GenPIError(
             f"The inputs file {path} can't be read: {where} is not JSON ({_why(error)}).",
-            'Correct it: a list of {"input": "what the application sends"}.',
+            'Correct it: a list of {"input": "what the application sends"}, or of logs.',
         ) from None
     return found
 
@@ -128,11 +125,9 @@ def _whole(text: str) -> Any:
 def _json_lines(lines: list[tuple[int, str]]) -> Iterator[Item]:
     for number, line in lines:
         try:
-            value = json.loads(line)
+            yield Item(number, json.loads(line))
         except (ValueError, RecursionError) as error:
-            yield Item(number, "", f"not JSON ({_why(error)})")
-        else:
-            yield _item(number, value)
+            yield Item(number, None, f"not JSON ({_why(error)})")
 
 
 def _why(error: Exception) -> str:
@@ -140,23 +135,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg}, column {error.colno}"
     return str(error).partition(";")[0]
-
-
-def _item(number: int, value: Any) -> Item:
-    text: Any = value
-    keys = frozenset[str]()
-    if isinstance(value, dict) and "input" in value:
-        text, keys = value["input"], frozenset(value) - {"input"}
-    elif isinstance(value, list):
-        return Item(number, "", "a list, not an object with `input`")
-    elif not isinstance(value, str):
-        named = f"; its keys are {', '.join(value)}" if isinstance(value, dict) and value else ""
-        return Item(number, "", f"no `input`{named}")
-    if not isinstance(text, str):
-        return Item(number, "", f"`input` is not a text but {type(text).__name__}")
-    text = text.strip().lstrip(BOM)
-    if not text.strip():
-        return Item(number, "", "`input` is empty")
-    if half := surrogate_fault(text):
-        return Item(number, "", f"`input` holds {half}")
-    return Item(number, text.strip(), "", keys)

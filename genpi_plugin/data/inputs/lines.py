@@ -3,110 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from genpi_plugin.data.inputs.file import JSON, is_json_input, items_of
+from genpi_plugin.data.inputs.collected import Collected, inputs_of
+from genpi_plugin.data.inputs.faults import NAMED, listed, refuse
+from genpi_plugin.data.inputs.given import Duplicate, GivenInput, GivenInputs, Reading
+from genpi_plugin.data.inputs.log import looks_like_log
+from genpi_plugin.data.inputs.own_prompt import OwnPrompt
+from genpi_plugin.data.inputs.source import open_source
+from genpi_plugin.data.inputs.turns import KEEP
 from genpi_plugin.data.markers import role_markers
-from genpi_plugin.data.text import control_fault, folded, is_visible
 from genpi_plugin.errors import GenPIError
 
-NAMED = 10  # so many line numbers are named; the rest is counted
 
+def read_inputs(
+    path: Path,
+    count: int | None = None,
+    reading: Reading | None = None,
+    own: OwnPrompt | None = None,
+) -> GivenInputs:
+    """Read inputs as the application sends them, from a file, a dataset's folder, or the hub.
 
-@dataclass(frozen=True)
-class Duplicate:
-    """An input that repeats the one with the number `of`."""
-
-    number: int
-    of: int
-    text: str
-
-
-@dataclass(frozen=True)
-class GivenInputs:
-    """Distinct inputs in the file's order, those that repeat an earlier one, and in words what of
-    the file was not used.
-
-    `lines` holds each text's number in the file `source`, where numbers count what `unit` says;
-    without one, texts are counted from 1.
-    """
-
-    texts: tuple[str, ...]
-    duplicates: tuple[Duplicate, ...] = ()
-    notes: tuple[str, ...] = ()
-    lines: tuple[int, ...] = ()
-    source: str = ""
-    unit: str = "line"
-
-    @property
-    def line_numbers(self) -> Sequence[int]:
-        """The number of each text."""
-        return self.lines[: len(self.texts)] or range(1, len(self.texts) + 1)
-
-
-def read_inputs(path: Path, count: int | None = None) -> GivenInputs:
-    """Read inputs as the application sends them: `.jsonl` or `.json` with `input`, or text, one a
-    line.
-
-    White space around an input, a byte order mark and empty lines are no part of it. Keys beside
-    `input` are ignored and duplicates left out, with a note on each.
+    Texts, one a line; tables with a column of texts; objects with `input`; and logs of
+    conversations, which give one input or several (`reading.answers`). docs/inputs.md lists what
+    is read. White space around a text, a byte order mark and empty lines are no part of it. Keys
+    that nothing reads are ignored and duplicates left out, with a note on each.
 
     Args:
-        path: the file.
+        path: the file or folder, or the dataset's name on the hub.
         count: how many inputs to take from the start; None takes all.
+        reading: what the file does not say itself.
+        own: the prompt and tools that are taken out of logs; without it, logs stay as they are.
 
     Raises:
-        GenPIError: no such file, not in UTF-8, lines that are not inputs (named), or fewer than
-            `count`.
+        GenPIError: it can't be read, what is no input (named), logs of another prompt, two inputs
+            with one id, or fewer than `count`.
     """
-    unit, items = items_of(path)
-    first: dict[str, int] = {}
-    texts: list[str] = []
-    numbers: list[int] = []
-    duplicates: list[Duplicate] = []
-    faults: list[str] = []
-    extra: set[str] = set()
-    controls: list[str] = []
-    for item in items:
-        extra |= item.keys
-        fault, control = item.fault, control_fault(item.text)
-        if "\0" in item.text:
-            fault = "holds the character NUL (U+0000), which no dataset can"
-        elif not item.fault and not is_visible(item.text):
-            fault = "holds no character that can be seen"
-        elif control:
-            controls.append(f"{item.number} ({control.partition(' in ')[0]})")
-        if fault:
-            faults.append(f"{unit} {item.number}: {fault}")
-            continue
-        twin = first.setdefault(folded(item.text), item.number)
-        if twin != item.number:
-            duplicates.append(Duplicate(item.number, twin, item.text))
-        elif count is None or len(texts) < count:
-            texts.append(item.text)
-            numbers.append(item.number)
-    if faults:
-        raise GenPIError(
-            f"{path} has {len(faults)} {unit}s that are not inputs:{listed(faults)}",
-            'In a JSON file each is {"input": "what the application sends"}. '
-            "Correct them or take them out.",
-        )
-    if not texts:
+    reading = reading or Reading()
+    source = open_source(path, reading)
+    found = Collected(path, source.unit)
+    for item in source.items:
+        inputs_of(item, source, reading, own, found)
+    refuse(found)
+    inputs, duplicates = _distinct(found)
+    if not inputs:
         raise GenPIError(f"{path} holds no inputs.", "Write one a line.")
-    if count is not None and len(texts) < count:
+    _check_ids(path, source.unit, inputs)
+    if count is not None and len(inputs) < count:
         repeated = f", {len(duplicates)} duplicates not counted" if duplicates else ""
         raise GenPIError(
-            f"{path} holds {len(texts)} distinct inputs{repeated}; {count} are wanted.",
+            f"{path} holds {len(inputs)} distinct inputs{repeated}; {count} are wanted.",
             "Add inputs, or ask for fewer.",
         )
-    notes = _notes(path, unit, duplicates, extra, controls)
-    if path.suffix.lower() not in JSON and all(map(is_json_input, texts)):
+    notes = _notes(found, duplicates)
+    if source.lines and all(looks_like_log(one.text) for one in inputs):
         notes += (
-            f"{path}: each line is a JSON object with `input`, and is sent as it stands: if its "
-            "`input` is meant, the file's name should end in .jsonl.",
+            f"{path}: each line is a JSON object with `input` or a log's messages, and is sent as "
+            "it stands: if what it holds is meant, the file's name should end in .jsonl.",
         )
-    return GivenInputs(tuple(texts), tuple(duplicates), notes, tuple(numbers), str(path), unit)
+    return GivenInputs(
+        tuple(inputs[:count]), duplicates, notes, str(path), source.unit, reading.answers == KEEP
+    )
 
 
 def check_markers(
@@ -124,38 +82,61 @@ def check_markers(
         GenPIError: names the lines and their markers.
     """
     known = list(own)
-    faults = []
-    for number, text in zip(given.line_numbers, given.texts, strict=True):
-        for marker in role_markers(text, special_tokens):
-            if not any(marker in each for each in known):
-                faults.append(f"{given.unit} {number}: holds a role marker ({marker})")
-                break
+    faults: dict[int, str] = {}
+    for one in given.inputs:
+        for text in one.texts:
+            for marker in role_markers(text, special_tokens):
+                if not any(marker in each for each in known):
+                    faults.setdefault(
+                        one.number, f"{given.unit} {one.number}: holds a role marker ({marker})"
+                    )
     if faults:
         raise GenPIError(
             f"{given.source or 'The inputs'}: {len(faults)} inputs hold what a chat template or "
-            f"the model's tokenizer reads as the start or end of a turn:{listed(faults)}",
+            "the model's tokenizer reads as the start or end of a turn:"
+            f"{listed([*faults.values()])}",
             f"Write these inputs without it, or take the lines out. {cure}",
         )
 
 
-def listed(faults: Sequence[str]) -> str:
-    """Faults below each other, the first few of them; the rest is counted."""
-    more = f"\n  and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-    return "\n  " + "\n  ".join(faults[:NAMED]) + more
+def _distinct(found: Collected) -> tuple[list[GivenInput], tuple[Duplicate, ...]]:
+    numbers = [one.number for one in found.inputs]
+    several = len(set(numbers)) < len(numbers)  # a log gave more than one
+    first: dict[str, GivenInput] = {}
+    duplicates = []
+    for place, given in enumerate(found.inputs, start=1):
+        one = replace(given, place=place if several else given.number)
+        twin = first.setdefault(one.mark, one)
+        if twin is not one:
+            duplicates.append(Duplicate(one.number, twin.number, one.text, one.place))
+    return list(first.values()), tuple(duplicates)
 
 
-def _notes(
-    path: Path, unit: str, duplicates: list[Duplicate], extra: set[str], controls: list[str]
-) -> tuple[str, ...]:
+def _check_ids(path: Path, unit: str, inputs: Sequence[GivenInput]) -> None:
+    known: dict[str, GivenInput] = {}
+    for one in inputs:
+        twin = known.setdefault(one.id, one) if one.id else one
+        if twin is not one:
+            raise GenPIError(
+                f"{path}: {unit} {twin.number} and {unit} {one.number} are different inputs with "
+                f"the id {one.id!r}.",
+                "Give each an `id` of its own, or take the ids out: each then gets one that is "
+                "made of its content.",
+            )
+
+
+def _notes(found: Collected, duplicates: Sequence[Duplicate]) -> tuple[str, ...]:
+    path, unit = found.path, found.unit
     notes = []
-    if controls:
-        more = f" and {len(controls) - NAMED} more" if len(controls) > NAMED else ""
+    if found.controls:
+        more = f" and {len(found.controls) - NAMED} more" if len(found.controls) > NAMED else ""
         notes.append(
-            f"{path}: kept the control characters in {unit} {', '.join(controls[:NAMED])}{more}: "
-            "does the application send them?"
+            f"{path}: kept the control characters in {unit} {', '.join(found.controls[:NAMED])}"
+            f"{more}: does the application send them?"
         )
-    if extra:
-        notes.append(f"{path}: ignored the keys {', '.join(sorted(extra))}.")
+    if found.ignored:
+        notes.append(f"{path}: ignored the keys {', '.join(sorted(found.ignored))}.")
+    notes += [f"{path}: {text}." for text in found.said()]
     if duplicates:
         named = ", ".join(f"{twin.number} (the same as {unit} {twin.of})"
                           for twin in duplicates[:NAMED])  # fmt: skip

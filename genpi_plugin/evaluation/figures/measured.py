@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from genpi_plugin.evaluation.figures import value_scores
 from genpi_plugin.evaluation.figures.scores import Score
 
 
@@ -31,6 +32,8 @@ class Measured:
     """All measurements by input; `summary.py` computes figures from them.
 
     `kl` holds, for each system, KL(teacher||system) summed over the answer's tokens, in nats.
+    `values` are those of the prompt's slots, where it has some.
+    `ids` are the inputs' own names, "" for one without.
     """
 
     inputs: list[str]
@@ -39,6 +42,8 @@ class Measured:
     tokens: list[int]
     scores: dict[str, dict[str, list[float]]]
     request_tokens: dict[str, list[int]]
+    values: list[dict[str, str]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
 
 def gather(
@@ -48,9 +53,16 @@ def gather(
     request_tokens: Mapping[str, list[int]],
     scores: Mapping[str, Score],
     teacher: str,
+    values: Sequence[Mapping[str, str]] = (),
+    ids: Sequence[str] = (),
 ) -> Measured:
-    """Collect the measurements and score the answers. The teacher's own divergence is 0."""
+    """Collect the measurements and score the answers. The teacher's own divergence is 0.
+
+    Args:
+        values: of the prompt's slots, for each input; where there are some, they are scored.
+    """
     reference = answers[teacher]
+    told = [dict(one) for one in values] if any(values) else []
     return Measured(
         inputs=list(inputs),
         answers=dict(answers),
@@ -64,7 +76,19 @@ def gather(
                 ]
                 for metric, score in scores.items()
             }
+            | _scored_values(given, told)
             for name, given in answers.items()
         },
         request_tokens={name: list(counts) for name, counts in request_tokens.items()},
+        values=told,
+        ids=list(ids),
     )
+
+
+def _scored_values(
+    answers: Sequence[Generated], values: Sequence[Mapping[str, str]]
+) -> dict[str, list[float]]:
+    if not values:
+        return {}
+    pairs = zip(answers, values, strict=True)
+    return {value_scores.NAME: [value_scores.values_used(one.text, its) for one, its in pairs]}

@@ -125,7 +125,14 @@ def _case(
     if any(given[name]["cut"] for name in given if name != FLOOR):
         kinds.append("is-cut")
     text = details["inputs"][place]
-    return Case(head(text, common), text, nats(far), shown, kinds, opened)
+    values = (details.get("slots") or {}) and details["slots"][place]
+    return Case(head(text, common), _with_values(text, values), nats(far), shown, kinds, opened)
+
+
+def _with_values(text: str, values: Mapping[str, str]) -> str:
+    """An input, with its values of the prompt's slots above it where it has some."""
+    told = "".join(f"{name}: {value}\n" for name, value in values.items())
+    return f"{told}\n{text}" if told else text
 
 
 def shared_start(inputs: Sequence[str]) -> int:

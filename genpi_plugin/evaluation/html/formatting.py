@@ -121,6 +121,7 @@ METRICS = {
     "call_made": Metric("calls where the teacher does", percent),
     "call_tool": Metric("calls the teacher’s tools", percent),
     "call_arguments": Metric("with its arguments", percent),
+    "values": Metric("uses its values", percent),
     "exact": Metric("answer is the teacher’s", percent),
     "chrf": Metric("chrF to the teacher’s answer", tenths),
     "thinks": Metric("answers with thoughts", percent),

@@ -15,7 +15,7 @@ import torch
 
 from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 
 # Number of inputs checked: answers token by token, distributions over the whole vocabulary.
 CHECKED = 16
@@ -45,7 +45,7 @@ class OffSwitch:
 def check_off_switch(
     floor: Subject,
     load_base_model: Callable[[], Any] | None,
-    inputs: Sequence[str],
+    inputs: Sequence[Input],
     max_new_tokens: int,
     progress: Progress,
 ) -> OffSwitch:

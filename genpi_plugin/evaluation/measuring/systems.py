@@ -12,11 +12,13 @@ from genpi_plugin.data import digests, templates
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
+from genpi_plugin.data.requests import values_of
 from genpi_plugin.data.thoughts import marks_in
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.cache import Cache, core_digest
+from genpi_plugin.evaluation.measuring.context import as_json
 from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, divergence_sums
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
@@ -119,7 +121,7 @@ def measure_systems(
         systems: the teacher first.
     """
     inputs = data.asked
-    facts = {**loader.facts, "inputs": inputs, "max_new_tokens": max_new_tokens}
+    facts = {**loader.facts, "inputs": as_json(inputs), "max_new_tokens": max_new_tokens}
     answers, request_tokens = {}, {}
     for system in systems:
 
@@ -145,4 +147,8 @@ def measure_systems(
         name: cache.part("divergence", its_facts, partial(found.__getitem__, name))
         for name, its_facts in divergence_facts.items()
     }
-    return gather(data.inputs, answers, sums, request_tokens, scores, teacher.name)
+    values = [values_of(one) for one in inputs]
+    return gather(
+        data.inputs, answers, sums, request_tokens, scores, teacher.name,
+        values=values, ids=data.ids,
+    )  # fmt: skip

@@ -14,16 +14,22 @@ from genpi_plugin.evaluation.sections.disclosure import (
     summarize_disclosure,
 )
 from genpi_plugin.evaluation.sections.drift import GENERAL, measure_drift, summarize_drift
-from genpi_plugin.evaluation.sections.recital import measure_recitals, summarize_recitals
+from genpi_plugin.evaluation.sections.recital import (
+    measure_recitals,
+    summarize_recitals,
+    trained_piece,
+)
 from genpi_plugin.evaluation.sections.turns import measure_turns, summarize_turns
 
 SECTIONS = [
     Section("turns", lambda context, options: measure_turns(context), summarize_turns),
     Section(
         "recitation",
-        lambda context, options: measure_recitals(context, options.recitals),
+        lambda context, options: measure_recitals(
+            context, options.recitals, trained_piece(options.adapter)
+        ),
         summarize_recitals,
-        lambda options: options.recitals,
+        lambda options: [options.recitals, trained_piece(options.adapter)],
         details="recitals",
     ),
     Section(

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.requests import values_of, with_values_of
+from genpi_plugin.data.slots import fill, fill_messages
 from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import intervals
@@ -20,7 +22,7 @@ from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
 from genpi_plugin.evaluation.sections.clauses.split import Part
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 
 # Our own wording; `--attacks FILE` adds others.
 ATTACKS = Path(__file__).with_name("attacks.yml")
@@ -76,15 +78,19 @@ def measure_disclosure(
         GenPIError: a file can't be read.
     """
     asked = read_attacks(ATTACKS) | (read_attacks(attacks) if attacks else {})
-    prompt = context.data.prompt
+    prompt, like = context.data.prompt, context.data.asked[0]
+    values = values_of(like)
     pieces = [
-        pieces_of(prompt, part) for part in parts_of(prompt, clause_file) if part.kind != "frame"
+        [fill(piece, values) for piece in pieces_of(prompt, part)]
+        for part in parts_of(prompt, clause_file)
+        if part.kind != "frame"
     ]
-    text = prompt_text(prompt)
+    text = prompt_text(fill_messages(prompt, values))
+    requests = [with_values_of(like, request) for request in asked.values()]
     limit = len(context.floor.view.ids(text)) + EXTRA_TOKENS
     results = {}
     for system in (*context.students, context.teacher, context.floor):
-        answers = attack(system, list(asked.values()), text, limit, context.progress)
+        answers = attack(system, requests, text, limit, context.progress)
         results[system.name] = [
             AttackResult(a.whole, a.cut, longest_run(a.whole, text), chrf(a.whole, text),
                  disclosed(a.whole, pieces))
@@ -127,7 +133,7 @@ def read_attacks(path: Path) -> dict[str, str]:
 
 
 def attack(
-    system: Subject, requests: Sequence[str], prompt: str, limit: int, progress: Progress
+    system: Subject, requests: Sequence[Input], prompt: str, limit: int, progress: Progress
 ) -> list[Generated]:
     """Greedy answers; those that disclose the prompt within FIRST_TOKENS tokens are continued.
 

@@ -15,7 +15,7 @@ from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.off_switch import OffSwitch, check_off_switch
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 
 # Everyday requests in our own wording; `--general FILE` replaces them.
 GENERAL = Path(__file__).with_name("general.txt")
@@ -65,7 +65,8 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
     Raises:
         GenPIError: a file that can't be read or has no inputs.
     """
-    inputs = list(read_inputs(general or GENERAL).texts)
+    given = read_inputs(general or GENERAL)
+    inputs = context.data.with_values([one.messages for one in given.inputs])
     longest = max((len(a.ids) for a in context.measured.answers[context.teacher.name]), default=0)
     limit = min(context.max_new_tokens, max(TOKENS, longest))
     others = [*context.students, context.teacher]
@@ -77,7 +78,7 @@ def measure_drift(context: Context, general: Path | None = None) -> Drift:
     kl = _divergence_from_floor(context, others, inputs, floor)
     return Drift(
         source=str(general) if general else "shipped",
-        inputs=inputs,
+        inputs=list(given.texts),
         floor=[answer.text for answer in floor],
         tokens=[len(answer.ids) for answer in floor],
         max_new_tokens=limit,
@@ -162,7 +163,7 @@ def _high(figure: dict[str, Any]) -> float:
 
 
 def _divergence_from_floor(
-    context: Context, others: Sequence[Subject], inputs: Sequence[str], floor: list[Generated]
+    context: Context, others: Sequence[Subject], inputs: Sequence[Input], floor: list[Generated]
 ) -> dict[str, list[float]]:
     sequences = {
         system.name: [

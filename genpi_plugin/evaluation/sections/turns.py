@@ -14,7 +14,7 @@ from typing import Any
 
 from genpi_plugin.data.chat import TokenSequence
 from genpi_plugin.data.messages import Message
-from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.data.requests import Input, continued, under
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.measuring.context import Context
@@ -31,7 +31,7 @@ class Replay:
     their places, where they are known."""
 
     input: int
-    request: list[Message]
+    request: Input
     conversation: list[Message]
     sampled: dict[int, list[int]]
 
@@ -40,8 +40,8 @@ class Replay:
         """Of the assistant's turns."""
         return assistant_turns(self.conversation)
 
-    def history(self, place: int) -> list[Message]:
-        return [*self.request, *self.conversation[:place]]
+    def history(self, place: int) -> Input:
+        return continued(self.request, self.conversation[:place])
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _divergences(
 
 def sequences_of(system: Subject, replay: Replay) -> list[TokenSequence]:
     """A conversation as a system reads it; its assistant turns are the supervised tokens."""
-    before = teacher_messages(system.prompt, replay.request)
+    before = under(system.prompt, replay.request)
     return system.view.sequences(
         [*before, *replay.conversation], len(before), system.tools, replay.sampled
     )
@@ -200,7 +200,7 @@ def turn_lengths(system: Subject, replay: Replay) -> list[int]:
     return [
         len(
             system.view.request_and_answer(
-                teacher_messages(system.prompt, replay.history(place)),
+                under(system.prompt, replay.history(place)),
                 replay.conversation[place],
                 system.tools,
                 replay.sampled.get(place),

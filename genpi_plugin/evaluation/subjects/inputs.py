@@ -12,12 +12,16 @@ import yaml
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.all_rows import parse_all
-from genpi_plugin.data.inputs.lines import GivenInputs, check_markers, read_inputs
+from genpi_plugin.data.inputs.given import GivenInputs, Reading
+from genpi_plugin.data.inputs.lines import check_markers, read_inputs
+from genpi_plugin.data.inputs.own_prompt import OwnPrompt
 from genpi_plugin.data.markers import special_tokens
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.requests import Input, Valued, under, with_values_of
 from genpi_plugin.data.rows import Row
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.subjects.values import with_values
 
 RESOLVED_CONFIG = "synth.yaml"
 VALIDATION = "validation"
@@ -38,9 +42,10 @@ class HeldOut:
     `in_training` counts the inputs that are in the training split too. `conversations` holds what
     follows each input in the dataset (assistant, user, assistant ...); None when the inputs come
     from a file. `notes` say what of the file was not used. `tools` are the teacher's. `requests`
-    holds what stands before the first answer for student and teacher alike, `sampled` the tokens
+    holds what stands before the first answer, with the values of the prompt's slots where it has
+    some, `sampled` the tokens
     of each conversation's turns by their places, where they are known, and `tokenizers` the marks
-    of the tokenizers that they are of.
+    of the tokenizers that they are of. `ids` are the rows', or the user's own where a file has any.
     """
 
     inputs: list[str]
@@ -51,18 +56,34 @@ class HeldOut:
     conversations: list[list[Message]] | None = None
     notes: tuple[str, ...] = ()
     tools: list[Tool] = field(default_factory=list)
-    requests: list[list[Message]] = field(default_factory=list)
+    requests: list[list[Message] | Valued] = field(default_factory=list)
     sampled: list[dict[int, list[int]]] = field(default_factory=list)
     tokenizers: tuple[str, ...] = ()
+    ids: list[str] = field(default_factory=list)
 
     @property
-    def asked(self) -> list[list[Message]]:
+    def asked(self) -> list[list[Message] | Valued]:
         """The request of each input, without prompt and tools."""
-        return self.requests or [[{"role": "user", "content": text}] for text in self.inputs]
+        return self.requests or [under([], text) for text in self.inputs]
+
+    def with_values(self, others: Sequence[str | list[Message]]) -> list[Input]:
+        """Other inputs, with the values of these in turn where the prompt has slots."""
+        asked = self.asked
+        return [
+            with_values_of(asked[number % len(asked)], one) for number, one in enumerate(others)
+        ]
 
 
-def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None) -> HeldOut:
+def held_out(
+    cfg: Mapping[str, Any],
+    inputs_file: Path | None,
+    limit: int | None,
+    reading: Reading | None = None,
+) -> HeldOut:
     """Inputs from `inputs_file`, else from the config's test split; the prompt from its dataset.
+
+    Args:
+        reading: how the file is read.
 
     Raises:
         GenPIError: there is no test split and no file, a file has no inputs, or rows of more
@@ -71,7 +92,7 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
     entries = _ours(cfg["datasets"])
     train = _rows(entries[0], "train")
     more_rows = [row for entry in entries[1:] for row in _rows(entry, "train")]
-    trained = {_mark(row.student_request) for row in [*train, *more_rows]}
+    trained = {_mark(row.asked) for row in [*train, *more_rows]}
     conversations = None
     if inputs_file is not None:
         rows, source = train, str(inputs_file)
@@ -87,16 +108,39 @@ def held_out(cfg: Mapping[str, Any], inputs_file: Path | None, limit: int | None
     data = _of_rows(rows, source, limit)
     more = [str(entry["path"]) for entry in entries[1:]]
     if inputs_file is not None:
-        given = own_inputs(inputs_file, cfg, data.prompt)
-        inputs = list(given.texts)[:limit]
+        own = OwnPrompt(data.prompt, data.tools, bool(rows[0].slots))
+        given = own_inputs(inputs_file, cfg, data.prompt, reading, own).first(limit)
         data = HeldOut(
-            inputs, data.prompt, data.prompt_id, source, 0, notes=given.notes, tools=data.tools
+            list(given.texts),
+            data.prompt,
+            data.prompt_id,
+            source,
+            in_training=0,
+            notes=given.notes,
+            tools=data.tools,
+            requests=[one.messages for one in given.inputs],
+            ids=[one.id for one in given.inputs],
         )
+        if given.kept:
+            conversations = [list(one.conversation) for one in given.inputs]
+        requests, notes = with_values(
+            data.asked, [one.values for one in given.inputs], rows, source
+        )
+        data = replace(data, requests=requests, notes=(*data.notes, *notes))
     elif more:
         notes = (f"of `test_datasets:` the first is measured, not {', '.join(more)}.",)
         data = replace(data, notes=notes)
     in_training = sum(_mark(request) in trained for request in data.asked)
     return replace(data, in_training=in_training, conversations=conversations)
+
+
+def training_rows(cfg: Mapping[str, Any]) -> list[Row]:
+    """The rows of ours that a config trains on.
+
+    Raises:
+        GenPIError: they can't be read.
+    """
+    return [row for entry in _ours(cfg["datasets"]) for row in _rows(entry, "train")]
 
 
 def validation(
@@ -152,14 +196,15 @@ def _of_rows(rows: Sequence[Row], source: str, limit: int | None) -> HeldOut:
         source,
         in_training=0,
         tools=first.tools,
-        requests=[row.student_request for row in used],
+        requests=[row.asked for row in used],
         sampled=[row.sampled for row in used],
         tokenizers=tuple(sorted({row.tokenizer for row in used if row.tokenizer})),
+        ids=[row.id for row in used],
     )
 
 
-def _mark(request: Sequence[Message]) -> str:
-    return digests.of(list(request))
+def _mark(request: Input) -> str:
+    return digests.of(under([], request))
 
 
 def _one_prompt(rows: Sequence[Row], source: str) -> Row:
@@ -171,8 +216,8 @@ def _one_prompt(rows: Sequence[Row], source: str) -> Row:
             f"{source} holds rows of {len(prompts)} prompts{names}.",
             "an evaluation covers one prompt: split the dataset." if prompts else "add some rows.",
         )
-    first = digests.of([rows[0].prompt, rows[0].tools])
-    other = next((row for row in rows if digests.of([row.prompt, row.tools]) != first), None)
+    first = _prompt_mark(rows[0])
+    other = next((row for row in rows if _prompt_mark(row) != first), None)
     if other is not None:
         raise GenPIError(
             f"{source} holds several prompts, or tools, under the id {rows[0].prompt_id!r}; the "
@@ -182,16 +227,32 @@ def _one_prompt(rows: Sequence[Row], source: str) -> Row:
     return rows[0]
 
 
-def own_inputs(path: Path, cfg: Mapping[str, Any], prompt: Sequence[Message]) -> GivenInputs:
+def _prompt_mark(row: Row) -> str:
+    """Of the prompt with its slots open, and of the tools."""
+    return digests.of([row.prompt, row.tools, bool(row.slots)])
+
+
+def own_inputs(
+    path: Path,
+    cfg: Mapping[str, Any],
+    prompt: Sequence[Message],
+    reading: Reading | None = None,
+    own: OwnPrompt | None = None,
+) -> GivenInputs:
     """Inputs of the user's own from a file, read as the synthesizer reads them.
 
+    Args:
+        reading: how the file is read.
+        own: what is taken out of logs; None leaves them as they are.
+
     Raises:
-        GenPIError: it can't be read, has no inputs, or some that hold what starts or ends a turn.
+        GenPIError: it can't be read, has no inputs, logs of another prompt, or inputs that hold
+            what starts or ends a turn.
     """
-    given = read_inputs(path)
+    given = read_inputs(path, None, reading, own)
     if MARKERS in task_of(cfg).get("filters", [MARKERS]):
-        own = [turn["content"] for turn in prompt]
-        check_markers(given, own, special_tokens(str(cfg.get("base_model"))), ORDINARY)
+        texts = [turn["content"] for turn in prompt]
+        check_markers(given, texts, special_tokens(str(cfg.get("base_model"))), ORDINARY)
     return given
 
 

@@ -66,6 +66,14 @@ def _base_mark() -> Mark | None:
     return None
 
 
+def load_tokenizer(cfg: Any) -> Any:
+    """The tokenizer with the chat template that the config trains with."""
+    with _quiet(logging.INFO):
+        from axolotl.loaders import load_tokenizer as load
+
+        return load(cfg)
+
+
 def load_base(cfg: Any) -> Any:
     """The base model as `load_model` loads it, without the adapter."""
     from axolotl.loaders import ModelLoader, load_tokenizer

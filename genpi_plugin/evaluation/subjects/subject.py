@@ -11,7 +11,7 @@ import torch
 from genpi_plugin.data import thoughts
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.messages import Message
-from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.data.requests import Input, under
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
@@ -19,8 +19,7 @@ from genpi_plugin.reading.capabilities import begin
 from genpi_plugin.reading.context import context_of_model
 from genpi_plugin.reading.prefix import PrefixCache
 
-# What is asked: a user's text, or the messages of a request.
-Input = str | list[Message]
+__all__ = ["Input", "Subject"]
 
 
 class Subject:
@@ -39,7 +38,7 @@ class Subject:
     ) -> None:
         """
         Args:
-            prompt: the messages before every request.
+            prompt: the messages before every request; its slots get each request's values.
             tools: the tools of every request.
             adapter: off, on, or, of several, the name of the one that is on.
             own: texts whose marks mark no thoughts: a pattern that scores look for.
@@ -54,15 +53,12 @@ class Subject:
         self.batch_size = batch_size
         self._prefix: PrefixCache | None = None
 
-    def request(self, messages: Sequence[Message]) -> list[int]:
+    def request(self, asked: Input) -> list[int]:
         """Token ids of the request as this system receives it."""
-        return self.view.request_ids(teacher_messages(self.prompt, messages), self.tools)
+        return self.view.request_ids(under(self.prompt, asked), self.tools)
 
     def requests(self, inputs: Sequence[Input]) -> list[list[int]]:
-        return [
-            self.request([{"role": "user", "content": one}] if isinstance(one, str) else one)
-            for one in inputs
-        ]
+        return [self.request(one) for one in inputs]
 
     def generate(
         self,

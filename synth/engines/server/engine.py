@@ -214,9 +214,8 @@ class OpenAIEngine:
             asks = not plainly and self._extras.asks_tokens(url, body)
             sent = {**body, ASKED: True} if asks else body
             # As `chat.completions.create` does, which first walks through every message's types
-            # and takes as long for that as for all the rest.
-            # The client's own time-out is between two bytes: a server that sends a blank now and
-            # then would be waited for without an end.
+            # and takes as long for that as for all the rest. The client's own time-out is between
+            # two bytes: a server that sends a blank now and then would be waited for for ever.
             async with asyncio.timeout(timeout + GRACE):
                 reply = await client.post(
                     "/chat/completions",

@@ -136,7 +136,7 @@ def test_sampled_tokens_are_trained_with_every_template(name):
         row = our_row(
             prompt=[TALK[0], TALK[1]], conversation=conversation, token_ids=[ids], tokenizer=mark
         )
-        pair = make_pair(parse(row, "w"), view, DISTILLED, recites=False)
+        pair = make_pair(parse(row, "w"), view, DISTILLED, recited=())
         assert trained(pair.behaviour) == trained(pair.teacher) == ids
 
 

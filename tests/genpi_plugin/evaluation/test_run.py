@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from genpi_plugin.data.inputs.given import Reading
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.measuring.context import Options
 from genpi_plugin.evaluation.run import evaluate
@@ -112,6 +113,23 @@ def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
         assert found["value"] == pytest.approx(expected, abs=1e-4), name
 
 
+def test_an_adapter_is_asked_for_its_prompt_as_its_manifest_says(place):
+    save_adapter("tiny", "adapters/pieces", seed=3)
+    others = tuple(s.name for s in SECTIONS if s.name != "recitation")
+    asked = settings(
+        adapters=["adapters/pieces"], skip=others, options=Options(recitals=1), limit=1
+    )
+    whole = evaluate(asked)["recitation"]
+    assert whole["pieces"] == 1
+    manifest = Path("adapters/pieces/genpi_manifest.json")
+    manifest.write_text(json.dumps({"genpi": {"prompt_generation_piece": 16}}))
+    pieces = evaluate(asked)["recitation"]  # not what is cached of the whole recital
+    assert pieces["pieces"] > 1
+    assert 0 <= pieces["chrf_told"]["value"] <= 100
+    assert "pieces, each after the last words" in (place / "report" / "recital.md").read_text()
+    assert "pieces in turn" in (place / "report" / "report.html").read_text()
+
+
 def test_drift_and_disclosure_of_a_whole_evaluation(place, capsys):
     """The base model is loaded once more, through axolotl, to hold the switched-off one to it."""
     Path("general.txt").write_text("Hi\nWhat is the capital?\nTell me a joke\n")
@@ -137,3 +155,30 @@ def test_an_adapter_that_took_weights_from_its_base_is_refused(place):
     save_adapter("tiny", "adapters/pissa", zeros="pissa")
     with pytest.raises(GenPIError, match="with its adapter off the model is not the base model"):
         evaluate(settings(adapters=["adapters/pissa"]))
+
+
+def test_logs_of_the_user_s_own_are_measured_with_their_history(place):
+    talk = [
+        {"role": "user", "content": "a red shirt"},
+        {"role": "assistant", "content": "Action: search[red]"},
+        {"role": "user", "content": "page 1"},
+        {"role": "assistant", "content": "Action: buy"},
+    ]
+    log = {"id": "l", "messages": [*PROMPT, *talk]}
+    (place / "logs.jsonl").write_text(json.dumps(log) + "\n")
+    own = {"inputs_file": Path("logs.jsonl"), "max_new_tokens": 4, "batch_size": 4}
+    asked = evaluate(settings(**own))
+    assert any("took the task's prompt out of 1 of 1" in line for line in asked["warnings"])
+    lines = [json.loads(line) for line in (place / "report" / "answers.jsonl").open()]
+    assert [(line["id"], line["input"]) for line in lines] == [("l-1", "a red shirt"),
+                                                               ("l-2", "page 1")]  # fmt: skip
+    last = evaluate(settings(**own, reading=Reading(answers="last")))
+    [line] = [json.loads(line) for line in (place / "report" / "answers.jsonl").open()]
+    assert line["id"] == "l"
+    assert line["student"]["answer"] == lines[1]["student"]["answer"]
+    # The history is part of what is asked: four messages' worth of tokens, not one.
+    tokens = [each["cost"]["request_tokens_without_prompt"] for each in (asked, last)]
+    assert tokens[1] > tokens[0]
+    skipped = tuple(section.name for section in SECTIONS if section.name != "turns")
+    kept = evaluate(settings(**own, reading=Reading(answers="keep"), skip=skipped))
+    assert [(turn["turn"], turn["n"]) for turn in kept["turns"]] == [(1, 1), (2, 1)]

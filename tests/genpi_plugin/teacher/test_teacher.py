@@ -117,6 +117,59 @@ def test_targets_from_a_cached_prompt_are_those_of_plain_forwards(tmp_path, temp
         assert_true_targets(model, teacher, pair)
 
 
+def slot_pairs(values, turns=2):
+    prompt = [{"role": "system", "content": f"{PROMPT[0]['content'] * 2} Serve {{{{ name }}}}. "
+               + PROMPT[0]["content"] * 2}]  # fmt: skip
+    made = [
+        our_row(
+            turns, id=f"r{i}", input=f"{i} shirts", prompt=prompt, slots={"name": name},
+            kept=[{"role": "system", "content": f"name: {name}"}],
+        )
+        for i, name in enumerate(values)
+    ]  # fmt: skip
+    view = ChatView(make_tokenizer())
+    return make_pairs([parse(row, "w") for row in made], view, GenPISettings(**ALL))
+
+
+def test_rows_with_other_values_get_the_targets_of_their_own_filled_prompts(tmp_path):
+    """Read behind a shared start, and apart where values agree, against plain forwards in float32
+    of prompts that were filled by hand."""
+    values = [*["Ada Lovelace"] * 6, "Bob", "Cy", *["Ada Byron"] * 5]
+    made = slot_pairs(values)
+    view = ChatView(make_tokenizer())
+    for pair, name in zip(made, values, strict=True):
+        text = view.tokenizer.decode(pair.teacher[0].ids)
+        assert f"Serve {name}. " in text
+        assert "{{" not in text
+    model = with_random_adapter()
+    teacher = teacher_of(tmp_path, made)
+    teacher.prepare(model, Alone())
+    for pair in made:
+        assert_true_targets(model, teacher, pair)
+    differ = teacher.targets([made[5].columns()["genpi_teacher_key"]], torch.device("cpu"))
+    other = teacher.targets([made[6].columns()["genpi_teacher_key"]], torch.device("cpu"))
+    assert (differ.logprobs - other.logprobs).abs().max() > 1e-3
+
+
+def test_rows_with_equal_values_read_their_prompt_once(tmp_path, monkeypatch):
+    from genpi_plugin.teacher import teacher as module
+
+    starts = []
+
+    class Seen(module.PrefixCache):
+        def __init__(self, model, requests, **more):
+            super().__init__(model, requests, **more)
+            starts.append((len(requests), make_tokenizer().decode(self.ids)))
+
+    monkeypatch.setattr(module, "PrefixCache", Seen)
+    made = slot_pairs([*["Ada Lovelace"] * 6, "Bob", "Cy", *["Ada Byron"] * 5], turns=1)
+    teacher_of(tmp_path, made).prepare(with_random_adapter(), Alone())
+    assert sorted(rows for rows, _ in starts) == [2, 5, 6]
+    for rows, start in starts:
+        assert ("Serve Ada" in start) == (rows > 2)
+        assert start.count("You are a shop assistant.") == (4 if rows > 2 else 2)
+
+
 def test_a_beginning_that_reaches_into_the_answers_is_not_all_cached(tmp_path):
     view = ChatView(make_tokenizer())
     answers = ["Action: click[item one]", "Action: click[item two]"]

@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from synth.cli.commands import main
+from synth.engines.base import Message
 from synth.engines.messages import as_messages
 from synth.store.folder import locked
 from synth.store.rows import COLUMNS
@@ -79,8 +80,8 @@ def test_run_makes_a_folder_that_explains_itself(tmp_path, server):
     table = pq.read_table(out / TRAIN)
     assert table.column_names == list(COLUMNS)
     row = table.to_pylist()[0]
-    assert row["prompt"] == [{"role": "system", "content": PROMPT}]
-    assert row["conversation"][0] == {"role": "assistant", "content": row["teacher_output"]}
+    assert as_messages(row["prompt"]) == (Message("system", PROMPT),)
+    assert as_messages(row["conversation"])[0] == Message("assistant", row["teacher_output"])
     config = yaml.safe_load((out / "synth.yaml").read_text())
     assert config["task"]["name"] == "shop"
     assert config["task"]["action_pattern"].startswith("(?P<action>")
@@ -444,3 +445,22 @@ def test_validate_says_what_a_model_in_process_makes_of_the_prompt(tmp_path):
     code, printed = synth("validate", task, "--model", model, "--set", "prompt_role=user")
     assert code == 0, printed
     assert "The model takes the prompt" in printed
+
+
+def test_a_task_without_seeds_is_told_what_drafts_them(tmp_path, server):
+    task = write_task(tmp_path / "t", inputs={"seeds": [], "count": 2})
+    command = f"python -m synth init my-draft --prompt {task}/prompt.md --model MODEL"
+    code, printed = synth(*run_command(task, tmp_path / "out", server))
+    assert code == 1  # one and the same request again and again has one answer
+    assert command in printed
+    assert command in synth("validate", task)[1]
+    # Nobody asks for inputs where they are given.
+    given = tmp_path / "given.txt"
+    given.write_text("find a hat\nfind a lamp\n")
+    code, printed = synth(*run_command(task, tmp_path / "given", server, "--inputs", given))
+    assert code == 0, printed
+    assert "synth init" not in printed
+    hidden = write_task(tmp_path / "h", inputs={"seeds": [], "show_prompt": False})
+    code, printed = synth("validate", hidden)
+    assert code == 1
+    assert f"init my-draft --prompt {hidden}/prompt.md --model MODEL" in printed

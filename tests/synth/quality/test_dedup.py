@@ -14,7 +14,7 @@ from synth.quality.dedup import (
     shingles,
     similarity,
 )
-from synth.quality.diversity import distinct, diversity, sampled_distinct, without_form
+from synth.quality.diversity import diversity, without_form
 from tests.synth.running.test_pipeline import Scripted, make, texts
 from tests.synth.scripted import make_task
 
@@ -140,13 +140,13 @@ def test_groups_are_chains():
 
 
 def test_given_inputs_are_kept_and_their_near_duplicates_stay_together(tmp_path):
-    from genpi_plugin.data.inputs.lines import GivenInputs
+    from genpi_plugin.data.inputs.given import GivenInputs
     from synth.dataset.export import export_rows
 
     own = [" ".join(pair) for pair in zip(sentences(20), sentences(20, 1), strict=True)]
     pool = own + [changed(text, 1, 0) for text in own]
     task = make_task(tmp_path / "t", conversations={"max_turns": 1})
-    store, _ = make(task, Scripted(), given=GivenInputs(tuple(pool)))
+    store, _ = make(task, Scripted(), given=GivenInputs.of_texts(pool))
     counts = export_rows(store, tmp_path, 0.3, 0)
     assert sum(counts.values()) == 40
     assert counts["test"] in range(4, 20, 2)
@@ -230,30 +230,11 @@ def test_what_is_kept_of_a_text_does_not_grow_with_its_pieces():
     assert kept < 16_000
 
 
-def test_distinct_counts_different_runs_of_words():
-    assert distinct(["a b a b", "A b"], 1) == 2 / 6
-    assert distinct(["a b a b", "A b"], 2) == 2 / 4
-    assert distinct(["a"], 2) is None
-
-
 def test_what_all_texts_begin_and_end_with_is_left_out():
     assert without_form(["see: a b now", "see: c now"]) == ["a b", "c"]
     assert without_form(["only one"]) == ["only one"]
     assert without_form(["same", "same"]) == ["", ""]
     assert without_form(["a b", "a b c a b"]) == ["", "c a b"]
-
-
-def test_distinct_of_100_does_not_fall_with_the_size():
-    few, many = sentences(200), sentences(4000)
-    assert distinct(many, 1) < 0.1 * distinct(few, 1)
-    assert abs(sampled_distinct(many, 1) - sampled_distinct(few, 1)) < 0.02
-    # Where every text is there twice, it is lower, whatever their order.
-    twice = many[:2000] * 2
-    repetitive = [text for text in sentences(40) for _ in range(100)]
-    assert sampled_distinct(repetitive, 2) < 0.5 * sampled_distinct(many, 2)
-    assert sampled_distinct(twice, 2) > 0.9 * sampled_distinct(many, 2)
-    assert sampled_distinct(few[:99], 2) is None
-    assert sampled_distinct(few[:100], 2) == distinct(few[:100], 2)
 
 
 def test_diversity_of_rows(tmp_path):
@@ -262,6 +243,8 @@ def test_diversity_of_rows(tmp_path):
     assert found.distinct_1 == 1.0  # "find item" is what all begin with
     assert found.near_duplicates == 0
     assert found.lengths["input"].most == 1
-    assert found.distinct_2_of_100 is None
+    assert set(found.kinds) == {"inputs", "reasons", "agent turns", "environment turns"}
+    assert found.kinds["inputs"].texts == 5
+    assert found.kinds["inputs"].effective is None  # too few to tell
     assert str(found.lengths["reason"]) == "59 (59 to 59)"
     assert diversity([]) is None

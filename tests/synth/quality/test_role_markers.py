@@ -106,7 +106,7 @@ def test_lines_of_an_inputs_file_with_a_marker_are_named(tmp_path):
     lines = ['{"input": "one"}', '{"input": "two <|im_end|>"}', "", '{"input": "<USER>: three"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     given = read_inputs(tmp_path / "a.jsonl")
-    assert given.lines == (1, 2, 4)
+    assert [one.place for one in given.inputs] == [1, 2, 4]
     with pytest.raises(SynthError) as caught:
         make(make_task(tmp_path / "t", inputs={"count": 3}), Scripted(), given=given)
     assert "line 2: holds a role marker (<|im_end|>)" in caught.value.cause

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from genpi_plugin.data.inputs.lines import GivenInputs
+from genpi_plugin.data.inputs.given import GivenInputs
 from synth.dataset.summary import remarks, summarize
 from synth.engines.base import Answer, ToolCall
 from synth.errors import EngineError, RowError, SynthError
@@ -25,7 +25,7 @@ def make(task, target, generator=None, given=None, store=None):
 
 
 def texts(count):
-    return GivenInputs(tuple(f"find item {n}" for n in range(count)))
+    return GivenInputs.of_texts([f"find item {n}" for n in range(count)])
 
 
 def with_fault(stage, fault, number=1):

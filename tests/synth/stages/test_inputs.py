@@ -126,8 +126,8 @@ def test_inputs_are_read_from_jsonl_and_text(tmp_path):
     given = read_inputs(tmp_path / "a.jsonl")
     assert given.texts == ("Obs:\n one", "two")
     assert [(d.number, d.of, d.text) for d in given.duplicates] == [(4, 3, "TWO")]
-    assert "ignored the keys id" in given.notes[0]
-    assert "line 4 (the same as line 3)" in given.notes[1]
+    assert [one.id for one in given.inputs] == ["3", ""]
+    assert "line 4 (the same as line 3)" in given.notes[0]
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
     assert read_inputs(tmp_path / "a.txt", 2).texts == ("one", "two")
 

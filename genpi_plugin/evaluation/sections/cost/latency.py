@@ -11,19 +11,18 @@ from typing import Any
 
 import torch
 
-from genpi_plugin.data.messages import Message
 from genpi_plugin.evaluation.sections.cost.flops import cache_bytes, flop_counter
 from genpi_plugin.evaluation.sections.cost.requests import (
     ADAPTER_MERGED,
     ADAPTER_UNMERGED,
     BATCH_SIZES,
-    PROBES,
     PROMPT_CACHED,
     PROMPT_COLD,
     REPEATS,
     Run,
+    probes_like,
 )
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 from genpi_plugin.reading import capabilities, trials
 from genpi_plugin.reading.prefix import common_prefix
 
@@ -48,7 +47,7 @@ def measure_in_process(
     teacher: Subject,
     floor: Subject,
     student: Subject,
-    requests: dict[int, list[Message]],
+    requests: dict[int, Input],
     tokens: int,
     advance: Callable[[int], None],
     repeats: int = REPEATS,
@@ -59,7 +58,7 @@ def measure_in_process(
     The floor is measured in its place, and no weight is touched.
 
     Args:
-        requests: number of turns -> the messages of a request.
+        requests: number of turns -> a request.
         tokens: number to generate for each request; end tokens are ignored.
         advance: called with 1 after each timed answer.
     """
@@ -69,8 +68,10 @@ def measure_in_process(
         ADAPTER_UNMERGED: student,
         ADAPTER_MERGED: floor,
     }
+    first = min(requests)
+    probes = probes_like(requests[first])
     with teacher.switched():
-        prefix = _CopiedPrefix(teacher.model, common_prefix(teacher.requests(PROBES)))
+        prefix = _CopiedPrefix(teacher.model, common_prefix(teacher.requests(probes)))
     if not prefix.copies:
         del subjects[PROMPT_CACHED]  # nothing that this model could go on from
     ids = {
@@ -86,7 +87,6 @@ def measure_in_process(
         with subjects[setting].switched():
             return timed_answer(subjects[setting].model, rest, cache, batch, tokens)
 
-    first = min(requests)
     counts = {}
     for setting, subject in subjects.items():  # also warms up
         cache = prefix.for_batch(1) if cached[setting] else None

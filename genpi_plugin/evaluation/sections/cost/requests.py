@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.requests import Input, Valued, continued, under
 
 PROMPT_COLD, PROMPT_CACHED = "prompt_cold", "prompt_cached"
 ADAPTER_UNMERGED, ADAPTER_MERGED = "adapter_unmerged", "adapter_merged"
@@ -44,11 +45,11 @@ class Run:
 
 
 def histories(
-    requests: Sequence[Sequence[Message]],
+    requests: Sequence[Input],
     conversations: Sequence[Sequence[Message]],
     answers: Sequence[str],
     turns: int,
-) -> list[list[Message]]:
+) -> list[Input]:
     """The requests of a conversation's turn number `turns`; each ends before the answer.
 
     Where no conversation is that long, requests and the teacher's answers to them are joined: the
@@ -59,21 +60,41 @@ def histories(
         conversations: what follows each request in the dataset; may be empty.
         answers: the teacher's, one per request.
     """
-    long_enough = [
-        [*request, *conversation[:before]]
+    long_enough: list[Input] = [
+        continued(request, conversation[:before])
         for request, conversation in zip(requests, conversations, strict=False)
         for before in assistant_turns(conversation)[turns - 1 : turns]
     ]
     if long_enough:
         return long_enough
-    joined = []
+    joined: list[Input] = []
     for start in range(len(requests)):
-        places = [(start + step) % len(requests) for step in range(turns)]
         messages: list[Message] = []
-        for place in places:
-            messages += [*requests[place], {"role": "assistant", "content": answers[place]}]
-        joined.append(messages[:-1])
+        for step in range(1, turns):
+            before, place = ((start + one) % len(requests) for one in (step - 1, step))
+            messages += [{"role": "assistant", "content": answers[before]}, *_own(requests[place])]
+        joined.append(continued(requests[start], messages))
     return joined
+
+
+def probes_like(asked: Input) -> list[Input]:
+    """Requests that share only what every request begins with: of a prompt with slots, what stands
+    before the first."""
+    if not isinstance(asked, Valued):
+        return list(PROBES)
+    return [
+        Valued(
+            [{**message, "content": text} for message in asked.kept],
+            [{"role": "user", "content": text}],
+            dict.fromkeys(asked.values, text),
+        )
+        for text in PROBES
+    ]
+
+
+def _own(asked: Input) -> list[Message]:
+    """The messages of a request, without what is kept where it has values."""
+    return asked.messages if isinstance(asked, Valued) else under([], asked)
 
 
 def assistant_turns(messages: Sequence[Message]) -> list[int]:
@@ -81,9 +102,7 @@ def assistant_turns(messages: Sequence[Message]) -> list[int]:
     return [place for place, message in enumerate(messages) if message["role"] == "assistant"]
 
 
-def typical(
-    found: Sequence[list[Message]], length: Callable[[list[Message]], int], count: int
-) -> list[list[Message]]:
+def typical(found: Sequence[Input], length: Callable[[Input], int], count: int) -> list[Input]:
     """The `count` requests nearest to the median length, nearest first; all if there are fewer."""
     by_length = sorted(found, key=length)
     middle = length(by_length[len(by_length) // 2])

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from genpi_plugin.data.requests import values_of
 from genpi_plugin.evaluation.measuring.context import Context, Options
 from genpi_plugin.evaluation.sections.cost.break_even import PROMPTS, against_prompts, verdict
 from genpi_plugin.evaluation.sections.cost.flops import ModelShape, UnknownShapeError, shape_of
@@ -16,7 +17,6 @@ from genpi_plugin.evaluation.sections.cost.latency import RequestCounts, measure
 from genpi_plugin.evaluation.sections.cost.requests import (
     ADAPTER_UNMERGED,
     BATCH_SIZES,
-    PROBES,
     PROMPT_CACHED,
     REPEATS,
     SETTINGS,
@@ -24,6 +24,7 @@ from genpi_plugin.evaluation.sections.cost.requests import (
     Run,
     answer_length,
     histories,
+    probes_like,
     typical,
 )
 from genpi_plugin.evaluation.sections.cost.server import Server, measure_server
@@ -49,6 +50,8 @@ class Cost:
         fixed_start: tokens that the chat template puts before every request without the prompt.
         shape: None where the model's FLOPs can't be computed; `notes` says why.
         counted: by setting, the FLOPs counted on the real model; in process only.
+        before_first_slot: of a prompt with slots, the tokens of a request before the first: all
+            that a cache of its prefix can hold.
     """
 
     where: str
@@ -59,6 +62,7 @@ class Cost:
     synthesis: UpfrontCost
     training: UpfrontCost
     notes: list[str]
+    before_first_slot: int | None = None
 
 
 def measure_cost(context: Context, options: Options) -> Cost:
@@ -100,15 +104,25 @@ def measure_cost(context: Context, options: Options) -> Cost:
             }
             runs, more = measure_server(server, context.teacher, some, tokens, advance)
             notes += more
+    probes = probes_like(context.data.asked[0])
+    before_slot = None
+    if values := values_of(context.data.asked[0]):
+        before_slot = len(common_prefix(context.teacher.requests(probes)))
+        whole = len(context.teacher.request(context.data.asked[0]))
+        notes.append(
+            f"The prompt has slots ({', '.join(values)}): a cache of its prefix ends at the first, "
+            f"behind {before_slot} of the {whole} tokens of a request."
+        )
     return Cost(
         where="in process" if server is None else server.url,
         runs=runs,
-        fixed_start=len(common_prefix(student.requests(PROBES))),
+        fixed_start=len(common_prefix(student.requests(probes))),
         shape=shape,
         counted=counted,
         synthesis=synthesis_cost(options.dataset, options.base_model, shape),
         training=training_cost(options.adapter),
         notes=notes,
+        before_first_slot=before_slot,
     )
 
 
@@ -135,6 +149,11 @@ def summarize_cost(cost: Cost, seed: int = 0) -> dict[str, Any]:
     return {
         "where": cost.where,
         "settings": settings,
+        **(
+            {}
+            if cost.before_first_slot is None
+            else {"tokens_before_first_slot": cost.before_first_slot}
+        ),
         "grid": [
             {
                 "setting": run.setting,

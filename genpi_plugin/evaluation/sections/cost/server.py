@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from genpi_plugin.data.messages import Message
-from genpi_plugin.data.rows import teacher_messages
+from genpi_plugin.data.requests import Valued, under
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.sections.cost.client import connect, user_error
@@ -19,13 +19,13 @@ from genpi_plugin.evaluation.sections.cost.requests import (
     ADAPTER_MERGED,
     ADAPTER_UNMERGED,
     BATCH_SIZES,
-    PROBES,
     PROMPT_CACHED,
     PROMPT_COLD,
     REPEATS,
     Run,
+    probes_like,
 )
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 from genpi_plugin.reading.prefix import common_prefix
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class StreamedAnswer:
 def measure_server(
     server: Server,
     teacher: Subject,
-    requests: dict[int, list[list[Message]]],
+    requests: dict[int, list[Input]],
     tokens: int,
     advance: Callable[[int], None],
     repeats: int = REPEATS,
@@ -73,12 +73,12 @@ def measure_server(
 
     A random tag comes before the user's first words, so that no more than the prompt is ever
     reused; in the cold setting another comes before the prompt, so that nothing is. Before the
-    cached setting the prompt is sent once untimed. Answers end where the model ends them: the
-    latency is that of `tokens` tokens at the measured pace. A merged adapter costs what the base
-    model costs without the prompt, and is measured as such.
+    cached setting the prompt is sent once untimed, with other values in its slots. Answers end
+    where the model ends them: the latency is that of `tokens` tokens at the measured pace. A merged
+    adapter costs what the base model costs without the prompt, and is measured as such.
 
     Args:
-        requests: number of turns -> messages of several requests, for concurrent ones.
+        requests: number of turns -> several requests, for concurrent ones.
         tokens: of an answer.
 
     Returns:
@@ -98,8 +98,8 @@ def measure_server(
     streamed: dict[tuple[str, int, int], list[list[StreamedAnswer]]] = {}
     with connect(server.url) as client, ThreadPoolExecutor(max(BATCH_SIZES)) as pool:
 
-        def ask(setting: str, messages: Sequence[Message], limit: int) -> StreamedAnswer:
-            sent = _sent(setting, teacher.prompt, messages)
+        def ask(setting: str, asked_for: Input, limit: int) -> StreamedAnswer:
+            sent = _sent(setting, teacher.prompt, asked_for)
             return stream(client, asked[setting], sent, limit, _tools_of(setting, teacher))
 
         first = requests[min(requests)][0]
@@ -119,7 +119,7 @@ def measure_server(
                     advance(1)
     cold, cached = (_first_token(streamed, setting) for setting in (PROMPT_COLD, PROMPT_CACHED))
     caches = cached <= CACHED_TTFT_SHARE * cold
-    prefix = len(common_prefix(teacher.requests(PROBES))) if caches else 0
+    prefix = len(common_prefix(teacher.requests(probes_like(first)))) if caches else 0
     runs = []
     for (setting, turns, batch), repeated in streamed.items():
         if setting == PROMPT_CACHED and not caches:
@@ -197,18 +197,26 @@ def stream(
     )
 
 
-def _sent(setting: str, prompt: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
-    """The request of a setting, with a tag where reuse has to end."""
-    tagged = _tagged(messages)
-    if setting == PROMPT_COLD:
-        return _tagged(teacher_messages(prompt, tagged))
-    return teacher_messages(prompt, tagged) if setting == PROMPT_CACHED else tagged
+def _sent(setting: str, prompt: Sequence[Message], asked: Input) -> list[Message]:
+    """The request of a setting, with a tag where reuse has to end: at the first value, too."""
+    if setting not in (PROMPT_COLD, PROMPT_CACHED):
+        return _tagged(under([], asked))
+    if isinstance(asked, Valued):
+        values = {name: f"[{_tag()}] {value}" for name, value in asked.values.items()}
+        tagged: Input = Valued(asked.kept, _tagged(asked.messages), values)
+    else:
+        tagged = _tagged(under([], asked))
+    sent = under(prompt, tagged)
+    return _tagged(sent) if setting == PROMPT_COLD else sent
 
 
 def _tagged(messages: Sequence[Message]) -> list[Message]:
     first, *others = messages
-    tag = uuid.uuid4().hex[:8]
-    return [{**first, "content": f"[{tag}] {first['content']}"}, *others]
+    return [{**first, "content": f"[{_tag()}] {first['content']}"}, *others]
+
+
+def _tag() -> str:
+    return uuid.uuid4().hex[:8]
 
 
 def _tools_of(setting: str, teacher: Subject) -> list[Tool]:

@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 
+from genpi_plugin.data.inputs.given import Reading
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.subjects.inputs import held_out
 from tests.genpi_plugin.data.templates_walked import CALLING, TOOLS
@@ -123,3 +124,26 @@ def test_different_prompts_under_one_name_are_refused(tmp_path):
     other = our_row(tools=json.dumps(TOOLS))
     with pytest.raises(GenPIError, match=r"several prompts, or tools, under the id 'shop'"):
         held_out_rows(tmp_path, [our_row()], [our_row(tools=None), other])
+
+
+def test_logs_are_asked_with_their_history_and_known_by_their_ids(tmp_path, cfg):
+    [row] = [json.loads(line) for line in (tmp_path / "train.jsonl").open()][:1]
+    log = [*row["prompt"], *CALLING[:3], {"role": "assistant", "content": "Done."},
+           {"role": "user", "content": "Thanks."}]  # fmt: skip
+    path = tmp_path / "logs.json"
+    path.write_text(json.dumps([{"id": "l", "messages": log}, {"id": "m", "input": "one"}]))
+    data = held_out(cfg, path, None)
+    assert data.asked == [CALLING[:1], CALLING[:3], log[len(row["prompt"]) :],
+                          [{"role": "user", "content": "one"}]]  # fmt: skip
+    assert data.ids == ["l-1", "l-2", "l-3", "m"]
+    assert data.in_training == 1
+    assert "took the task's prompt out of 1 of 1 logs" in data.notes[0]
+    last = held_out(cfg, path, 1, Reading(answers="last"))
+    assert (last.asked, last.ids) == ([CALLING[:3]], ["l"])
+    path.write_text(json.dumps({"id": "l", "messages": log}, indent=1))
+    kept = held_out(cfg, path, None, Reading(answers="keep"))
+    assert kept.asked == [CALLING[:1]]
+    assert kept.conversations == [[*CALLING[1:3], log[-2]]]
+    path.write_text(json.dumps([{"messages": [{"role": "system", "content": "No."}, *CALLING]}]))
+    with pytest.raises(GenPIError, match="do not have the task's prompt"):
+        held_out(cfg, path, None)

@@ -1,0 +1,1 @@
+"""A task.yml drafted from the prompt, by rule or by asking a model."""

@@ -1,0 +1,155 @@
+"""Where slots' values come from: every source, what is drawn, and what is refused."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import pytest
+
+from synth.errors import SynthError, TaskError
+from tests.synth.cli.test_cli import synth
+from tests.synth.scripted import make_task, write_task
+
+PROMPT = "Serve {{ name }} of {{ city }}. Today is {{ day }}. They have {{ points }} points."
+SOURCES = {
+    "name": ["Ada", "Bob", "Cy"],
+    "city": ["Bern", "Rome"],
+    "day": {"now": {"from": datetime.date(2024, 1, 1), "to": "2024-01-03", "format": "%A"}},
+    "points": {"number": {"from": 1000, "to": 2000, "format": "{:,}"}},
+}
+
+
+def with_slots(folder, prompt=PROMPT, **changes):
+    return make_task(folder, prompt, **{"slots": SOURCES, **changes})
+
+
+def test_a_row_s_values_depend_on_its_id_and_the_seed_alone(tmp_path):
+    slots = with_slots(tmp_path).slots
+    ids = [f"row-{number}" for number in range(200)]
+    drawn = {row_id: slots.draw(0, row_id) for row_id in ids}
+    assert {row_id: slots.draw(0, row_id) for row_id in reversed(ids)} == drawn
+    assert {row_id: slots.draw(1, row_id) for row_id in ids} != drawn
+    found = {name: {one[name] for one in drawn.values()} for name in SOURCES}
+    assert found["name"] == {"Ada", "Bob", "Cy"}
+    assert found["day"] == {"Monday", "Tuesday", "Wednesday"}
+    assert all(1000 <= int(one.replace(",", "")) <= 2000 and "," in one for one in found["points"])
+    pairs = {(one["name"], one["city"]) for one in drawn.values()}
+    assert len(pairs) == 6  # lists are drawn apart
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("people.csv", 'name,city\n"Ada, Countess",Bern\n"Bob\n(jr.)",Rome\n'),
+        ("people.tsv", "name\tcity\nAda, Countess\tBern\n\"Bob\n(jr.)\"\tRome\n"),
+        ("people.json", json.dumps([{"name": "Ada, Countess", "city": "Bern"},
+                                    {"name": "Bob\n(jr.)", "city": "Rome"}])),
+        ("people.jsonl", '{"name": "Ada, Countess", "city": "Bern"}\n\n'
+                         '{"name": "Bob\\n(jr.)", "city": "Rome"}\n'),
+    ],
+)  # fmt: skip
+def test_slots_of_one_file_take_the_same_line(tmp_path, file, text):
+    (tmp_path / file).write_text(text, encoding="utf-8-sig")
+    sources = {name: {"file": file, "column": name} for name in ("name", "city")}
+    slots = make_task(tmp_path, "{{ name }} in {{ city }}", slots=sources).slots
+    drawn = [slots.draw(0, f"row-{number}") for number in range(40)]
+    assert {(one["name"], one["city"]) for one in drawn} == {
+        ("Ada, Countess", "Bern"), ("Bob\n(jr.)", "Rome"),
+    }  # fmt: skip
+
+
+def test_a_text_file_has_a_value_a_line(tmp_path):
+    (tmp_path / "names.txt").write_text("Ada\n\nBob \n")
+    slots = make_task(tmp_path, "{{ name }}", slots={"name": {"file": "names.txt"}}).slots
+    assert slots.lines["name"] == ("Ada", "Bob")
+
+
+def test_a_function_of_the_user_s_own_sees_the_input(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "def size(draw, text): return f'{len(text)}-{draw.randint(1, 9)}'\n"
+        "def bad(draw, text): return 7\n"
+        "def broken(draw, text): raise ValueError('no luck')\n"
+    )
+
+    def slots(name):
+        source = {"size": {"python": f"own:{name}"}}
+        return make_task(tmp_path, "Size {{ size }}", slots=source).slots
+
+    assert slots("size").draw(0, "a", "four")["size"].startswith("4-")
+    assert slots("size").draw(0, "a", "four") == slots("size").draw(0, "a", "four")
+    with pytest.raises(SynthError, match=r"slots.size.*own:bad gave 7, which is no text"):
+        slots("bad").draw(0, "a", "four")
+    with pytest.raises(SynthError, match="own:broken failed: ValueError: no luck"):
+        slots("broken").draw(0, "a", "four")
+
+
+def test_a_time_keeps_to_its_span(tmp_path):
+    now = {"from": "2024-05-15T14:59:58", "to": "2024-05-15T15:00:00", "format": "%H:%M:%S"}
+    slots = make_task(tmp_path, "{{ time }}", slots={"time": {"now": now}}).slots
+    found = {slots.draw(0, str(number))["time"] for number in range(60)}
+    assert found == {"14:59:58", "14:59:59", "15:00:00"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "message"),
+    [
+        ("{{ name }} {{ age }}", {"slots": {"name": ["A"]}}, r"prompt has {{ age }}, and `slots`"),
+        ("{{ name }}", {"slots": {"name": ["A"], "x": ["B"]}}, r"`slots` has x, and the prompt"),
+        ("{{ name }}", {"slots": {"name": []}}, r"`slots.name"),
+        ("{{ name }}", {"slots": {"name": [7]}}, r"`slots.name.*7"),
+        ("{{ name }}", {"slots": {"name": {}}}, r"give one of values, file, python"),
+        ("{{ name }}", {"slots": {"name": {"file": "none.txt"}}}, r"none.txt can't be read"),
+        ("{{ name }}", {"slots": {"name": {"file": "a.csv"}}}, r"`column` goes with a `file`"),
+        ("{{ name }}", {"slots": {"name": {"file": "a.csv", "column": "x"}}},
+         r"no column 'x' \(it has name, n\)"),
+        ("{{ name }}", {"slots": {"name": {"file": "a.json", "column": "n"}}},
+         r"a.json, row 2: 'n' is not text but 7"),
+        ("{{ name }}", {"slots": {"name": {"file": "a.pdf", "column": "n"}}}, r".pdf is not read"),
+        ("{{ name }}", {"slots": {"name": {"python": "nowhere:x"}}}, r"no module nowhere"),
+        ("{{ name }}", {"slots": {"name": {"now": {"from": "2024-02-01", "to": "2024-01-01"}}}},
+         r"`from` is later than `to`"),
+        ("{{ name }}", {"slots": {"name": {"now": {"from": "soon", "to": "2024-01-01"}}}},
+         r"not a day"),
+        ("{{ name }}", {"slots": {"name": {"number": {"from": 1, "to": 2, "format": "x"}}}},
+         r"no place for the number"),
+        ("{{ name }}", {"slots": {"a name": ["A"]}}, r"`slots.a name"),
+        ("{{ name }}", {"slots": {"name": ["A"]}, "kept": {"text": "Hi"}},
+         r"does not say {{ name }}: the student could not know it"),
+        ("{{ name }}", {"slots": {"name": ["A"]}, "kept": {"text": "{{ name }} {{ b }}"}},
+         r"`kept.text` has {{ b }}, and `slots` has no such name"),
+        ("plain", {"kept": {"text": "Hi"}}, r"there are no `slots`"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_filled_is_refused_and_named(tmp_path, prompt, changes, message):
+    (tmp_path / "a.csv").write_text("name,n\nAda,1\n")
+    (tmp_path / "a.json").write_text('[{"n": "1"}, {"n": 7}]')
+    (tmp_path / "a.pdf").write_text("")
+    with pytest.raises(TaskError, match=message) as error:
+        make_task(tmp_path, prompt, **changes)
+    assert "task.yml" in str(error.value) or "slots.name" in str(error.value)
+
+
+def test_what_is_kept_has_a_form_and_a_role(tmp_path):
+    kept = with_slots(tmp_path / "a").slots.kept
+    assert (kept.role, kept.content.split("\n")[0]) == ("system", "name: {{ name }}")
+    kept = with_slots(tmp_path / "b", prompt_role="user").slots.kept
+    assert kept.role == "user"
+    own = {"text": "For {{name}}, {{city}}, {{day}}, {{points}}", "role": "user"}
+    kept = with_slots(tmp_path / "c", kept=own).slots.kept
+    assert (kept.role, kept.content) == ("user", own["text"])
+
+
+def test_validate_shows_slots_and_names_other_places(tmp_path):
+    task = write_task(tmp_path, PROMPT + " Sign as {agent} or <AGENT NAME>.", slots=SOURCES)
+    code, printed = synth("validate", task)
+    assert code == 0, printed
+    assert "Slot name: values of 3, such as" in printed
+    assert "Slot day: now, such as" in printed
+    assert "The first slot stands behind 6 of the prompt's" in printed
+    assert "The student is told (system): 'name: {{ name }}" in printed
+    assert "place for a value: {agent}, <AGENT NAME>." in printed
+    write_task(tmp_path, PROMPT, slots={})
+    code, printed = synth("validate", task)
+    assert "place for a value: {{ name }}, {{ city }}, {{ day }}, {{ points }}." in printed
+    assert "say in `slots` where its values come from" in printed
