@@ -11,8 +11,8 @@ from synth.secrets import redactor
 from synth.task.taskfile import Task
 
 NO_TOKENIZER = (
-    "The tokenizer of {} is not known here, so the tokens that its server samples are not kept: its "
-    "answers' texts are tokenized when they are trained. To keep them, name it: --tokenizer."
+    "The tokenizer of {} is not known here, so the tokens that its server samples are not kept: "
+    "its answers' texts are tokenized when they are trained. To keep them, name it: --tokenizer."
 )
 
 
