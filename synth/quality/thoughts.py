@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from genpi_plugin.data import thoughts
-from synth.engines.base import Answer
+from synth.engines.base import Answer, Request
 from synth.errors import RowError
 from synth.quality.filters import instruction_and_examples
+from synth.store.store import Generate
 from synth.task.taskfile import Task
 
 THINKS = "thinks though `thinking: off`"
@@ -43,6 +44,15 @@ def thoughts_apart(answer: Answer, own: Sequence[str] = ()) -> Answer:
     known = [one for one in (answer.reasoning, thought) if one]
     reasoning = "\n".join(known) if known else answer.reasoning
     return replace(answer, text=text, reasoning=reasoning, written=answer.text)
+
+
+def unthinking(generate: Generate) -> Generate:
+    """The same answers, their thoughts apart; no mark is the application's own."""
+
+    async def asked(request: Request) -> Answer:
+        return thoughts_apart(await generate(request))
+
+    return asked
 
 
 def own_texts(task: Task, role: str) -> tuple[str, ...]:
