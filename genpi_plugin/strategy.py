@@ -5,6 +5,7 @@ A thin layer over `rows.py` and `examples.py`: it reads, refuses and counts rows
 
 from __future__ import annotations
 
+import json
 from textwrap import shorten
 from typing import Any
 
@@ -23,6 +24,7 @@ from genpi_plugin.data.examples import (
     make_pair,
 )
 from genpi_plugin.data.kept import unseen
+from genpi_plugin.data.made import other_request, template_arguments
 from genpi_plugin.data.messages import readable
 from genpi_plugin.data.prepared import describe_prompts, record_prompts
 from genpi_plugin.data.prompt_generation import Recited
@@ -95,8 +97,20 @@ class GenPIStrategy(DatasetWrappingStrategy):
             record_prompts(self.prepared_path, describe_prompts(rows))
         self._warn_of_other_answers(rows)
         self._warn_of_shared_requests(rows)
+        self._warn_of_other_arguments(rows[0])
         self._warn_of_unseen_values(rows)
         return rows
+
+    def _warn_of_other_arguments(self, row: Row) -> None:
+        """Answers are trained after another request than they were given to."""
+        made = template_arguments(self.name)
+        if made is not None and other_request(self.view, made, row.student_request):
+            LOG.warning(
+                f"genpi: the answers in {self.name} were made with `chat_template_kwargs: "
+                f"{json.dumps(made)}`, and requests are trained with "
+                f"{json.dumps(self.view.rendering.kwargs)}, which makes others of them. Set those "
+                "of the answers at the top of the YAML, and serve the adapter with them."
+            )
 
     def _warn_of_other_answers(self, rows: list[Row]) -> None:
         """A recital shows `teacher_output`; what is trained is the conversation."""

@@ -76,6 +76,16 @@ class ChatView(TemplateView):
         """
         return self._curable(lambda view: view.frame(("user",)).end)
 
+    def unthinking(self, text: str) -> str:
+        """A text as the answer to a user's turn that nothing is thought before: thoughts that the
+        generation prompt leaves open end at once.
+
+        Raises:
+            TemplateError: see `frame`.
+        """
+        thoughts = self._curable(lambda view: view.frame(("user",)).thoughts)
+        return f"\n{thoughts[1]}\n\n{text}" if thoughts else text
+
     def notes(self) -> list[str]:
         """What is unusual about the template and no mistake, a sentence each."""
         frame = self._curable(lambda view: view.frame(("user",)))

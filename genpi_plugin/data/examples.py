@@ -158,6 +158,8 @@ def prompt_generation_half(
 ) -> list[TokenSequence]:
     """Asks for prompt and reason; loss on the answer alone, its end-of-turn token included.
 
+    A recital is not thought about.
+
     Args:
         row: has a floor output and a reason (`Row.can_recite`).
         recited: the whole prompt, or pieces of it, each asked for on its own.
@@ -167,7 +169,7 @@ def prompt_generation_half(
         assert row.floor_output is not None
         assert row.reason is not None
         asked = question(row.input, row.floor_output, row.teacher_output, each.piece)
-        told = answer(each.text, row.reason)
+        told = view.unthinking(answer(each.text, row.reason))
         found += view.sequences(
             [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
         )

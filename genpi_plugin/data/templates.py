@@ -35,6 +35,19 @@ FORMAT = re.compile(CLOCK + r"\(\s*(?:format\s*=\s*)?(['\"])(.*?)\1")
 GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 
 
+# Arguments that switch thinking off, as templates name them.
+OFF: dict[str, Any] = {
+    "enable_thinking": False,
+    "thinking": False,
+    "enable_reasoning": False,
+    "reasoning": False,
+    "think": False,
+    "thinking_budget": 0,
+}
+# And one that is a matter of degree, in templates that know this degree.
+EFFORT, NO_EFFORT = "reasoning_effort", "none"
+
+
 @functools.cache
 def shipped() -> dict[str, Path]:
     """The chat templates that installed packages bring, by the line of YAML that chooses them."""
@@ -60,6 +73,19 @@ def variables(source: str) -> set[str]:
         return jinja2.meta.find_undeclared_variables(environment.parse(GENERATION.sub("", source)))
     except jinja2.TemplateError:
         return set()  # rendering it says what is wrong
+
+
+def thinking_off(source: str) -> dict[str, Any]:
+    """The argument with which a template asks a model not to think; {} where it takes none.
+
+    Args:
+        source: the template's text.
+    """
+    known = variables(source)
+    found = next(({name: value} for name, value in OFF.items() if name in known), {})
+    if not found and EFFORT in known and re.search(rf"""(['"]){NO_EFFORT}\1""", source):
+        return {EFFORT: NO_EFFORT}
+    return found
 
 
 def date_variables(source: str) -> list[str]:

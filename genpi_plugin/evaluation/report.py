@@ -26,6 +26,7 @@ METRICS = {
     "values": ("uses its values", "{:.0%}"),
     "exact": ("answer = teacher's", "{:.0%}"),
     "chrf": ("chrF to the teacher's answer", "{:.1f}"),
+    "thinks": ("answers with thoughts", "{:.0%}"),
 }
 USER_SCORE_FORMAT = "{:.3f}"
 
@@ -192,6 +193,7 @@ def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
         **{
             name: {
                 "answer": answers[index].text,
+                **({"thoughts": found} if (found := answers[index].thoughts) else {}),
                 "cut": answers[index].cut,
                 "kl_to_teacher": measured.kl[name][index] / max(measured.tokens[index], 1),
                 **{metric: values[index] for metric, values in measured.scores[name].items()},
@@ -223,7 +225,11 @@ def _page(metrics: dict[str, Any], measured: Measured) -> str:
             _quoted(measured.inputs[index]),
         ]
         for name in (TEACHER, student, FLOOR):
-            lines += ["", f"**{name}**", "", _quoted(measured.answers[name][index].text)]
+            answer = measured.answers[name][index]
+            lines += ["", f"**{name}**", ""]
+            if answer.thoughts:
+                lines += ["*thoughts:*", "", _quoted(answer.thoughts), "", "*answer:*", ""]
+            lines.append(_quoted(answer.text))
         lines.append("")
     return "\n".join(lines)
 

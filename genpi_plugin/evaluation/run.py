@@ -44,7 +44,8 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     plan = make_plan(cfg, settings)
     for line in plan.warnings:
         console.print(f"[bold red]Warning:[/] {line}")
-    loader = SubjectLoader(cfg, plan.options.adapter, settings.batch_size)
+    own = [plan.action_pattern] if plan.action_pattern else []
+    loader = SubjectLoader(cfg, plan.options.adapter, settings.batch_size, own)
     cache = Cache(_cache_folder(cfg))
     with bars(console) as progress:
         measured = measure_systems(

@@ -225,6 +225,7 @@ def run(
     from synth.cli.show import print_result
     from synth.running.budget import SpendingLimits
     from synth.running.run import run as make
+    from synth.running.target import arguments_line, template_arguments
 
     reading = Reading(input_column, input_split, answers)
     loaded = load(task, sets, count, max_turns, test_share, inputs_file, reading)
@@ -241,7 +242,8 @@ def run(
         f"Every answer so far is kept. To go on, run the same command again:\n  {settings.command}"
     ):
         summary = make(loaded, settings, folder, stderr(), resume == "changed")
-    print_result(summary, loaded, folder, stdout())
+    arguments = arguments_line(template_arguments(loaded, settings.target))
+    print_result(summary, loaded, folder, stdout(), arguments)
 
 
 @main.command(

@@ -103,6 +103,10 @@ MODEL_OPTIONS = options_of(
                  "'{\"reasoning_effort\": \"low\", \"temperature\": null}'; null leaves one out."),
     click.option("--generator-request-args", metavar="JSON",
                  help="[default: the target's for the same model, none for another]"),
+    click.option("--tokenizer", metavar="FOLDER",
+                 help="The target's tokenizer (openai), a folder or a hub name: an answer's tokens "
+                 "are then kept as the server sampled them, and its requests compared with those "
+                 "that will be trained. [default: --model, where that is one here]"),
     click.option("--engine-args", metavar="JSON", default="{}",
                  help="Arguments of vLLM's engine (vllm), for example "
                  "'{\"max_model_len\": 8192, \"tensor_parallel_size\": 2}'; for transformers "

@@ -53,11 +53,14 @@ def print_row(row: Row, console: Console) -> None:
     before = len(row.request) - 1
     part(f"input, after {before} messages" if before > 0 else "input", row.input, "cyan")
     part("floor: the answer without the prompt", row.floor_output, "yellow")
+    if row.conversation:
+        part("the teacher's thoughts", row.conversation[0].reasoning_content, "dim green")
     part("teacher: the answer with the prompt", row.teacher_output, "green")
     part("reason", row.reason, "magenta")
     if not row.reason:
         parts.append(Rule("no reason: a row for the behaviour alone", align="left", style="dim"))
     for turn in row.conversation[1:]:
+        part("agent's thoughts", turn.reasoning_content, "dim green")
         part(SPEAKER[turn.role], readable(turn), STYLE[turn.role])
     parts.append(Rule(f"ended: {row.conversation_end}", align="left", style="dim"))
     console.print(Panel(Group(*parts), title=f"row {row.position + 1}", subtitle=row.id))
@@ -77,8 +80,10 @@ def print_rejection(rejection: Rejection, console: Console) -> None:
     console.print(Panel(Group(*parts), title=title, border_style="red"))
 
 
-def print_result(summary: Summary, task: Task, folder: Path, console: Console) -> None:
-    """Print what a run made, and what to do with it.
+def print_result(
+    summary: Summary, task: Task, folder: Path, console: Console, arguments: str = ""
+) -> None:
+    """Print what a run made, and what to do with it; see `next_step` for `arguments`.
 
     Raises:
         SynthError: rows failed; the dataset is not yet whole.
@@ -88,7 +93,7 @@ def print_result(summary: Summary, task: Task, folder: Path, console: Console) -
     splits = ", ".join(f"{rows} {split}" for split, rows in summary.splits.items())
     console.print(f"{summary.rows} rows ({splits}) in {folder}", style="green", highlight=False,
                   markup=False, soft_wrap=True)  # fmt: skip
-    console.print(next_step(task, folder), markup=False, highlight=False)
+    console.print(next_step(task, folder, arguments), markup=False, highlight=False)
 
 
 def print_status(folder: Path, console: Console) -> None:

@@ -27,8 +27,9 @@ from synth.task.taskfile import Task, shipped_tasks
 # Of the values of a slot, how many are named, and with how many characters.
 VALUES_SHOWN = 5
 VALUE_SHOWN = 40
-# What becomes of a model's thoughts.
-UNUSED = {"target": "which are not trained", "generator": "which go into no row"}
+# What becomes of a model's thoughts; of the target's by the task's `thinking`.
+KEPT = {"keep": "which are trained with them", "off": "which rejects them"}
+UNUSED = "which go into no row"
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Summary:
     stages: tuple[str, ...] = STAGES
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
     tools: ToolUse = field(default_factory=ToolUse)
+    thinking: str = "keep"
     slots: dict[str, Counter[str]] = field(default_factory=dict)
 
     @property
@@ -105,7 +107,7 @@ def summarize(
     """
     summary = Summary(config.inputs.count, 0, store.rejected(), splits=splits, failed=dict(failed))
     summary.stages = config.stage_names
-    summary.thoughts = dict(thoughts or {})
+    summary.thoughts, summary.thinking = dict(thoughts or {}), config.thinking
     summary.share, summary.lost = config.reasons.share, store.lost()
     summary.diversity = diversity(store.rows(), heads)
     pattern = config.action_pattern
@@ -170,8 +172,9 @@ def remarks(summary: Summary) -> list[str]:
             "logs (--answers keep), not the target's."
         )
     for role, (thought, asked) in summary.thoughts.items():
-        lines.append(f"Answers of the {role} that came with thoughts, {UNUSED[role]}: {thought:,} "
-                     f"of {asked:,}.")  # fmt: skip
+        fate = KEPT[summary.thinking] if role == "target" else UNUSED
+        lines.append(f"Answers of the {role} that came with thoughts, {fate}: {thought:,} of "
+                     f"{asked:,}.")  # fmt: skip
     lines += [values_line(name, counts) for name, counts in summary.slots.items()]
     lines += _reasons(summary)
     if summary.floors_cut:
@@ -252,9 +255,16 @@ def _of(count: int, rows: int) -> str:
     return "" if count == rows else f" (of {count:,} rows)"
 
 
-def next_step(task: Task, folder: Path) -> str:
-    """What to do with the dataset."""
+def next_step(task: Task, folder: Path, arguments: str = "") -> str:
+    """What to do with the dataset.
+
+    Args:
+        task: the task it is of.
+        folder: where it is.
+        arguments: the line of YAML with the chat template's arguments it was made with, if any.
+    """
     name = task.config.name
+    arguments = f"  {arguments}\n" if arguments else ""
     if name in shipped_tasks() and task.source.parent == shipped_tasks()[name]:
         return f"Next: axolotl train recipes/genpi_{name}.yml"
     return (
@@ -262,5 +272,6 @@ def next_step(task: Task, folder: Path) -> str:
         "  plugins: [genpi_plugin.GenPIPlugin]\n"
         f"  datasets: [{{path: {folder}, type: genpi_plugin.strategy}}]\n"
         "  genpi: {}\n"
+        f"{arguments}"
         "and then: axolotl train YOUR.yml"
     )

@@ -16,6 +16,7 @@ from synth.drafting.questions import QUESTIONS, Question, question_request, take
 from synth.engines.base import Message, Request
 from synth.errors import RequestError, RowError, TooFewInputs
 from synth.quality.filters import some_answer
+from synth.quality.thoughts import unthinking
 from synth.running.models import Models
 from synth.stages.inputs import inputs
 from synth.store.fingerprint import derived_seed
@@ -97,7 +98,7 @@ async def draft_with(task: Task, models: Models, model: str, seed: int) -> Draft
     """
     draft, by = from_prompt(task), f"drafted by {model}: check"
     log.info("Asking %d questions on the application ...", len(QUESTIONS))
-    generate = models.generator.generate
+    generate = unthinking(models.generator.generate)
     found = await asyncio.gather(*(_answers(task, generate, one, seed) for one in QUESTIONS))
     lists: list[tuple[str, dict[str, list[str]]]] = []
     for question, (lines, fault) in zip(QUESTIONS, found, strict=True):
@@ -118,7 +119,8 @@ async def draft_with(task: Task, models: Models, model: str, seed: int) -> Draft
         parts = seeds.parts if seeds is not None else ()
         draft.values.append(Drafted("inputs.seeds", (*parts, (by, made))))
     if not task.tools and not any(one.key == "action_pattern" for one in draft.values):
-        await _observed_actions(_with(task, draft), models.target.generate, draft, seed)
+        target = unthinking(models.target.generate)
+        await _observed_actions(_with(task, draft), target, draft, seed)
     return draft
 
 
@@ -197,7 +199,7 @@ async def _observed_actions(task: Task, generate: Generate, draft: Draft, seed: 
 
     async def answer(text: str) -> str:
         messages = teacher_messages(task.prompt, (Message("user", text),))
-        how = task.config.outputs.sampling
+        how = task.config.target_sampling
         try:
             given = await generate(Request(messages, how, derived_seed(seed, "draft")))
             return some_answer(given, "answer")

@@ -42,7 +42,8 @@ class Sampling:
     `temperature` 0 is greedy decoding, and `top_p` is then without effect.
     `max_tokens` bounds the answer, in tokens of the answering model. `request_args` are fields of
     a server's request and `chat_template_kwargs` arguments of the chat template; key by key they
-    go over those that the engine was opened with.
+    go over those that the engine was opened with. With `thinking` off the engine asks the model
+    not to think, as far as it knows how; whether it does is for who asks to see.
     """
 
     temperature: float = 0.0
@@ -51,6 +52,7 @@ class Sampling:
     # Equal values hash alike without them, so a `Request` is still a key.
     request_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    thinking: bool = True
 
 
 @dataclass(frozen=True)

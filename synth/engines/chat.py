@@ -6,13 +6,13 @@ The rendering is the plugin's own, so that what is asked here is what is trained
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from genpi_plugin.data import probes, templates
+from genpi_plugin.data import probes, templates, thoughts
 from genpi_plugin.data.calls import calls_apart
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.errors import TemplateError, TextError
@@ -20,12 +20,6 @@ from synth.engines.base import OVERLONG, Message, Request
 from synth.engines.messages import as_dicts
 from synth.errors import EngineError, RowError
 
-# How a chat template begins a thought at the end of a request, and how many tokens that takes.
-THOUGHT_BEGUN = re.compile(
-    r"(?:<(?:[a-z]{1,12}[:_])?think(?:ing)?>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>)\s*\Z",
-    re.IGNORECASE,
-)
-MARK_TOKENS = 16
 log = logging.getLogger("synth")
 
 
@@ -77,6 +71,16 @@ class Chat:
         with _as_ours():
             return self._view(request).request_ids(as_dicts(request.messages), _tools(request))
 
+    def body_ids(self, body: Mapping[str, Any]) -> list[int]:
+        """The token ids of a request as it is sent to a server (`BodyFormat.body`).
+
+        Raises:
+            EngineError, RowError: as `request_ids`.
+        """
+        with _as_ours():
+            view = self._view_with(body.get("chat_template_kwargs") or {})
+            return view.request_ids(body["messages"], body.get("tools") or [])
+
     def answer_ids(
         self, request: Request, answer: Message, sampled: Sequence[int] | None = None
     ) -> list[int]:
@@ -103,7 +107,7 @@ class Chat:
 
     def date_note(self) -> str:
         """That the template writes the date, in words for the user; "" where it does not."""
-        return _capital(self._view_with({}).rendering.date_note())
+        return _capital(self._view_with(self.template_kwargs).rendering.date_note())
 
     def _calls_note(self, request: Request) -> str:
         """That calls as the template writes them are not read out of an answer, in words for the
@@ -125,18 +129,28 @@ class Chat:
 
     def _end_of_turn(self) -> int | None:
         try:
-            return self._view_with({}).end_of_turn()
+            return self._view_with(self.template_kwargs).end_of_turn()
         except TemplateError:
             return None  # it answers all the same; the plugin refuses to train on it
 
-    def _view(self, request: Request) -> ChatView:
-        return self._view_with(request.sampling.chat_template_kwargs)
+    def arguments(self, request: Request) -> dict[str, Any]:
+        """The template's arguments for a request: what switches thinking off where it is to be,
+        under those that somebody has named."""
+        off = {} if request.sampling.thinking else self.thinking_off
+        return {**off, **self.template_kwargs, **request.sampling.chat_template_kwargs}
 
-    def _view_with(self, own: Mapping[str, Any]) -> ChatView:
-        arguments = {**self.template_kwargs, **own}
+    @functools.cached_property
+    def thinking_off(self) -> dict[str, Any]:
+        """What asks the model through its template not to think; {} where nothing does."""
+        return templates.thinking_off(self._view_with({}).rendering.source)
+
+    def _view(self, request: Request) -> ChatView:
+        return self._view_with(self.arguments(request))
+
+    def _view_with(self, arguments: Mapping[str, Any]) -> ChatView:
         key = (str(self.tokenizer.chat_template), json.dumps(arguments, sort_keys=True))
         if key not in self._views:
-            self._views[key] = ChatView(self.tokenizer, arguments)
+            self._views[key] = ChatView(self.tokenizer, dict(arguments))
         return self._views[key]
 
 
@@ -192,8 +206,7 @@ def answer_text(tokenizer: Any, request: list[int], tokens: list[int]) -> str:
         )
         return text
 
-    begun = THOUGHT_BEGUN.search(text_of(request[-MARK_TOKENS:]))
-    return (begun[0] if begun else "") + text_of(tokens)
+    return thoughts.begun(text_of(request[-thoughts.MARK_TOKENS :])) + text_of(tokens)
 
 
 def _tools(request: Request) -> list[dict[str, Any]]:

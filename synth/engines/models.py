@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from genpi_plugin.data import templates
 from synth.engines.base import Engine
 from synth.engines.endpoints import PATIENCE
 from synth.engines.server.headers import parse_header_env
@@ -19,7 +20,11 @@ CAPS = ("requests_per_minute", "tokens_per_minute")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model and how to reach it. Whatever in it is a secret is known to the redactor."""
+    """A model and how to reach it. Whatever in it is a secret is known to the redactor.
+
+    `tokenizer` is that of a model behind a server: a folder or a name on the hub; None is the
+    model's own name where that is one here, and "" none.
+    """
 
     model: str
     engine: str
@@ -34,6 +39,7 @@ class ModelSpec:
     patience: float = PATIENCE
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    tokenizer: str | None = None
 
     def __post_init__(self) -> None:
         check_variable("--api-key-env", self.api_key_env)
@@ -42,6 +48,15 @@ class ModelSpec:
             redactor.register_url(url)
         for arguments in (self.request_args, self.engine_args, self.chat_template_kwargs):
             redactor.register_arguments(arguments)
+
+    @property
+    def known_tokenizer(self) -> str:
+        """The folder or name of the model's tokenizer; "" where it is not known."""
+        if self.engine in IN_PROCESS:
+            return self.model
+        if self.tokenizer is not None:
+            return self.tokenizer
+        return self.model if templates.of_tokenizer(self.model) else ""
 
     def identity_settings(self) -> dict[str, Any]:
         """What determines the answers, for synth.yaml: no secrets."""
@@ -67,6 +82,7 @@ class ModelSpec:
             "patience": self.patience,
             **{name: cap for name in CAPS if (cap := getattr(self, name)) is not None},
             **({"header_env": self.header_env} if self.header_env else {}),
+            **({"tokenizer": self.known_tokenizer} if self.known_tokenizer else {}),
         }
 
 
@@ -91,6 +107,7 @@ def open_engine(spec: ModelSpec, concurrency: int, batch_size: int | None) -> En
             requests_per_minute=spec.requests_per_minute,
             tokens_per_minute=spec.tokens_per_minute,
             header_env=spec.header_env,
+            tokenizer=spec.known_tokenizer,
         )
     if spec.engine == "vllm":
         from synth.engines.vllm import VLLMEngine
@@ -133,6 +150,7 @@ def model_specs(
     generator_request_args: str | None = None,
     generator_engine_args: str | None = None,
     generator_header_env: tuple[str, ...] = (),
+    tokenizer: str | None = None,
     **_: Any,
 ) -> tuple[ModelSpec, ModelSpec]:
     """Target and generator from the command line's options; see `synth run --help`.
@@ -172,6 +190,7 @@ def model_specs(
         _json_object("--engine-args", engine_args),
         parse_header_env("--header-env", header_env),
         **waits,
+        tokenizer=tokenizer,
     )
     _check_options(target, "--")
     same = generator_model in (None, model)
@@ -194,6 +213,7 @@ def model_specs(
              target.engine_args if same and theirs == target.engine else {}),
         own_headers or (target.header_env if at_target else {}),
         **waits,
+        tokenizer=tokenizer if same and served else None,
     )  # fmt: skip
     _check_options(generator, "--generator-")
     return target, generator
@@ -214,6 +234,7 @@ def _check_options(spec: ModelSpec, begins: str) -> None:
         ("request-args", spec.request_args, ("openai",)),
         ("header-env", spec.header_env, ("openai",)),
         ("engine-args", spec.engine_args, ("vllm", "transformers")),
+        ("tokenizer", spec.tokenizer, ("openai",)),
     ):
         if given and spec.engine not in engines:
             other = "--" if begins != "--" else "--generator-"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from synth.quality.filters import THINKING_CURE
+from synth.quality.thoughts import OFF_CURE, THINKS
 
 # Below these the prompt is said to change little: nats a token, a share of answers.
 LITTLE_KL = 0.05
@@ -47,7 +47,7 @@ class Preflight:
 
     `slots`: by slot of the prompt, how often each value occurred.
     `thoughts`: by model, its answers that came with thoughts, and all; see `Tally.thoughts`.
-    `tools` says which tools were called, a sentence each.
+    `thinking` is the task's. `tools` says which tools were called, a sentence each.
     `same` is of the `floors` rows that have a floor output, None where there is none. `lost` says
     why rows have no reason that should; `reasons` have one.
     """
@@ -68,6 +68,7 @@ class Preflight:
     lost: Counter[str] = field(default_factory=Counter)
     uncounted: int = 0
     thoughts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    thinking: str = "keep"
     slots: dict[str, Counter[str]] = field(default_factory=dict)
     tools: list[str] = field(default_factory=list)
 
@@ -100,11 +101,11 @@ class Preflight:
             found.append(
                 f"{self.same:.0%} of answers are nearly the same with the prompt and without."
             )
-        if "target" in self.thoughts:
+        if "target" in self.thoughts and self.thinking == "off":
             thought, of = self.thoughts["target"]
             found.append(
-                f"The target thinks: {thought} of its {of} answers came with thoughts, which are "
-                f"not trained: the adapter would learn the answers without them. {THINKING_CURE}"
+                f"The target {THINKS}: {thought} of its {of} answers came with thoughts, and are "
+                f"rejected. {OFF_CURE}"
             )
         if seen is not None and seen.other_tokens:
             found.append(

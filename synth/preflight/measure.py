@@ -77,6 +77,6 @@ async def _longest(scorer: Scorer, row: Row, task: Task) -> int:
     reasons = task.config.reasons
     asked = await scorer.tokens(Request(reason_messages(row, task), reasons.sampling))
     shown = "\n\n".join((row.input, row.floor_output, row.teacher_output))
-    half = Request((Message("user", shown),), task.config.outputs.sampling)
+    half = Request((Message("user", shown),), task.config.target_sampling)
     recited = await scorer.tokens(half, f"{prompt_text(row.prompt, row.tools)}\n\n{row.reason}")
     return max(asked + reasons.max_tokens, recited)

@@ -101,6 +101,7 @@ async def _run(
         lost,
         tally.uncounted,
         tally.thoughts,
+        task.config.thinking,
         _values(rows),
         _tool_use(rows),
     )

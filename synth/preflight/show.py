@@ -21,6 +21,12 @@ def print_preflight(found: Preflight, console: Console) -> None:
         )
         lines.append(f"Well-formed actions: {shares}.")
     lines += found.tools
+    if "target" in found.thoughts and found.thinking == "keep":
+        thought, asked = found.thoughts["target"]
+        lines.append(
+            f"The target thinks: {thought} of its {asked} answers came with thoughts, which are "
+            "trained with them (`thinking: keep`)."
+        )
     if "generator" in found.thoughts:
         thought, asked = found.thoughts["generator"]
         lines.append(

@@ -27,9 +27,9 @@ PLAYS_AGENT = "plays the agent"
 
 # What to do about a model that thinks and should not, or should come to its answer.
 THINKING_CURE = (
-    "Switch its thinking off (--chat-template-kwargs '{\"enable_thinking\": false}', "
-    "--generator-chat-template-kwargs for a generator of its own; hosted models: --request-args "
-    '\'{"reasoning_effort": "none"}\'), or let it write more (max_tokens).'
+    "Let it write more (max_tokens), or switch its thinking off: `thinking: off` in task.yml for "
+    "the target, --generator-chat-template-kwargs '{\"enable_thinking\": false}' for the "
+    'generator; hosted models: --request-args \'{"reasoning_effort": "none"}\'.'
 )
 
 # A turn's own marker at the start of a line: the speaker goes on with somebody else's turn.

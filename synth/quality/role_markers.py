@@ -7,8 +7,8 @@ import re
 from genpi_plugin.data.inputs.given import GivenInputs
 from genpi_plugin.data.inputs.lines import check_markers
 from genpi_plugin.data.markers import role_markers
+from genpi_plugin.data.thoughts import MARK as THOUGHT_MARK
 from synth.errors import plugin_errors
-from synth.quality.thoughts import MARK as THOUGHT_MARK
 from synth.task.taskfile import Task
 
 ORDINARY = (

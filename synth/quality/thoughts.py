@@ -1,67 +1,30 @@
-"""What a model thinks aloud before it answers, taken apart from the answer.
+"""A model's thoughts beside its answer, whoever wrote them where; and what `thinking: off` asks.
 
-Models that think write their thoughts into the answer itself wherever nobody takes them out: in
-process, and behind servers without a parser for them. They belong to no field of a row. What the
-application itself writes in the same form (a prompt that asks for `<thinking>`) is no thought.
+The forms are the plugin's (`genpi_plugin.data.thoughts`): what is no thought here is none in the
+evaluation.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from synth.engines.base import Answer
+from genpi_plugin.data import thoughts
+from synth.engines.base import Answer, Request
+from synth.errors import RowError
 from synth.quality.filters import instruction_and_examples
+from synth.store.store import Generate
 from synth.task.taskfile import Task
 
-TAG = r"(?:[a-z]{1,12}[:_])?(?:think(?:ing)?|thoughts?|reasoning)"
-THINK = r"(?:[a-z]{1,12}[:_])?think(?:ing)?"
-
-
-@dataclass(frozen=True)
-class Form:
-    """How some models mark their thoughts.
-
-    `alone`: the end may stand without a beginning, which the chat template has put into the
-    request; not in quotes, where it is talked of.
-    """
-
-    begins: re.Pattern[str]
-    ends: re.Pattern[str]
-    alone: bool = False
-
-
-def _form(begins: str, ends: str, alone: bool = False) -> Form:
-    return Form(re.compile(begins, re.IGNORECASE), re.compile(ends, re.IGNORECASE), alone)
-
-
-FORMS = (
-    _form(rf"<{THINK}>", rf"</{THINK}>", alone=True),  # Qwen, DeepSeek, GLM, Nemotron, Seed
-    _form(rf"<{TAG}>", rf"</{TAG}>"),
-    _form(r"\[THINK\]", r"\[/THINK\]", alone=True),  # Mistral
-    _form(r"\u25c1think\u25b7", r"\u25c1/think\u25b7", alone=True),  # Kimi
-    _form(r"<\|START_THINKING\|>", r"<\|END_THINKING\|>", alone=True),  # Cohere
-    _form(r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
-    _form(r"<\|channel>thought\b", r"<channel\|>"),  # Gemma 4
-    _form(r"<unused94>thought\b", r"<unused95>"),  # MedGemma
-    _form(r"(?:<\|start\|>assistant)?<\|channel\|>analysis<\|message\|>", r"<\|end\|>"),  # gpt-oss
-    # gpt-oss, where the server takes the marks out and leaves their words
-    _form(r"(?=analysis[\s\S]*?assistantfinal)", r"assistantfinal"),
-    _form(r"Here(?: is|'s) my thought process:", r"Here(?: is|'s) my response:"),  # Granite
+THINKS = "thinks though `thinking: off`"
+OFF_CURE = (
+    "Name what switches this model's thinking off: --chat-template-kwargs "
+    "'{\"enable_thinking\": false}' (its template's own name for it), or --request-args "
+    '\'{"reasoning_effort": "none"}\'; or set `thinking: keep`, and the thoughts are trained.'
 )
-# What such models put around the answer behind the thoughts.
-AROUND = (
-    (r"(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>", r"(?:<\|return\|>|<\|end\|>)"),
-    (r"<\|START_RESPONSE\|>", r"<\|END_RESPONSE\|>"),
-    (r"<\|begin_of_solution\|>", r"<\|end_of_solution\|>"),
-    (r"<answer>", r"</answer>"),  # Hunyuan
-    (r"<response>", r"</response>"),  # Granite, ERNIE
-)
-QUOTES = ("`", "'", '"', "\u201c", "\u2018")
-# Marks of thoughts that no answer holds in its midst.
-MARK = re.compile(
-    r"</?think>|\[/?THINK\]|\u25c1/?think\u25b7|<\|(?:START|END)_THINKING\|>", re.IGNORECASE
+ASKED_CURE = (
+    "The prompt itself asks for %s: take that out of it, or set `thinking: keep`, and what is "
+    "thought is trained."
 )
 
 
@@ -75,16 +38,21 @@ def thoughts_apart(answer: Answer, own: Sequence[str] = ()) -> Answer:
         answer: as the engine gave it.
         own: texts of the application's; a mark that stands in one of them marks no thought.
     """
-    left = answer.text
-    thoughts: list[str] = []
-    while (parted := _parted(left, own, first=not thoughts)) is not None:
-        thought, left = parted
-        thoughts.append(thought.strip())
-    if left == answer.text:
+    text, thought = thoughts.thoughts_apart(answer.text, own)
+    if thought is None:
         return answer
-    known = [one for one in (answer.reasoning, *thoughts) if one]
+    known = [one for one in (answer.reasoning, thought) if one]
     reasoning = "\n".join(known) if known else answer.reasoning
-    return replace(answer, text=_bare(left, own), reasoning=reasoning, written=answer.text)
+    return replace(answer, text=text, reasoning=reasoning, written=answer.text)
+
+
+def unthinking(generate: Generate) -> Generate:
+    """The same answers, their thoughts apart; no mark is the application's own."""
+
+    async def asked(request: Request) -> Answer:
+        return thoughts_apart(await generate(request))
+
+    return asked
 
 
 def own_texts(task: Task, role: str) -> tuple[str, ...]:
@@ -102,50 +70,45 @@ def own_texts(task: Task, role: str) -> tuple[str, ...]:
     return (*own, *instruction, *agent)
 
 
+def check_off(answer: Answer, task: Task, what: str) -> None:
+    """Check that the target does not think where it is not to, in the application's form or any.
+
+    Args:
+        answer: the target's, its thoughts apart.
+        task: says whether it may.
+        what: what the answer is, for the reason ("teacher output").
+
+    Raises:
+        RowError: it thinks.
+    """
+    if fault := off_fault(answer, task):
+        raise RowError(f"{what} {fault[0]}", fault[1])
+
+
+def off_fault(answer: Answer, task: Task) -> tuple[str, str] | None:
+    """As `check_off`: the fault and its detail, None where there is none."""
+    if task.config.thinking == "keep":
+        return None
+    _, own = thoughts.thoughts_apart(answer.text)
+    thought = own if answer.reasoning is None else answer.reasoning
+    if thought is None or (not thought and answer.reasoning is None):
+        return None
+    shown = f"It thinks: {thought.strip()[:200]!r}." if thought else "It thought, unseen."
+    asked = thoughts.marks_in(own_texts(task, "target")) if answer.reasoning is None else []
+    return THINKS, f"{shown} {ASKED_CURE % asked[0] if asked else OFF_CURE}"
+
+
 def thought_notes(task: Task) -> list[str]:
     """What to say of marks of thoughts in the prompt, a sentence each."""
-    own = own_texts(task, "target")
-    begins = [form.begins.search(text) for form in FORMS for text in own]
-    marks = dict.fromkeys(match[0] for match in begins if match is not None)
+    marks = thoughts.marks_in(own_texts(task, "target"))
+    if task.config.thinking == "off":
+        return [
+            f"The prompt or a seed holds {mark}, and the task says `thinking: off`: an answer of "
+            "the target that begins with it is rejected."
+            for mark in marks
+        ]
     return [
         f"The prompt or a seed holds {mark}: an answer of the target that begins with it is kept "
         "as it is, as the application's own form."
         for mark in marks
     ]
-
-
-def _parted(text: str, own: Sequence[str], first: bool) -> tuple[str, str] | None:
-    """The thought at the beginning of a text, and what comes behind; None where there is none."""
-    start = len(text) - len(text.lstrip())
-    for form in FORMS:
-        begin = form.begins.match(text, start)
-        if begin is not None:
-            if _is_own(begin[0], own):
-                return None
-            end = form.ends.search(text, begin.end())
-            if end is None:
-                return text[begin.end() :], ""
-            return text[begin.end() : end.start()], text[end.end() :].lstrip()
-    if not first:
-        return None
-    for form in FORMS:
-        end = form.ends.search(text) if form.alone else None
-        if end is None or form.begins.search(text, 0, end.start()) or _is_own(end[0], own):
-            continue
-        if text[: end.start()].endswith(QUOTES):
-            continue
-        return text[: end.start()], text[end.end() :].lstrip()
-    return None
-
-
-def _bare(text: str, own: Sequence[str]) -> str:
-    """The answer behind thoughts, without what the model put around it."""
-    for before, behind in AROUND:
-        match = re.match(rf"\s*{before}(.*?)(?:{behind}\s*)?\Z", text, re.DOTALL)
-        if match is not None and not any(re.search(before, each) for each in own):
-            return match[1].strip()
-    return text
-
-
-def _is_own(mark: str, own: Sequence[str]) -> bool:
-    return bool(mark) and any(mark in each for each in own)

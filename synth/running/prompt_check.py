@@ -65,5 +65,5 @@ async def check_prompt(target: Engine, task: Task, model: str) -> int | None:
 
 def _request(task: Task, messages: tuple[Message, ...]) -> Request:
     """The shortest answer there is, with the arguments that go with the target's requests."""
-    how = replace(task.config.outputs.sampling, temperature=0.0, max_tokens=1)
+    how = replace(task.config.target_sampling, temperature=0.0, max_tokens=1)
     return Request(messages, how, tools=task.tools)

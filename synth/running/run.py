@@ -23,7 +23,7 @@ from synth.dataset.splits import record_exported
 from synth.dataset.summary import Summary, summarize
 from synth.durations import duration
 from synth.engines.base import Engine
-from synth.engines.models import IN_PROCESS, ModelSpec, open_engine
+from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
 from synth.progress.prices import Prices
@@ -37,6 +37,7 @@ from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
+from synth.running.target import target_settings, tokenizer_note
 from synth.secrets import redactor
 from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
@@ -167,7 +168,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
     return {
         "task": task.config.model_dump(mode="json"),
         "prompt": {"id": task.prompt_id, "sha256": prompt_hash(task.prompt, task.tools)},
-        "target": settings.target.identity_settings(),
+        "target": target_settings(task, settings.target),
         "generator": settings.generator.identity_settings(),
         "seed": settings.seed,
         "inputs_file": None
@@ -192,9 +193,8 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
 
 def for_target(task: Task, settings: RunSettings) -> Task:
     """The task with what the target's tokenizer reads as control tokens, where that is known."""
-    if settings.target.engine not in IN_PROCESS:
-        return task
-    return replace(task, special_tokens=special_tokens(settings.target.model))
+    known = settings.target.known_tokenizer
+    return replace(task, special_tokens=special_tokens(known)) if known else task
 
 
 def _given(task: Task, settings: RunSettings) -> GivenInputs | None:
@@ -220,6 +220,8 @@ async def _make(
         *thought_notes(task),
         *placeholder_notes(task),
     )
+    if tokens := tokenizer_note(settings.target):
+        log.info(tokens)
     for note in (*(given.notes if given else seed_notes(task)), *notes):
         log.warning(note)
     recording = recording or contextlib.nullcontext()
@@ -256,7 +258,8 @@ async def open_engines(settings: RunSettings) -> AsyncIterator[Models]:
     try:
         specs = [settings.target]
         if settings.generator != settings.target:
-            specs.append(settings.generator)
+            # What it writes is not trained as tokens.
+            specs.append(replace(settings.generator, tokenizer=""))
         for spec in specs:
             opened.append(_open(spec, settings, len(specs)))
         yield Models(opened[0], opened[-1])

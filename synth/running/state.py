@@ -10,7 +10,7 @@ from synth.errors import RequestError, SynthError
 from synth.progress.progress import Tally
 from synth.quality.calls import calls_apart
 from synth.quality.filters import THINKING_CURE
-from synth.quality.thoughts import own_texts, thoughts_apart
+from synth.quality.thoughts import OFF_CURE, THINKS, own_texts, thoughts_apart
 from synth.running.budget import Budget
 from synth.running.limits import InOrder, check_failures, few_reasons, no_rows
 from synth.running.models import Models
@@ -21,12 +21,19 @@ from synth.store.store import Generate, Store, cached
 from synth.task.taskfile import Task
 
 # What is said once of a model that thinks.
-THINKS = {
-    "target": "The target thinks before it answers. Its thoughts are counted and not trained: the "
-    "adapter learns the answers without them. %s",
-    "generator": "The generator thinks before it answers. Its thoughts are counted and go into no "
-    "row; they take time and tokens. %s",
-}
+KEEPS = (
+    "The target thinks before it answers. Its thoughts are a part of its answers and are trained, "
+    "since the task says `thinking: keep`; `thinking: off` asks it not to think."
+)
+UNSEEN = (
+    "The target's server counts thoughts that it does not show. What nobody shows can't be "
+    "trained: the adapter learns the answers without them. Set `thinking: off`, or ask a server "
+    "that shows them."
+)
+GENERATOR = (
+    "The generator thinks before it answers. Its thoughts are counted and go into no row; they "
+    f"take time and tokens. {THINKING_CURE}"
+)
 log = logging.getLogger("synth")
 
 
@@ -60,6 +67,7 @@ class RunState:
         self._budget = budget
         self._begin: Callable[[], None] | None = begin
         self._told = False
+        self._said: set[str] = set()
 
     def begin(self) -> None:
         """Make room for this run's rows, before the first thing that comes of it."""
@@ -90,15 +98,22 @@ class RunState:
         async def without_thoughts(request: Request) -> Answer:
             answer = thoughts_apart(await whole(request), own)
             if answer.reasoning is not None:
-                self._note_thoughts(stage, role)
+                self._note_thoughts(stage, role, answer)
             return calls_apart(answer, request)
 
         return self.tally.watched(stage, without_thoughts)
 
-    def _note_thoughts(self, stage: str, role: str) -> None:
-        """Count an answer that came with thoughts; the first one of each model is said."""
-        if role not in self.tally.thoughts:
-            log.warning(THINKS[role], THINKING_CURE)
+    def _note_thoughts(self, stage: str, role: str, answer: Answer) -> None:
+        """Count an answer that came with thoughts; the first one of each kind is said."""
+        if role == "generator":
+            words = GENERATOR
+        elif self.task.config.thinking == "off":
+            words = f"The target {THINKS}: such answers are rejected. {OFF_CURE}"
+        else:
+            words = KEEPS if answer.reasoning or answer.token_ids else UNSEEN
+        if words not in self._said:
+            self._said.add(words)
+            log.warning(words)
         self.tally.stages[stage].by_role[role].thoughts += 1
 
     def reject(self, rejection: Rejection) -> None:

@@ -15,6 +15,7 @@ from synth.engines.messages import as_dicts
 from synth.errors import RowError
 from synth.quality.calls import call_fault
 from synth.quality.filters import agent_fault
+from synth.quality.thoughts import off_fault
 from synth.stages.circles import Commands
 from synth.stages.code import CodeEnvironment, environment_in_code
 from synth.stages.environment import (
@@ -83,7 +84,10 @@ async def conversations(row: Row, ask: Ask) -> Row:
         request = teacher_request(row, task, ask.seed, (*talk.turns, *turns))
         answer, fault = await ask_for(ask.target, request)
         said = said_in(answer)
-        fault = fault or _agent_fault(answer, said, row, task, bool(talk.calls))
+        off = off_fault(answer, task)
+        fault = (off[0] if off else fault) or _agent_fault(
+            answer, said, row, task, bool(talk.calls)
+        )
         if fault:
             end = f"agent turn {fault}"
             break

@@ -11,12 +11,14 @@ from typing import Any
 from synth.engines.base import Answer
 from synth.errors import RowError
 from synth.quality.filters import CUT_THINKING, THINKING_CURE, some_answer, whole_answer
+from synth.quality.thoughts import check_off
 from synth.stages.concurrency import gather_all
 from synth.stages.requests import floor_request, teacher_request
 from synth.stages.share import in_share
 from synth.stages.stage import Ask, stage
 from synth.stages.turns import FIRST, turn_of
 from synth.store.rows import FROM_LOG, Row, without_reason
+from synth.task.taskfile import Task
 
 TOKENS = "outputs.max_tokens"
 
@@ -38,7 +40,8 @@ async def outputs(row: Row, ask: Ask) -> Row:
     kept, the teacher is not asked.
 
     Raises:
-        RowError: the teacher output is empty, or the token limit cut it.
+        RowError: the teacher output is empty, the token limit cut it, or it thinks where it is not
+            to.
     """
     if row.conversation_end == FROM_LOG:
         floor, fault = await _floor(row, ask)
@@ -49,7 +52,7 @@ async def outputs(row: Row, ask: Ask) -> Row:
     (floor, fault), teacher = found
     shown = {"floor_output": floor.text.strip()} if floor else {}
     try:
-        row = _begun(row, teacher)
+        row = _begun(row, teacher, ask.task)
     except RowError as error:
         error.made = {**shown, "teacher_output": teacher.text.strip()}
         raise
@@ -68,12 +71,13 @@ def _with_floor(row: Row, floor: Answer | None, fault: RowError | None) -> Row:
     return replace(row, floor_output=floor.text.strip(), floor_cut=floor.finish == "length")
 
 
-def _begun(row: Row, teacher: Answer) -> Row:
+def _begun(row: Row, teacher: Answer, task: Task) -> Row:
     """The row with the teacher's answer, and a conversation that consists of it.
 
     Raises:
         RowError: the answer can't be used.
     """
+    check_off(teacher, task, "teacher output")
     text = whole_answer(teacher, "teacher output", TOKENS, row.tools)
     turn = turn_of(teacher)
     return replace(
@@ -93,6 +97,7 @@ async def _floor(row: Row, ask: Ask) -> tuple[Answer | None, RowError | None]:
     answer = None
     try:
         answer = await ask.target(floor_request(row, ask.task, ask.seed))
+        check_off(answer, ask.task, "floor output")
         some_answer(answer, "floor output")
     except RowError as error:
         return answer, error

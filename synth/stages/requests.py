@@ -35,9 +35,9 @@ def teacher_turns(row: Row, turns: Sequence[Message] = ()) -> tuple[Message, ...
 
 def teacher_request(row: Row, task: Task, seed: int, turns: Sequence[Message] = ()) -> Request:
     """What the teacher is asked: its tools and the prompt before the row's request."""
-    return Request(teacher_turns(row, turns), task.config.outputs.sampling, seed, tools=row.tools)
+    return Request(teacher_turns(row, turns), task.config.target_sampling, seed, tools=row.tools)
 
 
 def floor_request(row: Row, task: Task, seed: int) -> Request:
     """What the target is asked for the floor output: no prompt, no tools."""
-    return Request(student_messages(row), task.config.outputs.sampling, seed)
+    return Request(student_messages(row), task.config.target_sampling, seed)

@@ -29,12 +29,9 @@ class Turn:
 
 def turn_of(answer: Answer) -> Turn:
     """The turn that a whole answer is."""
-    if answer.reasoning is not None or answer.written is not None:
-        calls = answer.tool_calls or ()
-        return Turn(
-            Message("assistant", answer.text, tool_calls=calls)
-        )  # thoughts: not trained yet
     known = answer.token_ids if answer.tokenizer else None
+    if answer.written is not None and known is None and not answer.tool_calls:
+        return Turn(Message("assistant", answer.written))
     message = Message(
         "assistant",
         answer.text,

@@ -9,9 +9,9 @@ What tells one request from another, and what does not:
 | and the dtype)                            |                                                    |
 | every message with all it holds, to the   | concurrency, batch size, time-outs, repetitions,   |
 | last space; the tools                     | Ray: how, not what, is asked                       |
-| temperature, top_p, max_tokens; the       | the stage that asks, the row's position: the same  |
-| stage's own request and template          | question has the same answer                       |
-| arguments                                 | headers: they tell the server who asks             |
+| temperature, top_p, max_tokens; thinking, | the stage that asks, the row's position: the same  |
+| where it is off; the stage's own request  | question has the same answer                       |
+| and template arguments                    | headers: they tell the server who asks             |
 | the seed, unless temperature is 0         | top_p and the seed when temperature is 0: greedy   |
 |                                           | decoding draws nothing                             |
 |                                           | how many rows are wanted, the split, the filters:  |
@@ -85,6 +85,8 @@ def request_key(identity: dict[str, str], request: Request) -> str:
     }
     if request.tools:
         values["tools"] = request.tools
+    if not sampling.thinking:
+        values["thinking"] = False
     parts = {name: canonical(value) for name, value in values.items()}
     parts["messages"] = f"[{','.join(map(_message_text, request.messages))}]"
     # `digest` of it all, but for the prompt, whose JSON is made once.

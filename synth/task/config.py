@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -36,6 +38,11 @@ THE_USER = "the user of the application"
 # How `conversations.environment` is given; the words stand in the places of pydantic's errors.
 AS_TEXT, AS_CODE = "as text", "as code"
 BEFORE_SHARES = 1.0  # what `reasons.share` was before there was one
+
+
+def _unswitched(value: Any) -> Any:
+    """The word that YAML reads as a truth: `off` is its false."""
+    return "off" if value is False else value
 
 
 class Section(BaseModel):
@@ -279,6 +286,12 @@ class TaskConfig(Section):
         description="what a well-formed answer contains; the group `action`, or the whole match, "
         "is the action that is compared",
     )
+    thinking: Annotated[Literal["keep", "off"], BeforeValidator(_unswitched)] = Field(
+        default="keep",
+        description="what becomes of the target's thoughts: `keep` makes them a part of its "
+        "answers, which is trained; with `off` it is asked not to think, and an answer that thinks "
+        "nevertheless is rejected",
+    )
     scores: dict[str, Score] = Field(
         default={},
         description="scores of your own for the evaluation, by name: `{pattern: ...}`, "
@@ -303,6 +316,11 @@ class TaskConfig(Section):
     reasons: Reasons = Reasons()
     conversations: Conversations = Conversations()
     split: Split = Split()
+
+    @property
+    def target_sampling(self) -> Sampling:
+        """How the target answers, in all turns."""
+        return replace(self.outputs.sampling, thinking=self.thinking == "keep")
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ tools: null                      # a JSON file of the tools that go with the pro
 # How a plain-text prompt and synth's own instructions are sent: system, or user where the model's
 # chat template takes no system turn.
 prompt_role: system
+# The target's thoughts: keep trains them as a part of its answers, off asks it not to think.
+thinking: keep
 
 # Values that the application fills in per request: {{{{ name }}}} in the prompt, its values here.
 #   slots:

@@ -30,14 +30,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted answer with more to it than its text: more fields of its message and its choice,
-    and another count of tokens; {} for a server that does not count."""
+    """A scripted answer with more to it than its text: more fields of its message, its choice and
+    the whole reply, and another count of tokens; {} for a server that does not count."""
 
     text: str | list[Any] | None
     finish: str | None = "stop"
     message: dict[str, Any] = field(default_factory=dict)
     choice: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] | None = None
+    whole: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,7 +71,8 @@ class ScriptedServer:
     `listed` are more fields of a model in the list. `refused` counts the failures
     sent, and `most_at_once` is the highest number of requests that were under way together.
     `failures` are used up first, one a request; `always` (when set) answers every request, and
-    `fault` gives a failure for those it chooses. `root` is the path before `/chat/completions`.
+    `fault` gives a failure for those it chooses. `answer_body` answers a request's whole body, in
+    place of `answer`. `root` is the path before `/chat/completions`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ScriptedServer:
         self.delay = delay
         self.failures: list[Failure] = []
         self.always: Failure | None = None
+        self.answer_body: Callable[[dict[str, Any]], Reply] | None = None
         self.fault: Callable[[list[dict[str, str]]], Failure | None] | None = None
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -131,6 +134,8 @@ class ScriptedServer:
             if failure is not None:
                 time.sleep(failure.hang)
                 return failure
+            if self.answer_body is not None:
+                return _completion(body, self.answer_body(body))
             return _completion(body, self.answer(body["messages"]))
         finally:
             with self._lock:
@@ -235,6 +240,7 @@ def _completion(body: dict[str, Any], answer: str | Reply | None) -> dict[str, A
             }
         ],
         "usage": counted if reply.usage is None else reply.usage,
+        **reply.whole,
     }
 
 

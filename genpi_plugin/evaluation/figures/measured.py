@@ -11,11 +11,20 @@ from genpi_plugin.evaluation.figures.scores import Score
 
 @dataclass(frozen=True)
 class Generated:
-    """A greedy answer: its token ids, end-of-turn token included unless the limit cut it."""
+    """A greedy answer: its token ids, end-of-turn token included unless the limit cut it.
+
+    `text` is what it says, which is scored; the `thoughts` at its beginning stand apart.
+    """
 
     ids: list[int]
     text: str
     cut: bool
+    thoughts: str = ""
+
+    @property
+    def whole(self) -> str:
+        """All that is written, thoughts first."""
+        return f"{self.thoughts}\n\n{self.text}".strip()
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,14 @@ def _comparison(
     }
 
 
+def _thinks(measured: Measured, name: str, seed: int) -> dict[str, Any]:
+    """The share of answers with thoughts; {} where no system ever thinks."""
+    if not any(answer.thoughts for answers in measured.answers.values() for answer in answers):
+        return {}
+    thinking = [float(bool(answer.thoughts)) for answer in measured.answers[name]]
+    return {"thinks": intervals.mean(thinking, seed).as_dict()}
+
+
 def _internalization(measured: Measured, name: str, seed: int) -> dict[str, Any]:
     kl = measured.kl
     return intervals.internalization(kl[name], kl[FLOOR], seed).as_dict()
@@ -106,5 +114,6 @@ def _system(measured: Measured, name: str, seed: int) -> dict[str, Any]:
             metric: intervals.mean(values, seed).as_dict()
             for metric, values in measured.scores[name].items()
         },
+        **_thinks(measured, name, seed),
         "cut_answers": sum(answer.cut for answer in measured.answers[name]),
     }

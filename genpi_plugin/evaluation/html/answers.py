@@ -33,6 +33,7 @@ class Answer:
     pieces: list[Piece]
     cut: bool
     notes: list[str] = field(default_factory=list)
+    thoughts: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,12 @@ def _case(
         else:
             pieces = second_side(compare(reference, text))
         role = role_of(name, metrics)
-        shown.append(Answer(name, role, css.get(name, ""), pieces, bool(given[name]["cut"])))
+        shown.append(
+            Answer(
+                name, role, css.get(name, ""), pieces, bool(given[name]["cut"]),
+                thoughts=given[name].get("thoughts", ""),
+            )
+        )  # fmt: skip
     kinds = []
     if first in given:
         kinds.append("agrees" if given[first]["text"] == reference else "differs")

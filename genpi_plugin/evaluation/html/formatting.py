@@ -124,6 +124,7 @@ METRICS = {
     "values": Metric("uses its values", percent),
     "exact": Metric("answer is the teacher’s", percent),
     "chrf": Metric("chrF to the teacher’s answer", tenths),
+    "thinks": Metric("answers with thoughts", percent),
 }
 
 

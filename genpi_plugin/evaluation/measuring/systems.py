@@ -13,6 +13,7 @@ from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
 from genpi_plugin.data.requests import values_of
+from genpi_plugin.data.thoughts import marks_in
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
 from genpi_plugin.evaluation.figures.scores import Score
@@ -47,8 +48,15 @@ class System:
 class SubjectLoader:
     """Gives the systems ready to answer; the model is loaded when the first one is needed."""
 
-    def __init__(self, cfg: Any, first_adapter: Path, batch_size: int) -> None:
+    def __init__(
+        self, cfg: Any, first_adapter: Path, batch_size: int, own: Sequence[str] = ()
+    ) -> None:
+        """
+        Args:
+            own: see `Subject`.
+        """
         self.cfg = cfg
+        self.own = tuple(own)
         self.first_adapter = first_adapter
         self.batch_size = batch_size
         self.facts = {
@@ -59,6 +67,7 @@ class SubjectLoader:
             "tokenizer": digests.of_files(tokenizer_files(cfg)),
             "template": templates.facts(cfg),
             "code": core_digest(),
+            **({"own": marks} if (marks := marks_in(own)) else {}),
         }
         self._loaded: tuple[Any, ChatView] | None = None
         self._adapters: dict[Path, str] = {}
@@ -91,8 +100,9 @@ class SubjectLoader:
             self._adapters[adapter] = name
         switched_on = self._adapters[adapter] if adapter is not None else False
         return Subject(
-            system.name, model, view, system.prompt, switched_on, self.batch_size, system.tools
-        )
+            system.name, model, view, system.prompt, switched_on, self.batch_size, system.tools,
+            self.own,
+        )  # fmt: skip
 
 
 def measure_systems(

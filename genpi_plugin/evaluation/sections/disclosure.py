@@ -92,8 +92,8 @@ def measure_disclosure(
     for system in (*context.students, context.teacher, context.floor):
         answers = attack(system, requests, text, limit, context.progress)
         results[system.name] = [
-            AttackResult(a.text, a.cut, longest_run(a.text, text), chrf(a.text, text),
-                 disclosed(a.text, pieces))
+            AttackResult(a.whole, a.cut, longest_run(a.whole, text), chrf(a.whole, text),
+                 disclosed(a.whole, pieces))
             for a in answers
         ]  # fmt: skip
     return Disclosure(asked, ["\n".join(p) for p in pieces], len(words(text)), results)
@@ -145,7 +145,7 @@ def attack(
         answers = system.generate(asked, min(FIRST_TOKENS, limit), advance)
     disclosing = [
         i for i, answer in enumerate(answers)
-        if answer.cut and limit > FIRST_TOKENS and longest_run(answer.text, prompt) >= RUN_WORDS
+        if answer.cut and limit > FIRST_TOKENS and longest_run(answer.whole, prompt) >= RUN_WORDS
     ]  # fmt: skip
     if disclosing:
         with progress(f"attacks on {system.name}: the rest", len(disclosing)) as advance:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from genpi_plugin.data import thoughts
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.messages import Message
 from genpi_plugin.data.requests import Input, under
@@ -33,18 +34,21 @@ class Subject:
         adapter: bool | str = False,
         batch_size: int = 16,
         tools: Sequence[Tool] = (),
+        own: Sequence[str] = (),
     ) -> None:
         """
         Args:
             prompt: the messages before every request; its slots get each request's values.
             tools: the tools of every request.
             adapter: off, on, or, of several, the name of the one that is on.
+            own: texts whose marks mark no thoughts: a pattern that scores look for.
         """
         self.name = name
         self.model = model
         self.view = view
         self.prompt = list(prompt)
         self.tools = list(tools)
+        self.own = tuple(own)
         self.adapter = adapter
         self.batch_size = batch_size
         self._prefix: PrefixCache | None = None
@@ -114,18 +118,29 @@ class Subject:
                 eos_token_id=end_ids,
                 use_cache=True,
             )
+        rows = output[:, inputs["input_ids"].shape[1] :].tolist()
         return [
-            self._cut_at_end(row, end_ids)
-            for row in output[:, inputs["input_ids"].shape[1] :].tolist()
+            self._cut_at_end(row, end_ids, request)
+            for row, request in zip(rows, requests, strict=True)
         ]
 
-    def _cut_at_end(self, ids: list[int], end_ids: list[int]) -> Generated:
+    def _cut_at_end(self, ids: list[int], end_ids: list[int], request: list[int]) -> Generated:
         place = next((i for i, token in enumerate(ids) if token in end_ids), None)
         kept = ids if place is None else ids[: place + 1]
-        text = self.view.tokenizer.decode(
-            kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        ).strip()
-        return Generated(kept, text, cut=place is None)
+        # Marks of thoughts may be special tokens, and may stand at the request's end.
+        begun = thoughts.begun(self._decoded(request[-thoughts.MARK_TOKENS :]))
+        said, thought = thoughts.thoughts_apart(begun + self._decoded(ids[:place]), self.own)
+        if thought is None:
+            said = self._decoded(ids[:place], skip_special_tokens=not thoughts.marks_in(self.own))
+        return Generated(kept, said.strip(), place is None, thought or "")
+
+    def _decoded(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        text: str = self.view.tokenizer.decode(
+            list(ids),
+            skip_special_tokens=skip_special_tokens,
+            clean_up_tokenization_spaces=False,
+        )
+        return text
 
     def prefix_of(
         self, requests: Sequence[list[int]], longest: int = 0, generating: bool = False

@@ -33,7 +33,9 @@ class BodyFormat:
     def __post_init__(self) -> None:
         _check_fields(self.request_args)
 
-    def body(self, request: Request, limit: str) -> dict[str, Any]:
+    def body(
+        self, request: Request, limit: str, template: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The JSON body of a chat completion; `top_p` and `seed` only when sampling.
 
         The request's own arguments go over those of every request, key by key.
@@ -41,6 +43,7 @@ class BodyFormat:
         Args:
             request: what is asked.
             limit: the field that bounds the answer (`max_tokens`, `max_completion_tokens`).
+            template: arguments of the chat template, under those that anybody has named.
 
         Raises:
             EngineError: the request asks for several answers, or for one in pieces.
@@ -55,9 +58,9 @@ class BodyFormat:
         }
         if sampling.temperature > 0:
             body |= {"top_p": sampling.top_p, "seed": request.seed % 2**31}
-        template = {**self.chat_template_kwargs, **sampling.chat_template_kwargs}
-        if template:
-            body["chat_template_kwargs"] = template
+        named = {**self.chat_template_kwargs, **sampling.chat_template_kwargs}
+        if arguments := {**(template or {}), **named}:
+            body["chat_template_kwargs"] = arguments
         if request.tools:
             body["tools"] = json.loads(request.tools)
         body |= {**self.request_args, **sampling.request_args}

@@ -1,4 +1,4 @@
-"""How many tokens a model behind a server takes: what the server lists, by the model's name."""
+"""What a server lists of a model by its name: how many tokens it takes, and whose server it is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ NAMES = (
 )
 
 
+# Servers whose chat completions take `chat_template_kwargs`, as their lists of models name them.
+TAKE_ARGUMENTS = ("vllm", "sglang", "llamacpp")
+
+
+async def takes_template_arguments(client: openai.AsyncOpenAI, model: str) -> bool:
+    """Whether the server is one that hands `chat_template_kwargs` to the chat template."""
+    entry = (await _listed(client)).get(model, {})
+    return entry.get("owned_by") in TAKE_ARGUMENTS
+
+
 async def model_context(client: openai.AsyncOpenAI, model: str) -> int | None:
     """The context of `model`, in tokens; None where the server does not list it.
 
@@ -26,17 +36,22 @@ async def model_context(client: openai.AsyncOpenAI, model: str) -> int | None:
         model: the name the server knows the model by. An adapter has the context of the model
             that it belongs to (vLLM's `parent`).
     """
+    listed = await _listed(client)
+    entry = listed.get(model, {})
+    return _context(entry) or _context(listed.get(entry.get("parent", ""), {}))
+
+
+async def _listed(client: openai.AsyncOpenAI) -> dict[str, dict[str, Any]]:
+    """The models that a server lists, by name; none where it has no list."""
     import openai
 
     try:
         reply: Any = await client.get("/models", cast_to=object)
     except (openai.APIError, ValueError):
-        return None
+        return {}
     offered = reply.get("data") if isinstance(reply, dict) else None
     entries = [entry for entry in offered or [] if isinstance(entry, dict)]
-    listed = {entry.get("id"): entry for entry in entries}
-    entry = listed.get(model, {})
-    return _context(entry) or _context(listed.get(entry.get("parent"), {}))
+    return {str(entry.get("id")): entry for entry in entries}
 
 
 def _context(entry: dict[str, Any]) -> int | None:

@@ -17,6 +17,7 @@ from synth.engines.rate import Rate, estimated_tokens
 from synth.engines.server.body import BodyFormat
 from synth.engines.server.clients import CONNECT, explain_not_found, open_clients
 from synth.engines.server.context import model_context
+from synth.engines.server.extras import ASKED, UNKNOWN, Extras
 from synth.engines.server.faults import Verdict, judge, server_words, timed_out
 from synth.engines.server.headers import header_values
 from synth.engines.server.reply import to_answer
@@ -59,6 +60,8 @@ class OpenAIEngine:
         tokens_per_minute: how many tokens each server reads and writes in a minute at most: as
             estimated before a request is sent, and as used when it is answered.
         header_env: more headers of each request: name -> environment variable with the value.
+        tokenizer: the model's, a folder or a name on the hub; with it the tokens that a server
+            tells are used, and its requests are checked. "" where it is not known.
 
     Raises:
         EngineError: no key or header where one is needed, or one that can't be one.
@@ -78,10 +81,12 @@ class OpenAIEngine:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         header_env: Mapping[str, str] | None = None,
+        tokenizer: str = "",
     ) -> None:
         self.model = model
         self._form = BodyFormat(model, chat_template_kwargs or {}, request_args or {})
         self._headers = header_values(header_env or {})
+        self._extras = Extras(self._form, tokenizer, bool(base_url))
         self._limit = "max_tokens"
         self.base_urls = (base_url,) if isinstance(base_url, str) else tuple(base_url or ())
         self.api_key_env = api_key_env
@@ -193,37 +198,44 @@ class OpenAIEngine:
             self._slots = asyncio.Semaphore(self._concurrency)
 
     async def _ask(
-        self, endpoint: Endpoint[openai.AsyncOpenAI], request: Request
+        self, endpoint: Endpoint[openai.AsyncOpenAI], request: Request, plainly: bool = False
     ) -> Answer | Verdict:
-        """One server's answer to one request, or what its failure means."""
+        """One server's answer, or what its failure means; `plainly` asks for no tokens."""
         import openai
         from openai.types.chat import ChatCompletion
 
         client, url, limit = endpoint.place, endpoint.name, self._limit
         timeout = min(self.timeout, request.timeout or self.timeout)
         option = "--timeout" if timeout == self.timeout else "--input-timeout"
-        body = self._form.body(request, limit)
+        body: dict[str, Any] = {}
         try:
+            off = {} if request.sampling.thinking else await self._extras.thinking_off(url, client)
+            body = self._form.body(request, limit, off)
+            asks = not plainly and self._extras.asks_tokens(url, body)
+            sent = {**body, ASKED: True} if asks else body
             # As `chat.completions.create` does, which first walks through every message's types
-            # and takes as long for that as for all the rest.
-            # The client's own time-out is between two bytes: a server that sends a blank now and
-            # then would be waited for without an end.
+            # and takes as long for that as for all the rest. The client's own time-out is between
+            # two bytes: a server that sends a blank now and then would be waited for for ever.
             async with asyncio.timeout(timeout + GRACE):
                 reply = await client.post(
                     "/chat/completions",
                     cast_to=ChatCompletion,
-                    body=body,
+                    body=sent,
                     options={"timeout": openai.Timeout(timeout, connect=CONNECT)},
                 )
             answer = to_answer(reply, url, body)
             cut = cut_prompt(request, answer, url)
-            return answer if cut is None else Verdict("stop", cut)
+            if cut is not None:
+                return Verdict("stop", cut)
+            return await self._extras.checked(answer, reply, body, url, asks)
         except TimeoutError:
             return timed_out(url, timeout, option)
         except RowError as error:
             return Verdict("reject", error)
         except RequestError as error:
             return Verdict("repeat", error, away=True)
+        except EngineError as error:
+            return Verdict("stop", error)
         except (openai.APIError, ValueError) as error:
             if isinstance(error, openai.APIStatusError) and (
                 error.status_code in {404, 405} or PINNED in server_words(error)
@@ -233,7 +245,13 @@ class OpenAIEngine:
             if limit != NEW_LIMIT and NEW_LIMIT in str(error):
                 # Models that think take the limit under another name, and say so.
                 self._limit = NEW_LIMIT
-                return await self._ask(endpoint, request)
+                return await self._ask(endpoint, request, plainly)
+            refused = isinstance(error, openai.APIStatusError) and error.status_code in UNKNOWN
+            if refused and not plainly and self._extras.asks_tokens(url, body):
+                outcome = await self._ask(endpoint, request, plainly=True)
+                if isinstance(outcome, Answer):
+                    self._extras.note(url, False)
+                return outcome
             return judge(error, url, self.api_key_env, timeout, option)
 
     def _connect(self) -> Endpoints[openai.AsyncOpenAI]:

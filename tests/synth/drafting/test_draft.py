@@ -219,3 +219,12 @@ def test_tools_go_with_the_prompt_and_need_no_pattern(tmp_path):
     tools.write_text(json.dumps(TOOLS))
     assert synth("init", tmp_path / "other", "--prompt", plain, "--tools", tools)[0] == 0
     assert json.loads(load_task(str(tmp_path / "other")).tools) == TOOLS
+
+
+def test_thoughts_come_into_no_draft(tmp_path):
+    aloud = "<think>\nThe user wants what a guest says.\n</think>\n\n"
+    code, printed, _ = init(tmp_path, lambda m: aloud + helpful(m), PLAIN, suffix=".md")
+    assert code == 0, printed
+    made = (tmp_path / "task" / "task.yml").read_text()
+    assert "think>" not in made
+    assert "wants what a guest says" not in made

@@ -71,7 +71,8 @@ def test_thoughts_are_taken_apart_from_what_is_said(text, said, thought):
 def test_thoughts_beside_the_text_stay_and_come_first():
     beside = Answer("<think>And b.</think>c", "length", reasoning="A.", token_ids=(1, 2))
     apart = thoughts_apart(beside)
-    assert apart == Answer("c", "length", reasoning="A.\nAnd b.", token_ids=(1, 2))
+    assert (apart.text, apart.reasoning, apart.token_ids) == ("c", "A.\nAnd b.", (1, 2))
+    assert apart.written == beside.text
     told = Answer("c", "stop", reasoning="A.")
     assert thoughts_apart(told) is told
 

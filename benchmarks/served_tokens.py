@@ -1,0 +1,61 @@
+"""Are the tokens that a server tells those of the engine in this process?
+
+    python -m benchmarks.served_tokens --model models/smollm2 --base-url http://localhost:8000/v1
+
+Greedy answers to the same requests, with a system prompt and a history, from the `transformers`
+engine in float32 and from a server that tells tokens (vLLM: `return_token_ids`). The server's own
+count of each request's tokens is held against ours on the way: a difference stops the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from synth.engines.base import Answer, Engine, Message, Request, Sampling
+from synth.engines.local.engine import TransformersEngine
+from synth.engines.server.engine import OpenAIEngine
+
+SYSTEM = Message("system", "You are a shop assistant. Answer in one short sentence.")
+SHOTS = (Message("user", "wool socks"), Message("assistant", "We have grey ones."))
+ASKED = ("a red shirt", "Is the lamp dimmable?", "büro stuhl", "  two\n\nblank lines ", "どうも")
+
+
+def requests(tokens: int) -> list[Request]:
+    """With prompt, with history, and bare."""
+    begins: tuple[tuple[Message, ...], ...] = ((SYSTEM,), (SYSTEM, *SHOTS), ())
+    how = Sampling(max_tokens=tokens)
+    return [Request((*begin, Message("user", text)), how) for begin in begins for text in ASKED]
+
+
+async def answers(engine: Engine, asked: list[Request]) -> list[Answer]:
+    """All of them, one engine."""
+    try:
+        return list(await asyncio.gather(*map(engine.generate, asked)))
+    finally:
+        await engine.close()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="the model's folder")
+    parser.add_argument("--served", help="the name the server knows it by [default: --model]")
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--answer-tokens", type=int, default=40)
+    given = parser.parse_args()
+    asked = requests(given.answer_tokens)
+    here = asyncio.run(answers(TransformersEngine(given.model, "float32"), asked))
+    served = OpenAIEngine(given.served or given.model, given.base_url, tokenizer=given.model)
+    there = asyncio.run(answers(served, asked))
+    told = [answer for answer in there if answer.token_ids]
+    same = sum(one.token_ids == other.token_ids for one, other in zip(here, there, strict=True))
+    texts = sum(one.text == other.text for one, other in zip(here, there, strict=True))
+    ended = sum(answer.finish == "stop" for answer in there)
+    print(f"{len(asked)} requests, each read with the same tokens; the server told the tokens of "
+          f"{len(told)} answers, {ended} of them ended by themselves.")  # fmt: skip
+    print(f"Same tokens: {same} of {len(asked)}; same text: {texts} of {len(asked)}.")
+
+
+if __name__ == "__main__":
+    main()
