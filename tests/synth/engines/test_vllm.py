@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from genpi_plugin.data import tokenizers
 from synth.engines.base import Answer, Message, Request, Sampling, Usage
 from synth.engines.models import ModelSpec, model_specs, open_engine
 from synth.engines.vllm import VLLMEngine
@@ -123,7 +124,13 @@ def test_the_request_is_the_templates_and_the_end_token_is_no_part_of_the_answer
     )
     tokens = len(TOKENIZER.encode(TEXT))
     sampled = (*TOKENIZER.encode(TEXT), TOKENIZER.eos_token_id)
-    assert answer == Answer(TEXT, "stop", token_ids=sampled, usage=Usage(len(ids), tokens))
+    assert answer == Answer(
+        TEXT,
+        "stop",
+        token_ids=sampled,
+        tokenizer=tokenizers.mark(TOKENIZER),
+        usage=Usage(len(ids), tokens),
+    )
     assert (params.temperature, params.top_p, params.seed) == (0.0, 1.0, None)
     assert params.stop_token_ids == [TOKENIZER.eos_token_id]
 
