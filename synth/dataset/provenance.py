@@ -20,6 +20,7 @@ from synth.task.taskfile import Task
 # `models` is looked at once they are open.
 NO_CHANGE = ("run.", "task.scores", "task.description", "inputs_file.name", "models")
 COUNT = "task.inputs.count"
+OF_TOOLS = "tool_calls"  # the filter that came with them
 log = logging.getLogger("synth")
 
 
@@ -51,7 +52,9 @@ class Provenance:
         if self._earlier:
             before, now = _count(self._earlier), _count(self.config)
             self._grows = now > before
-            changes = differences(_with_new_keys(self._earlier), self.config, (*NO_CHANGE, COUNT))
+            changes = differences(
+                _with_new_keys(self._earlier, self.config), self.config, (*NO_CHANGE, COUNT)
+            )
             if now < before:
                 changes.append(f"{COUNT}: {before} -> {now} takes rows out of the dataset")
             self._note(changes)
@@ -120,17 +123,23 @@ def as_begun(task: Task, path: Path, store: Store) -> Task:
 
 def _earlier(path: Path, store: Store) -> dict[str, Any]:
     """What a folder's rows come from; {} where there is nothing. A run that came to no answer
-    binds nobody."""
-    return (read_config(path) if store.answers() else None) or {}
+    and no row binds nobody."""
+    return (read_config(path) if store.answers() or store.row_ids() else None) or {}
 
 
-def _with_new_keys(config: dict[str, Any]) -> dict[str, Any]:
+def _with_new_keys(config: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """An earlier configuration with the keys of task.yml that its version did not have yet, at what
-    was done without them."""
+    was done without them.
+
+    A version without `tools` had no filter of their calls, which does nothing without tools.
+    """
     try:
         task = TaskConfig.of_run(config["task"]).model_dump(mode="json")
     except ValidationError:  # it had a key that is gone: a difference to be shown
         return config
+    filters = now["task"]["filters"]
+    if "tools" not in config["task"] and task["filters"] == [f for f in filters if f != OF_TOOLS]:
+        task["filters"] = filters
     return {**config, "task": task}
 
 

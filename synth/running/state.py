@@ -123,7 +123,12 @@ class RunState:
         self.tally.stages[rejection.stage].rejected[rejection.reason] += 1
 
     def keep(self, row: Row) -> None:
-        """Store and count a finished row, and what it lost on its way."""
+        """Store and count a finished row, and what it lost on its way.
+
+        It may be the first thing that comes of the run: a row out of a log, whose answers are
+        kept, needs no answer.
+        """
+        self.begin()
         self.store.add_row(row)
         self.tally.ends[row.conversation_end] += 1
         if row.lost is None:

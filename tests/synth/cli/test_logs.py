@@ -129,6 +129,29 @@ def test_answers_that_are_kept_are_asked_of_nobody_and_said_to_be_off_policy(pla
     assert "inputs_file.answers" in printed
 
 
+@pytest.mark.parametrize("share", [0, 0.25])
+def test_rows_that_need_no_answer_stay_and_a_second_run_writes_the_same(place, server, share):
+    keep = ("--answers", "keep", "--set", f"reasons.share={share}")
+    out, printed = run(place, server, *keep)
+    names = {f"talk-{n}" for n in range(4)}
+    rows = rows_of(out)
+    assert set(rows) == names
+    recited = sum(row.can_recite for row, _ in rows.values())
+    assert 0 < recited < 4 if share else recited == 0
+    written = {split: (out / split).read_bytes() for split in (TRAIN, TEST)}
+    assert run(place, server, *keep)[0] == out
+    assert {split: (out / split).read_bytes() for split in (TRAIN, TEST)} == written
+    # Other logs are another dataset, also where nobody was ever asked.
+    (place / "logs.jsonl").write_text("".join(json.dumps(log(n)) + "\n" for n in range(2)))
+    code, printed = synth(*run_command(place / "t", out, server, "--inputs", place / "logs.jsonl",
+                                       *keep))  # fmt: skip
+    assert code == 1
+    assert "inputs_file.sha256" in printed
+    run(place, server, *keep, "--resume", "changed")
+    assert set(rows_of(out)) == {"talk-0", "talk-1"}
+    assert "Rows finished: 2 of" in synth("status", out)[1]
+
+
 def test_a_log_s_single_request_is_as_a_text(place, server):
     logs = [{"messages": [SYSTEM, says("user", "find item 1")]}, {"input": "find item 2"}]
     (place / "logs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in logs))

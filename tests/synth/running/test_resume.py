@@ -257,3 +257,29 @@ def test_a_folder_of_the_version_before_goes_on_without_a_question(tmp_path):
         assert code == 1
         assert "task.filters: - input_refusals" in printed
         assert not asked(server)
+
+
+@pytest.mark.parametrize("filters", [None, ["role_markers", "reason_length"]])
+def test_a_folder_of_the_version_before_tools_goes_on_without_a_question(tmp_path, filters):
+    """Its synth.yaml has all filters but the one of tools' calls, or the task's own choice."""
+    own = {"filters": filters} if filters else {}
+    task, out = write_task(tmp_path / "t", inputs={"count": 6}, **own), tmp_path / "out"
+    with serve(answers, models=None) as server:
+        assert synth(task, out, server)[0] == 0
+        config = yaml.safe_load((out / "synth.yaml").read_text())
+        for key in ("tools", "slots", "kept", "thinking"):
+            config["task"].pop(key)
+        if not filters:
+            config["task"]["filters"].remove("tool_calls")
+        (out / "synth.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        asked(server)
+        before = bytes_of(out)
+        code, printed = synth(task, out, server)
+        assert code == 0, printed
+        assert not asked(server)
+        assert bytes_of(out) == before
+        # From here on the filter's name is known, and taking it out is a change.
+        left_out = ["input_refusals"] if filters else config["task"]["filters"]
+        code, printed = synth(task, out, server, "--set", f"filters={left_out}")
+        assert code == 1
+        assert "task.filters: - " in printed
