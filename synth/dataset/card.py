@@ -26,13 +26,22 @@ behaves as if the prompt were in the request (Generative Prompt Internalization,
 
 | field | what |
 |---|---|
-| `id`, `prompt_id` | known by content: the same input and prompt have the same ids anywhere |
-| `prompt` | the messages to internalize |
-| `input` | what a user sends |
+| `id` | {ids} |
+| `prompt_id` | of the prompt: known by its content |
+| `prompt` | the messages to internalize, with the marks of its slots |
+| `tools` | the tools that go with the prompt, for the teacher alone: JSON of their schemas |
+| `slots` | this row's values of the prompt's slots: JSON of an object |
+| `kept` | messages that teacher and student both see before the request |
+| `request` | everything before the first answer; null where that is the input as a user's message |
+| `input` | what a user sends: the request's last message |
 | `floor_output` | the target model's answer without the prompt; null in rows without a reason |
-| `teacher_output` | the target model's answer with the prompt |
+| `teacher_output` | {answer} |
 | `reason` | why the prompt changes the answer; null where none was made, or it was lost |
-| `conversation` | how it goes on after the input: assistant, user, assistant ... |
+| `conversation` | from the first answer on: assistant, then user or tool ... assistant |
+| `token_ids` | of each assistant turn, as they were sampled; null where they are not known |
+| `tokenizer` | the mark of the tokenizer that they are of |
+
+Tools, slots, kept messages, tokens and their tokenizer are null in rows that have none.
 
 ## Provenance
 
@@ -56,6 +65,11 @@ what it took.
 
 {command}
 """
+CONTENT_IDS = "known by content: the same input and prompt have the same id anywhere"
+OWN_IDS = "of the user's input where it has one; else known by content"
+# What a teacher's answer is: the target's, or with `--answers keep` the log's.
+TARGETS = "the target model's answer with the prompt: its first, readable"
+LOGS = "the first answer in the user's log, readable"
 # What Markdown or HTML takes for something else than itself, within a line and at its start.
 MARKDOWN = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 LINE_START = re.compile(r"^(\s*\d*)([#.)+=-])(?=\s|[#=-]|$)", re.MULTILINE)
@@ -84,7 +98,10 @@ def dataset_card(
         for stage, done in summary.done.items()
         for rejected in [summary.rejected.get(stage) or type(summary.ends)()]
     )
+    kept = (config["inputs_file"] or {}).get("answers") == "keep"
     return CARD.format(
+        ids=OWN_IDS if config["inputs_file"] else CONTENT_IDS,
+        answer=LOGS if kept else TARGETS,
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         name=_line(task["name"]),
         description=f"{_text(task['description'])}\n\n" if task["description"] else "",

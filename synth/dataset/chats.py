@@ -14,6 +14,8 @@ from synth.dataset.splits import read_batches
 from synth.errors import SynthError
 
 FORMS = ("messages", "sharegpt", "openai")
+# Forms without a place for thoughts.
+THOUGHTLESS = {"sharegpt": "ShareGPT's form", "openai": "OpenAI's fine-tuning"}
 SHAREGPT = {
     "system": "system",
     "developer": "system",
@@ -29,13 +31,14 @@ def conversations(path: Path, form: str, with_prompt: bool) -> Iterator[dict[str
     Args:
         path: the split's Parquet file.
         form: "messages" (`{id, prompt_id, messages}`), "sharegpt" (`{id, conversations}` of
-            `{from, value}`), or "openai" (`{messages}` alone, as its fine-tuning takes them); with
-            `tools`, where the teacher had some.
+            `{from, value}`), or "openai" (`{messages}` alone, as its fine-tuning takes them). With
+            the prompt, and in OpenAI's form, which takes no call of a tool that is not told, they
+            have the teacher's `tools`.
         with_prompt: whether each begins with the prompt, as the teacher saw it; without it, it is
             what the student is to do.
 
     Raises:
-        SynthError: the file can't be read.
+        SynthError: the file can't be read, or there are thoughts, for which the form has no place.
     """
     for table in read_batches(path):
         for row in table.to_pylist():
@@ -59,7 +62,13 @@ def _bare(messages: Iterable[Mapping[str, Any]]) -> list[Message]:
 def _as(
     form: str, row: Mapping[str, Any], messages: list[Message], with_prompt: bool
 ) -> dict[str, Any]:
-    tools = json.loads(row["tools"]) if with_prompt and row.get("tools") else []
+    if form in THOUGHTLESS and any("reasoning_content" in message for message in messages):
+        raise SynthError(
+            f"The answers have thoughts, and {THOUGHTLESS[form]} has no place for them.",
+            "Give --format messages.",
+        )
+    calls = form == "openai" and any("tool_calls" in message for message in messages)
+    tools = json.loads(row["tools"]) if (with_prompt or calls) and row.get("tools") else []
     if form == "sharegpt":
         turns = [turn for message in messages for turn in _sharegpt(message)]
         more = {"tools": json.dumps(tools, ensure_ascii=False)} if tools else {}
@@ -69,16 +78,7 @@ def _as(
 
 
 def _sharegpt(message: Message) -> Iterator[dict[str, str]]:
-    """A message as turns of `{from, value}`: text and each call are turns of their own.
-
-    Raises:
-        SynthError: it holds thoughts, for which the form has no place.
-    """
-    if "reasoning_content" in message:
-        raise SynthError(
-            "The answers have thoughts, and ShareGPT's form has no place for them.",
-            "Give --format messages.",
-        )
+    """A message as turns of `{from, value}`: text and each call are turns of their own."""
     calls = message.get("tool_calls", [])
     if message["content"] or not calls:
         yield {"from": SHAREGPT[message["role"]], "value": message["content"]}

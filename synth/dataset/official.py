@@ -28,7 +28,7 @@ PLAIN_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()
 def export_folder(
     folder: Path, output: Path, official: bool, form: str, with_prompt: bool = False
 ) -> dict[str, int]:
-    """Write the splits of a run's folder to `output`.
+    """Write the splits of a run's folder to `output`: whole, or not at all.
 
     Args:
         folder: what `run` was given with -o.
@@ -43,7 +43,7 @@ def export_folder(
 
     Raises:
         SynthError: there is no dataset in `folder`, `output` is there, `datasets` is missing, or
-            the forms don't go together.
+            the forms don't go together, or a row holds what the form has no place for.
     """
     if official and form in FORMS:
         raise SynthError(
@@ -64,10 +64,24 @@ def export_folder(
         )
     if output.exists():
         raise SynthError(f"{output} is there already.", "Give another folder with -o.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f"{output.name}-", dir=output.parent, ignore_cleanup_errors=True
+    ) as beside:
+        whole = Path(beside) / "whole"
+        rows = _write(splits, whole, official, form, with_prompt)
+        whole.rename(output)
+    return rows
+
+
+def _write(
+    splits: Mapping[str, Path], output: Path, official: bool, form: str, with_prompt: bool
+) -> dict[str, int]:
+    """Write the splits to a new folder; see `export_folder`."""
     made = {split: _tables(path, official) for split, path in splits.items()}
     if form == "disk":
         return _save_to_disk(made, output)
-    output.mkdir(parents=True)
+    output.mkdir()
     if form in FORMS:
         return {
             split: _write_lines(conversations(path, form, with_prompt), output / f"{split}.jsonl")
@@ -154,7 +168,8 @@ def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
 
 
 def _save_to_disk(made: Mapping[str, Iterator[pa.Table]], output: Path) -> dict[str, int]:
-    """Write what `datasets.load_from_disk` reads; by way of Arrow files, which need no memory."""
+    """Write what `datasets.load_from_disk` reads; by way of Arrow files beside `output`, which need
+    no memory."""
     try:
         import datasets
     except ImportError:
@@ -163,12 +178,8 @@ def _save_to_disk(made: Mapping[str, Iterator[pa.Table]], output: Path) -> dict[
             "pip install 'axolotl-genpi[hub]', or use --format parquet.",
         ) from None
     datasets.disable_progress_bars()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f"{output.name}-", dir=output.parent, ignore_cleanup_errors=True
-    ) as name:
-        paths = {split: Path(name) / f"{split}.arrow" for split in made}
-        rows = {split: _write_arrow(tables, paths[split]) for split, tables in made.items()}
-        loaded = {split: datasets.Dataset.from_file(str(path)) for split, path in paths.items()}
-        datasets.DatasetDict(loaded).save_to_disk(str(output))
+    paths = {split: output.with_name(f"{split}.arrow") for split in made}
+    rows = {split: _write_arrow(tables, paths[split]) for split, tables in made.items()}
+    loaded = {split: datasets.Dataset.from_file(str(path)) for split, path in paths.items()}
+    datasets.DatasetDict(loaded).save_to_disk(str(output))
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from genpi_plugin.data.prompt_generation import answer, question
 from genpi_plugin.data.slots import SLOT, names_in
 from synth.engines.base import Engine, Message, Request, Scorer
 from synth.errors import SynthError
@@ -14,6 +15,10 @@ from synth.stages.requests import floor_request, teacher_request
 from synth.store.rows import Row
 from synth.task.taskfile import Task
 from synth.task.templates import prompt_text
+
+# Tokens of the prompt that a recital holds at most, unless told: `prompt_generation_piece` in
+# genpi_plugin/args.py.
+TRAINED_PIECE = 256
 
 
 async def measure(engine: Engine, rows: Sequence[Row], task: Task) -> Scored | None:
@@ -73,10 +78,14 @@ async def _before_slot(scorer: Scorer, row: Row, task: Task) -> int | None:
 
 async def _longest(scorer: Scorer, row: Row, task: Task) -> int:
     """Tokens of a request for a reason with room for the reason, or of a prompt-generation half,
-    which shows input and answers, and holds prompt and reason."""
+    which shows input and answers, and holds the reason and, unless told otherwise, a piece of the
+    prompt."""
     reasons = task.config.reasons
     asked = await scorer.tokens(Request(reason_messages(row, task), reasons.sampling))
-    shown = "\n\n".join((row.input, row.floor_output, row.teacher_output))
+    shown = question(row.input, row.floor_output, row.teacher_output)
     half = Request((Message("user", shown),), task.config.target_sampling)
-    recited = await scorer.tokens(half, f"{prompt_text(row.prompt, row.tools)}\n\n{row.reason}")
-    return max(asked + reasons.max_tokens, recited)
+    recited = prompt_text(row.prompt, row.tools)
+    tokens = await scorer.tokens(half, recited) - await scorer.tokens(half)
+    if tokens > TRAINED_PIECE:
+        recited = recited[: len(recited) * TRAINED_PIECE // tokens]
+    return max(asked + reasons.max_tokens, await scorer.tokens(half, answer(recited, row.reason)))

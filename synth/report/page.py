@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from synth.dataset.splits import split_sizes
 from synth.dataset.summary import Summary, remarks, summarize
 from synth.durations import duration
+from synth.engines.base import Message
 from synth.engines.messages import readable
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, thoughts_in
@@ -134,7 +135,10 @@ def report_page(
             "conversation": histogram(turns, "agent turns"),
         },
         remarks=remarks(summary),
-        rows=[(row, _continuation(row)) for row in shown],
+        rows=[
+            (row, _said(row.request[:-1]), _said(row.conversation[:1]), _goes_on(row))
+            for row in shown
+        ],
         examples=_examples(store, summary.stages),
         prompt=prompt_text(shown[0].prompt, shown[0].tools),
     )
@@ -163,10 +167,24 @@ def _steps(summary: Summary) -> list[Step]:
     return steps
 
 
-def _continuation(row: Row) -> list[tuple[str, str]]:
+def _said(turns: Iterable[Message], user: str = "user") -> list[tuple[str, str, str]]:
+    """Turns as the page shows them: who speaks, the kind of text, and the text.
+
+    An agent's thoughts stand before what it says.
+    """
+    speakers = {"assistant": "agent", "user": user}
+    shown = []
+    for turn in turns:
+        speaker = speakers.get(turn.role, turn.role)
+        if turn.reasoning_content:
+            shown.append((f"{speaker}'s thoughts", "thoughts", turn.reasoning_content))
+        shown.append((speaker, speaker, readable(turn)))
+    return shown
+
+
+def _goes_on(row: Row) -> list[tuple[str, str, str]]:
     """The conversation behind its first answer, which the page shows beside the floor's."""
-    speaker = {"assistant": "agent", "user": "environment", "tool": "tool"}
-    return [(speaker[turn.role], readable(turn)) for turn in row.conversation[1:]]
+    return _said(row.conversation[1:], "environment")
 
 
 def _examples(store: Store, stages: Sequence[str]) -> list[Example]:
