@@ -264,9 +264,12 @@ def next_step(task: Task, folder: Path, arguments: str = "") -> str:
         arguments: the line of YAML with the chat template's arguments it was made with, if any.
     """
     name = task.config.name
-    arguments = f"  {arguments}\n" if arguments else ""
     if name in shipped_tasks() and task.source.parent == shipped_tasks()[name]:
-        return f"Next: axolotl train recipes/genpi_{name}.yml"
+        recipe = f"recipes/genpi_{name}.yml"
+        if not arguments:
+            return f"Next: axolotl train {recipe}"
+        return f"Next: in {recipe},\n  {arguments}\nand then: axolotl train {recipe}"
+    arguments = f"  {arguments}\n" if arguments else ""
     return (
         "Next: in an axolotl YAML,\n"
         "  plugins: [genpi_plugin.GenPIPlugin]\n"

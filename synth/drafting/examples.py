@@ -13,7 +13,7 @@ from genpi_plugin.data.text import folded
 from synth.engines.base import Answer, Message
 from synth.errors import TaskError
 from synth.quality.filters import input_fault, instruction_and_examples
-from synth.task.config import Inputs
+from synth.task.sections import Inputs
 from synth.task.templates import compile_wrap
 from synth.text import word_runs, words
 

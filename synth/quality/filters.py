@@ -10,7 +10,8 @@ from synth.engines.base import Answer, Message
 from synth.errors import RowError
 from synth.quality.calls import said, unreadable
 from synth.quality.refusals import refuses
-from synth.task.config import Inputs, TaskConfig
+from synth.task.config import TaskConfig
+from synth.task.sections import Inputs
 
 EMPTY = "empty"
 NO_TEXT = "came to no text"

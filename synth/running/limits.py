@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from synth.engines.base import OVERLONG
@@ -16,6 +17,9 @@ ENOUGH = 20
 MANY = 500
 # A run is alive when more than this share of its rows comes through.
 ALIVE = 0.05
+# So many characters are shown of what was the matter with a row.
+DETAIL = 160
+SENTENCE_END = re.compile(r"[.!?]['\")]?(?= )")
 # The share of a stage's rows that may fail, unless the user says otherwise.
 FAILURE_RATE = 0.2
 
@@ -90,6 +94,16 @@ def few_reasons(tally: Tally) -> str:
     )
 
 
+def brief(detail: str) -> str:
+    """The first sentences of what was the matter with a row, so that no cure ends halfway; of one
+    long sentence its first words."""
+    text = " ".join(detail.split())
+    if len(text) <= DETAIL:
+        return text
+    ends = [end.end() for end in SENTENCE_END.finditer(text) if end.end() <= DETAIL]
+    return text[: ends[-1]] if ends else f"{text[:DETAIL].rpartition(' ')[0] or text[:DETAIL]} ..."
+
+
 def no_rows(tally: Tally, store: Store, last: RequestError | None) -> SynthError:
     """The error for a run that makes (almost) no row.
 
@@ -98,7 +112,7 @@ def no_rows(tally: Tally, store: Store, last: RequestError | None) -> SynthError
         store: holds what was rejected.
         last: the failure that was counted last, if there was one.
     """
-    details = {(r.stage, r.reason): " ".join(r.detail.split())[:160] for r in store.rejections()}
+    details = {(r.stage, r.reason): brief(r.detail) for r in store.rejections()}
     lines, out = [], 0
     for stage, counts in tally.stages.items():
         if stage == "inputs":

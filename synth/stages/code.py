@@ -14,8 +14,8 @@ from genpi_plugin.data.text import control_fault
 from synth.engines.base import Message, ToolCall
 from synth.errors import SynthError, TaskError, ToolError
 from synth.store.rows import Row
-from synth.task.config import PythonEnvironment
 from synth.task.modules import Loaded, load_reference, raised
+from synth.task.sections import PythonEnvironment
 from synth.task.taskfile import Task
 
 KEY = "conversations.environment"

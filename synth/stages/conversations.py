@@ -30,7 +30,7 @@ from synth.stages.stage import Ask, stage
 from synth.stages.talk import Talk, ask_for, said_in
 from synth.stages.turns import turn_of
 from synth.store.rows import FROM_LOG, Row
-from synth.task.config import Conversations
+from synth.task.sections import Conversations
 from synth.task.taskfile import Task
 
 END_PATTERN = "end pattern"

@@ -33,7 +33,7 @@ from synth.stages.vary import asked_for, echoes
 from synth.store.fingerprint import derived_seed, row_id
 from synth.store.rows import Rejection, Row
 from synth.store.store import Generate
-from synth.task.config import Inputs
+from synth.task.sections import Inputs
 from synth.task.taskfile import Task
 from synth.task.templates import compile_wrap, instructed, prompt_text
 from synth.text import word_runs

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 
-from synth.task.config import Inputs
+from synth.task.sections import Inputs
 from synth.text import word_runs
 
 ASKED = "Let this one fit the following, without naming it:"

@@ -12,8 +12,12 @@ def seed_notes(task: Task) -> list[str]:
     if task.config.inputs.seeds:
         return []
     prompt = shlex.quote(str(task.source.parent / task.config.prompt))
+    tools = ""
+    if task.config.tools is not None:
+        tools = f" --tools {shlex.quote(str(task.source.parent / task.config.tools))}"
     return [
         "no `inputs.seeds`: the generator has no example of what users send, and writes what it "
         f"makes of the prompt. Write a handful into {task.source}, or have a model draft them, "
-        f"beside it: python -m synth init my-draft --prompt {prompt} --model MODEL"
+        f"beside it: python -m synth init my-draft --prompt {prompt}{tools} "
+        "--model MODEL"
     ]

@@ -16,7 +16,8 @@ from genpi_plugin.data.yaml_keys import repeated_key
 from synth.engines.base import Message
 from synth.errors import TaskError
 from synth.store.fingerprint import prompt_id
-from synth.task.config import AS_CODE, AS_TEXT, TaskConfig
+from synth.task.config import TaskConfig
+from synth.task.sections import AS_CODE, AS_TEXT
 from synth.task.slots import Slots, read_slots
 from synth.task.templates import load_prompt
 from synth.task.tools import load_tools

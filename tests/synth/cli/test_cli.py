@@ -11,14 +11,17 @@ import yaml
 from click.testing import CliRunner
 
 from synth.cli.commands import main
+from synth.dataset.summary import next_step
 from synth.engines.base import Message
 from synth.engines.messages import as_messages
 from synth.store.folder import locked
 from synth.store.rows import COLUMNS
 from synth.store.store import Store
+from synth.task.taskfile import load_task, shipped_tasks
 from tests import ROOT
 from tests.synth.scripted import PROMPT, shop, stage_of, write_task
 from tests.synth.server import Reply, serve
+from tests.synth.tooled import write_tooled
 
 TRAIN = "data/train-00000-of-00001.parquet"
 TEST = "data/test-00000-of-00001.parquet"
@@ -464,3 +467,22 @@ def test_a_task_without_seeds_is_told_what_drafts_them(tmp_path, server):
     code, printed = synth("validate", hidden)
     assert code == 1
     assert f"init my-draft --prompt {hidden}/prompt.md --model MODEL" in printed
+
+
+def test_a_draft_of_a_task_with_tools_gets_them_too(tmp_path):
+    task = write_tooled(tmp_path / "t", inputs={"seeds": []})
+    code, printed = synth("validate", task)
+    assert code == 0, printed
+    command = f"init my-draft --prompt {task}/prompt.md --tools {task}/tools.json --model MODEL"
+    assert command in " ".join(printed.split())
+
+
+def test_the_template_s_arguments_go_into_a_shipped_task_s_recipe_too(tmp_path):
+    line = 'chat_template_kwargs: {"enable_thinking": false}'
+    for name in shipped_tasks():
+        said = next_step(load_task(name), tmp_path, line).splitlines()
+        assert said[1].strip() == line
+        recipe = f"recipes/genpi_{name}.yml"
+        assert (ROOT / recipe).is_file()
+        assert (recipe in said[0], said[2]) == (True, f"and then: axolotl train {recipe}")
+        assert next_step(load_task(name), tmp_path) == f"Next: axolotl train {recipe}"

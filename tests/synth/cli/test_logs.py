@@ -122,7 +122,9 @@ def test_answers_that_are_kept_are_asked_of_nobody_and_said_to_be_off_policy(pla
     assert not [body for body in server.requests if body["messages"][0] == SYSTEM]
     said = "Off policy: the answers of 4 of 4 rows are those of the user's logs"
     assert said in " ".join(printed.split())
-    assert said in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert said in card
+    assert "| `teacher_output` | the first answer in the user's log" in card
     assert yaml.safe_load((out / "synth.yaml").read_text())["inputs_file"]["answers"] == "keep"
     code, printed = synth(*run_command(place / "t", out, server, "--inputs", place / "logs.jsonl"))
     assert code == 1

@@ -1,4 +1,4 @@
-"""A dataset of an agent (tools, thoughts, slots, logs with a history): its page, card and exports."""
+"""A dataset of an agent (tools, thoughts, slots, logs with a history): page, card, exports."""
 
 import html
 import json

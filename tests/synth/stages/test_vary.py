@@ -9,7 +9,7 @@ from synth.quality.chatter import CHATTER
 from synth.stages.inputs import input_request
 from synth.stages.vary import asked_for, drawn
 from synth.store.fingerprint import request_key
-from synth.task.config import Inputs
+from synth.task.sections import Inputs
 from tests.synth.scripted import SEEDS, Scripted, make_task
 from tests.synth.stages.test_inputs import by_try, make
 
