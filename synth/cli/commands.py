@@ -53,7 +53,8 @@ main.epilog = examples(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, type=click.Path(path_type=Path),
               help="The prompt: .md (plain text), .txt (also a transcript with <USER>: and "
-              "<AGENT>: markers), .yml or .json (a list of {role, content}).")  # fmt: skip
+              "<AGENT>: markers), .yml or .json (a list of messages, calls of tools "
+              "among them).")  # fmt: skip
 @click.option("--tools", type=click.Path(path_type=Path),
               help="The tools that go with the prompt: a JSON list of schemas in OpenAI's "
               "form.")  # fmt: skip
