@@ -2,9 +2,11 @@
 
     python -m benchmarks.calls --model models/smollm2
 
-gives the model a chat template that takes tools, makes rows, trains, evaluates, and prints the
-table of docs/results.md. Each step that is done already is not done again, so the command may be
-stopped and repeated; `--report` prints the table alone. On two CPU cores it takes about an hour.
+gives the model a chat template that takes tools, makes rows, trains, evaluates, and prints a table:
+how often teacher, student and floor make a call, of the teacher's tool, with its arguments, what of
+that the adapter keeps, and the tokens of a request, those of the tools apart. Each step that is
+done already is not done again, so the command may be stopped and repeated; `--report` prints the
+table alone. On two CPU cores it takes about an hour.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import argparse
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks.common import run
 
 OUT = Path("outputs/calls")
 TASK = Path("benchmarks/calls_task")
@@ -41,6 +43,8 @@ ASK_TIMER = (
     "tell me when {minutes} minutes are over, it is for the {thing}",
 )
 THINGS = ("rice", "bread", "eggs", "tea", "soup", "potatoes", "roast", "pizza", "beans", "cookies")
+MINUTES = range(2, 60)
+MOST = len(THINGS) * len(MINUTES)  # requests
 SCORES = {
     "call_made": "calls where the teacher calls, well-formed",
     "call_tool": "calls the teacher's tool",
@@ -57,30 +61,40 @@ def main() -> None:
     if not options.report:
         if options.model is None:
             parser.error("give --model, or --report")
+        if not 1 <= options.rows <= MOST:
+            parser.error(f"--rows is 1 to {MOST}: there are no more requests")
         make(options.model, options.rows)
     print(table(json.loads((REPORT / "metrics.json").read_text(encoding="utf-8"))))
 
 
 def make(model: Path, rows: int) -> None:
-    """Model with tools, dataset, adapter, evaluation; what is there already is kept."""
+    """Model with tools, dataset, adapter, evaluation; what is there already is kept.
+
+    Raises:
+        SystemExit: it was made of other requests.
+    """
+    inputs, asked = OUT / "inputs.txt", "\n".join(requests(rows)) + "\n"
+    if inputs.is_file() and (before := inputs.read_text(encoding="utf-8")) != asked:
+        raise SystemExit(
+            f"{OUT} holds what was made of {before.count(chr(10))} requests: give --rows "
+            f"{before.count(chr(10))} to go on, or remove the folder."
+        )
     copy = OUT / "model"
     if not copy.is_dir():
         shutil.copytree(model, copy)
         shutil.copy(TASK / "chat_template.jinja", copy / "chat_template.jinja")
-    axolotl = [str(Path(sys.executable).with_name("axolotl"))]
-    inputs = OUT / "inputs.txt"
-    inputs.write_text("\n".join(requests(rows)) + "\n", encoding="utf-8")
-    synth = [sys.executable, "-m", "synth", "run", str(TASK), "--model", str(copy)]
-    run(*synth, "--inputs", str(inputs), "-o", str(OUT / "data"))
+    inputs.write_text(asked, encoding="utf-8")
+    synth = ("python", "-m", "synth", "run", TASK, "--model", copy)
+    run(*synth, "--inputs", inputs, "-o", OUT / "data")
     if not (OUT / "adapter" / "adapter_model.safetensors").is_file():
-        run(*axolotl, "train", str(CONFIG), "--launcher", "python")
-    run(*axolotl, "genpi-eval", str(CONFIG), "--output", str(REPORT))
+        run("axolotl", "train", CONFIG, "--launcher", "python")
+    run("axolotl", "genpi-eval", CONFIG, "--output", REPORT)
 
 
 def requests(count: int) -> list[str]:
     """Requests in many words: each city, and each pair of a time and a thing, occurs once."""
     rng = random.Random(0)
-    timers = [(minutes, thing) for thing in THINGS for minutes in range(2, 60)]
+    timers = [(minutes, thing) for thing in THINGS for minutes in MINUTES]
     rng.shuffle(timers)
     cities = (TASK / "cities.txt").read_text(encoding="utf-8").split()
     rng.shuffle(cities)
@@ -94,14 +108,8 @@ def requests(count: int) -> list[str]:
     return found
 
 
-def run(*command: str) -> None:
-    """Run a command of this repository, and stop where it fails."""
-    print("+", " ".join(command), flush=True)
-    subprocess.run(command, check=True)
-
-
 def table(metrics: dict[str, Any]) -> str:
-    """The figures of docs/results.md, from a report's metrics.json."""
+    """The table, from a report's metrics.json."""
     lines = ["| | teacher | student | floor | retention |", "|---|---|---|---|---|"]
     for name, words in SCORES.items():
         systems = [shown(metrics["systems"][one][name]) for one in ("teacher", "student", "floor")]

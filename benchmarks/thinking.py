@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from benchmarks.common import run
 
 TASK = Path(__file__).parent / "thinking_task"
 TEMPLATE = """\
@@ -64,7 +64,7 @@ def thinking_model(model: Path, folder: Path) -> Path:
 def made(thinking: str, model: Path, folder: Path, rows: int, epochs: int) -> dict[str, Any]:
     """Make rows, train, evaluate; the evaluation's metrics."""
     data = folder / "data"
-    _run(sys.executable, "-m", "synth", "run", TASK, "--model", model, "-n", rows, "-o", data,
+    run("python", "-m", "synth", "run", TASK, "--model", model, "-n", rows, "-o", data,
          "--set", f"thinking={thinking}", "--resume", "changed")  # fmt: skip
     config = {
         "base_model": str(model),
@@ -80,8 +80,8 @@ def made(thinking: str, model: Path, folder: Path, rows: int, epochs: int) -> di
         config["chat_template_kwargs"] = kept["chat_template_kwargs"]
     path = folder / "config.yml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    _run("axolotl", "train", path, "--launcher", "python")
-    _run("axolotl", "genpi-eval", path, "--max-new-tokens", 128,
+    run("axolotl", "train", path, "--launcher", "python")
+    run("axolotl", "genpi-eval", path, "--max-new-tokens", 128,
          "--skip", "recitation,clauses,drift,disclosure,cost,turns")  # fmt: skip
     report = folder / "adapter" / "report" / "metrics.json"
     found: dict[str, Any] = json.loads(report.read_text("utf-8"))
@@ -124,10 +124,6 @@ def main() -> None:
         folder = options.folder / thinking
         metrics = made(thinking, model, folder, options.rows, options.epochs)
         print("\n".join(shown(thinking, metrics, folder / "data")))
-
-
-def _run(*command: Any) -> None:
-    subprocess.run([str(part) for part in command], check=True)
 
 
 if __name__ == "__main__":
