@@ -10,23 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data.inputs.file import BOM, Item, text_of
+from genpi_plugin.data.inputs.log import INPUT, LOGS
 from genpi_plugin.errors import GenPIError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # What other programs write between columns, and a header may show.
 OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
-INPUT = "input"
 SAVED = ("state.json", "dataset_dict.json")
 
 
-def read_delimited(path: Path, column: str) -> list[Item]:
-    """The rows of a CSV or TSV file as mappings with the key `input`; its first row names columns.
+def read_delimited(path: Path, column: str) -> tuple[list[Item], str]:
+    """The rows of a CSV or TSV file as mappings; its first row names columns.
 
     A cell may hold line breaks and separators within quotes. Rows without any cell are none.
 
     Args:
         path: the file.
         column: that of the inputs; "" takes the only one, or the one named `input`.
+
+    Returns:
+        the rows, and the key that holds the inputs; "" where the keys say so, in a file of logs.
 
     Raises:
         GenPIError: not in UTF-8, a quote that is not closed, or which column is meant is not said.
@@ -49,10 +52,12 @@ def read_delimited(path: Path, column: str) -> list[Item]:
     finally:
         csv.field_size_limit(limit)
     if not rows:
-        return []
+        return [], INPUT
     header = [name.strip() for name in rows[0]]
     named = _input_column(path, header, column, delimiter)
-    return [_row(number, row, header, named) for number, row in enumerate(rows[1:], start=1)]
+    key = named if named in LOGS else INPUT
+    items = [_row(number, row, header, named, key) for number, row in enumerate(rows[1:], start=1)]
+    return items, key if column or key == INPUT else ""
 
 
 def read_parquet(path: Path) -> list[Item]:
@@ -143,14 +148,14 @@ def _input_column(path: Path, header: list[str], column: str, delimiter: str) ->
     )
 
 
-def _row(number: int, row: list[str], header: list[str], column: str) -> Item:
+def _row(number: int, row: list[str], header: list[str], column: str, key: str) -> Item:
     if len(row) != len(header):
         return Item(number, None, f"has {len(row)} cells, and the header names {len(header)}")
     cells = dict(zip(header, row, strict=True))
     text = cells.pop(column)
     if not text.strip():
         return Item(number, None, f"`{column}` is empty")
-    return Item(number, {**cells, INPUT: text})
+    return Item(number, {**cells, key: text})
 
 
 def _items(rows: Iterable[Mapping[str, Any]]) -> list[Item]:
