@@ -98,7 +98,8 @@ def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: 
             "write the text that the application sends; messages stand in `messages`.",
         )
     parts = openai.parts_of(value, form, where)
-    ignored |= set(parts.request) - {form, MESSAGES, INPUT, *READ, *IDS}
+    beside = {SLOTS} if parts.request is value else set()
+    ignored |= set(parts.request) - {form, MESSAGES, INPUT, *READ, *IDS, *beside}
     ignored |= set(value) - {form, INPUT, SLOTS, "response", "method", "url", *READ, *IDS}
     messages = _messages(parts.request, form, where, ignored, from_json)
     if parts.answer is not None:
