@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,20 +94,28 @@ def read_dataset(path: Path, split: str) -> list[Item]:
 
     known: Sequence[str] = ()
     try:
-        if any((path / name).is_file() for name in SAVED):
-            found = datasets.load_from_disk(str(path))
-        elif path.is_dir():
-            found = datasets.load_dataset(str(path))
-        else:
-            return _items(datasets.load_dataset(str(path), split=split))
-        if not isinstance(found, datasets.DatasetDict):
-            found = datasets.DatasetDict({split or "train": found})
-        known = list(found)
-        if split or len(known) == 1:
-            return _items(found[split or known[0]])
+        # `datasets` knows a folder by its name, and would give the rows of another of that name.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+            if any((path / name).is_file() for name in SAVED):
+                found = datasets.load_from_disk(str(path))
+            elif path.is_dir():
+                found = datasets.load_dataset(str(path), cache_dir=cache)
+            else:
+                return _items(datasets.load_dataset(str(path), split=split))
+            if not isinstance(found, datasets.DatasetDict):
+                found = datasets.DatasetDict({split or "train": found})
+            known = list(found)
+            if split or len(known) == 1:
+                return _items(found[split or known[0]])
     except KeyError:
         pass
-    except (OSError, ValueError, StopIteration, datasets.exceptions.DatasetsError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,  # a script, which is not run; a hub that can't be reached
+        StopIteration,
+        datasets.exceptions.DatasetsError,
+    ) as error:
         raise GenPIError(
             f"The dataset {path} can't be read: {_first_line(error.__cause__ or error)}.",
             "Give the folder of a dataset, or its name on the hub with --input-split.",

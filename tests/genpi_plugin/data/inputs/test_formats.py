@@ -111,6 +111,26 @@ def test_parquet_and_datasets_hold_logs_and_texts(tmp_path):
     assert read_inputs(tmp_path / "b.parquet", reading=Reading("q")).texts == ("x",)
 
 
+CARD = "---\nconfigs:\n- config_name: default\n  data_files: train.jsonl\n---\n"
+
+
+def test_a_folder_gives_its_own_rows_whatever_was_read_of_its_name(tmp_path):
+    for place in ("a", "b", "a"):
+        folder = tmp_path / place / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(CARD)
+        for text in (place, f"{place} again"):
+            write(folder / "train.jsonl", [{"input": text}])
+            assert read_inputs(folder).texts == (text,)
+
+
+def test_a_folder_with_a_script_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "data.py", "x = 1\n")
+    with pytest.raises(GenPIError, match="data can't be read: Dataset scripts are no longer"):
+        read_inputs(tmp_path / "data")
+
+
 def test_the_answer_of_a_response_is_an_answer(tmp_path):
     path = tmp_path / "a.jsonl"
     for content in (
@@ -161,55 +181,6 @@ def test_parts_and_thoughts_and_vendors_keys(tmp_path):
         "role": "assistant", "content": "c", "reasoning_content": "hm"
     }  # fmt: skip
     assert given.notes == (f"{tmp_path / 'a.jsonl'}: ignored the keys created, logprobs.",)
-
-
-PACKED = json.dumps(LOG)
-ONE_TEXT = json.dumps({"messages": LOG, "model": "m"})
-
-
-def quoted(text):
-    return '"' + text.replace('"', '""') + '"'
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "column"),
-    [
-        ("a.jsonl", [{"messages": PACKED}], ""),
-        ("a.jsonl", [{"conversations": json.dumps(SHAREGPT)}], ""),
-        ("a.jsonl", [{"request": ONE_TEXT, "response": json.dumps(ANSWER)}], ""),
-        ("a.jsonl", [{"request": {"body": ONE_TEXT},
-                      "response": {"body": json.dumps(ANSWER)}}], ""),
-        ("a.jsonl", [{**BATCH, "body": ONE_TEXT}], ""),
-        ("a.jsonl", [{"input": "y", "messages": PACKED}], "messages"),
-        ("a.jsonl", [{"input": "y", "request": REQUEST}], "request"),
-        ("a.csv", f"messages\n{quoted(PACKED)}\n", ""),
-        ("a.csv", f"id,messages,input\n7,{quoted(PACKED)},y\n", "messages"),
-        ("a.parquet", {"messages": [PACKED]}, ""),
-    ],
-)  # fmt: skip
-def test_a_log_that_is_the_text_of_its_json_is_a_log(tmp_path, name, content, column):
-    if isinstance(content, dict):
-        pa.parquet.write_table(pa.Table.from_pydict(content), tmp_path / name)
-    else:
-        write(tmp_path / name, content)
-    given = read_inputs(tmp_path / name, reading=Reading(column))
-    assert [[turn["role"] for turn in one.request] for one in given.inputs] == ROLES
-    if "response" in str(content):
-        [kept] = read_inputs(tmp_path / name, reading=Reading(answers="keep")).inputs
-        assert kept.conversation[-1] == {"role": "assistant", "content": "Bye."}
-
-
-def test_a_row_s_request_as_json_is_its_request(tmp_path):
-    path = write(tmp_path / "a.jsonl", [{"input": "thanks", "request": PACKED}])
-    assert [one["role"] for one in read_inputs(path).inputs[0].request] == ROLES[2]
-
-
-def test_texts_that_are_logs_are_said_to_be_sent_as_they_stand(tmp_path):
-    path = write(tmp_path / "a.jsonl", [{"chat": PACKED}, {"chat": ONE_TEXT}])
-    given = read_inputs(path, reading=Reading("chat"))
-    assert given.texts == (PACKED, ONE_TEXT)
-    assert "the JSON of a log, and is sent as it stands" in given.notes[-1]
-    assert not read_inputs(write(path, [{"chat": "[1]"}]), reading=Reading("chat")).notes
 
 
 ONE = {"role": "user", "content": "x"}
