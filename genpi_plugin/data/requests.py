@@ -1,7 +1,8 @@
 """What is sent before an answer: with the prompt before it (teacher), or without (student, floor).
 
 Where a prompt has slots, the teacher reads their values in it, as the application sends it today,
-and the others read them in what is kept. Anything else that is kept, all of them read.
+and the others read what is kept, which tells these values: no message of that is the teacher's.
+Where it has none, all of them read what is kept.
 """
 
 from __future__ import annotations

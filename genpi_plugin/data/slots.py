@@ -114,6 +114,13 @@ def values_in(template: str, text: str) -> Values | None:
     return found[0] if len(found) == 1 else None
 
 
+def may_give(template: str, text: str) -> Values | None:
+    """Values with which a template gives a text, perhaps one way of several; None if it can't."""
+    search = _Search(template, text)
+    found = search.solutions()
+    return found[0] if found else {} if search.tries > MOST_TRIES else None
+
+
 def dumps(values: Mapping[str, str]) -> str:
     """Values as the JSON text that a row holds."""
     return json.dumps(dict(values), ensure_ascii=False)

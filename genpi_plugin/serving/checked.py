@@ -36,12 +36,14 @@ def check(
     template_kwargs: Mapping[str, Any],
     new: str,
     rows: Sequence[Row],
+    any_tools: bool = False,
 ) -> Checked:
     """The same text for a request with the prompt as the original gives without it.
 
     Args:
         source: the original template, which is rendered with `template_kwargs`.
         new: the written one, which is rendered without.
+        any_tools: it leaves out any tools, those of a prompt that stays, too.
 
     A row whose slots' values can't be told may keep the prompt, but not all rows.
 
@@ -60,8 +62,10 @@ def check(
             tokenize=False,
             add_generation_prompt=True,
         )
-        if row.slots and got != expected and got == original(row.teacher_request, True):
-            continue  # the prompt stays, the tools do not
+        if row.slots and got != expected:
+            tools = [] if any_tools else row.tools
+            if got == original(row.teacher_request, True, tools):
+                continue  # the prompt stays, and its tools
         told.append(row)
         if got != expected:
             start = next(

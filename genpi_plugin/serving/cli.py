@@ -43,7 +43,7 @@ Examples:
 @click.option(
     "--any-tools",
     is_flag=True,
-    help="Leave out whatever tools a request has. Default: only all of the internalized ones.",
+    help="Leave out whatever tools a request has. Default: all tools of a prompt that is left out.",
 )
 def main(
     config: Path, output: Path, adapter: Path | None, any_system: bool, any_tools: bool

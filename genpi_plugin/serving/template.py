@@ -44,11 +44,20 @@ def written(
             "the chat template was itself written by `axolotl genpi-template`.",
             "give the config with which the adapter was trained, and the original template.",
         )
-    prompts = [pattern(one, any_system) for one in internalized]
+    prompts = [
+        {**pattern(one, any_system), "tools": [] if any_tools else [by_name(one.tools)]}
+        for one in internalized
+    ]
+    # One prompt may have been learned with several lists of tools.
+    for one in prompts:
+        one["tools"] = [
+            its for two in prompts if two["turns"] == one["turns"] for its in two["tools"] if its
+        ]
     # The longest first, without slots before with: one prompt may be the beginning of another.
     prompts.sort(key=lambda one: (-len(one["turns"]), len(one["firsts"]), -len(literal(one))))
+    # Of a prompt that is any system message, the tools are known alone.
+    tools = [its for one in prompts if not one["turns"] for its in one["tools"]]
     prompts = [one for one in prompts if one["turns"]]
-    tools = [] if any_tools else [by_name(one.tools) for one in internalized if one.tools]
     values = {
         "genpi_prompts": prompts,
         "genpi_tools": tools,

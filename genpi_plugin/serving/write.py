@@ -62,7 +62,7 @@ def write_template(
     _check_saved(adapter, source)
     new = written(source, found.internalized, kwargs, any_system, any_tools)
     rows = found.rows[:CHECKED]
-    checked = check(tokenizer, source, kwargs, new, rows)
+    checked = check(tokenizer, source, kwargs, new, rows, any_tools)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(new, encoding="utf-8", newline="\n")

@@ -173,7 +173,7 @@ def resolved(task: Task, settings: RunSettings) -> dict[str, Any]:
         "seed": settings.seed,
         "inputs_file": None
         if settings.inputs_file is None
-        else described(settings.inputs_file, settings.reading),
+        else described(settings.inputs_file, settings.reading, task),
         # What a filter or stage of the user's own was when the rows were made.
         **({"code": dict(code)} if code else {}),
         # What the files and functions were that slots' values come from.

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from genpi_plugin.data.inputs import lines
 from genpi_plugin.data.inputs.given import GivenInputs, Reading
@@ -36,12 +37,20 @@ def read_inputs(
         return lines.read_inputs(path, count, reading, own)
 
 
-def described(path: Path, reading: Reading) -> dict[str, str]:
-    """What inputs are known by: name, SHA-256, and how they are read where they do not say it."""
+def described(path: Path, reading: Reading, task: Task | None = None) -> dict[str, str]:
+    """What inputs are known by: name, SHA-256, and how they are read where they do not say it.
+
+    Of a dataset, all that rows take from it counts: messages, ids, answers, values of slots.
+    """
     if path.is_file():
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     else:
-        found = [one.messages for one in read_inputs(path, None, reading).inputs]
+        inputs = read_inputs(path, None, reading).inputs
+        found: list[Any] = [one.messages for one in inputs]
+        values = [one.values or {} for one in read_inputs(path, None, reading, task).inputs]
+        more = [[one.id for one in inputs], [one.conversation for one in inputs], values]
+        if any(any(each) for each in more):
+            found += more
         sha256 = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
     said = {name: value for name, value in asdict(reading).items()
             if value != getattr(Reading(), name)}  # fmt: skip

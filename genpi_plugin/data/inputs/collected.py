@@ -30,8 +30,9 @@ class Collected:
         others: how prompts or tools of logs differ from the task's -> the places of such logs.
         ignored: keys that nothing reads.
         controls: places of control characters.
-        logs, prompts, tools, unanswered, failed: how many logs there are; how many of them held
-            the prompt, held its tools, go on behind their last answer, have no whole answer.
+        logs, prompts, without, tools, unanswered, failed: how many logs there are; how many of
+            them held the prompt, could have and did not, held its tools, go on behind their last
+            answer, have no whole answer.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Collected:
     controls: list[str] = field(default_factory=list)
     logs: int = 0
     prompts: int = 0
+    without: int = 0
     tools: int = 0
     unanswered: int = 0
     failed: int = 0
@@ -52,6 +54,10 @@ class Collected:
         found = []
         if self.prompts:
             found.append(f"took the task's prompt out of {self.prompts} of {self.logs} logs")
+        if self.without:
+            found.append(
+                f"{self.without} of {self.logs} logs hold no prompt, and are taken as they are"
+            )
         if self.tools:
             found.append(f"took the task's tools out of {self.tools} of {self.logs} logs")
         if self.unanswered:
@@ -71,13 +77,14 @@ def inputs_of(
         return
     try:
         log = read_log(item.value, where, source.column, found.ignored, source.from_json)
+        values = _values_given(log, own, where, found)
         if log.messages:
-            made = _of_log(log, reading.answers, own, where, found)
+            made = _of_log(log, reading.answers, own, values, where, found)
         elif reading.answers == KEEP:
             raise RowError(f"{where}: a text alone, with no answer to keep.", ASK_CURE)
         else:
             made = [GivenInput(log.text, id=log.id)]
-        if values := _values_given(log, own, where, found):
+        if values:
             made = [replace(one, values={**(one.values or {}), **values}) for one in made]
         for one in made:
             _check_characters(one, where)
@@ -117,7 +124,12 @@ def _values_given(log: Log, own: OwnPrompt | None, where: str, found: Collected)
 
 
 def _of_log(
-    log: Log, answers: str, own: OwnPrompt | None, where: str, found: Collected
+    log: Log,
+    answers: str,
+    own: OwnPrompt | None,
+    slots: dict[str, str],
+    where: str,
+    found: Collected,
 ) -> list[GivenInput]:
     """The inputs of a log, without the prompt and the tools that are the task's."""
     found.logs += 1
@@ -126,8 +138,9 @@ def _of_log(
         if log.tools:
             own.check_tools(log.tools)
             found.tools += 1
-        messages, values = own.taken_out(messages)
+        messages, values = own.taken_out(messages, where, slots)
         found.prompts += values is not None
+        found.without += values is None and not log.is_request
     if log.answer_fault and answers == KEEP:
         raise RowError(f"{where}: {log.answer_fault}.", ASK_CURE)
     if log.is_request:

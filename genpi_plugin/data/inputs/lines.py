@@ -62,6 +62,11 @@ def read_inputs(
             f"{path}: each line is a JSON object with `input` or a log's messages, and is sent as "
             "it stands: if what it holds is meant, the file's name should end in .jsonl.",
         )
+    elif all(not one.request and looks_like_log(one.text) for one in inputs):
+        notes += (
+            f"{path}: each input is a text that is the JSON of a log, and is sent as it stands: if "
+            "what it holds is meant, the column should be named `messages`.",
+        )
     return GivenInputs(
         tuple(inputs[:count]), duplicates, notes, str(path), source.unit, reading.answers == KEEP
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from genpi_plugin.data.inputs import openai, sharegpt
 from genpi_plugin.data.inputs.file import BOM
+from genpi_plugin.data.inputs.packed import is_packed, unpacked
 from genpi_plugin.data.inputs.vendor import messages_of
 from genpi_plugin.data.messages import Message, kind
 from genpi_plugin.data.tools import Tool, parse_tools
@@ -17,6 +18,8 @@ from genpi_plugin.errors import RowError
 INPUT, MESSAGES, CONVERSATIONS, REQUEST, BODY = FORMS = (
     "input", "messages", "conversations", "request", "body",
 )  # fmt: skip
+# Those of them that hold messages, or the JSON of them, and no text of a user's.
+LOGS = FORMS[1:]
 # The user's own names for an object, the most telling first.
 IDS = ("custom_id", "id", "conversation_id", "request_id")
 # Values of the prompt's slots, which only a prompt with slots makes of it.
@@ -81,16 +84,22 @@ def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: 
         raise RowError(
             f"{where}: no `{column}`{_keys(value)}.", "name another key with --input-column."
         )
+    # A text stands in `input`, or where the user says so; a log's own key may hold its JSON.
+    if isinstance(held, str) and form in LOGS and (not column or is_packed(held)):
+        held, from_json = unpacked(held, form, where), True
+        value[form] = held
     if isinstance(held, str):
         ignored |= set(value) - {form, SLOTS, *IDS}
         return Log(_text(held, form, where), id=log_id, slots=value.get(SLOTS))
-    if form == INPUT or (column and not isinstance(held, list | tuple)):
+    request = form in (REQUEST, BODY) and isinstance(held, Mapping)
+    if form == INPUT or (column and not isinstance(held, list | tuple) and not request):
         raise RowError(
             f"{where}: `{form}` is not a text but {type(held).__name__}.",
             "write the text that the application sends; messages stand in `messages`.",
         )
     parts = openai.parts_of(value, form, where)
-    ignored |= set(parts.request) - {form, MESSAGES, INPUT, *READ, *IDS}
+    beside = {SLOTS} if parts.request is value else set()
+    ignored |= set(parts.request) - {form, MESSAGES, INPUT, *READ, *IDS, *beside}
     ignored |= set(value) - {form, INPUT, SLOTS, "response", "method", "url", *READ, *IDS}
     messages = _messages(parts.request, form, where, ignored, from_json)
     if parts.answer is not None:
@@ -107,18 +116,25 @@ def read_log(value: Any, where: str, column: str, ignored: set[str], from_json: 
 
 
 def looks_like_log(line: str) -> bool:
-    """Whether a text is JSON that would be read as an input or a log in a .jsonl file."""
+    """Whether a text is JSON that would be read as an input or a log in a .jsonl file, or is a
+    log's messages."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and not {INPUT, MESSAGES, CONVERSATIONS}.isdisjoint(value)
+    if isinstance(value, list):
+        return bool(value) and all(
+            isinstance(one, dict)
+            and ({"role", "content"} <= set(one) or {"from", "value"} <= set(one))
+            for one in value
+        )
+    return isinstance(value, dict) and not set(FORMS).isdisjoint(value)
 
 
 def _declared(value: Mapping[str, Any], where: str) -> str:
     found = [name for name in FORMS if name in value]
     if found == [INPUT, REQUEST]:
-        return REQUEST if isinstance(value[REQUEST], list) else INPUT  # a row of a dataset
+        return REQUEST if _is_list(value[REQUEST]) else INPUT  # a row of a dataset
     if len(found) > 1:
         named = " and ".join(f"`{name}`" for name in found)
         raise RowError(
@@ -146,6 +162,8 @@ def _messages(
 ) -> list[Message]:
     name = form if form in request else MESSAGES
     held = request.get(name)
+    if isinstance(held, str):
+        held, from_json = unpacked(held, name, where), True
     turns: Any = held
     if name == CONVERSATIONS or _is_sharegpt(held):
         turns = sharegpt.as_messages(held, name, where)
@@ -162,6 +180,12 @@ def _messages(
         )  # fmt: skip
     return [*messages_of([{"role": "system", "content": system}], "system", where, ignored,
                          from_json), *messages]  # fmt: skip
+
+
+def _is_list(held: Any) -> bool:
+    return isinstance(held, list) or (
+        isinstance(held, str) and held.lstrip().startswith("[") and is_packed(held)
+    )
 
 
 def _is_sharegpt(held: Any) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from genpi_plugin.data.inputs.file import Item
+from genpi_plugin.data.inputs.packed import is_packed, unpacked
 from genpi_plugin.data.messages import kind
 from genpi_plugin.errors import RowError
 
@@ -51,8 +53,8 @@ def parts_of(value: Mapping[str, Any], form: str, where: str) -> Parts:
     held = value.get(form)
     if not isinstance(held, Mapping):
         return _with_response(Parts(value), value, where)
-    if isinstance(held.get("body"), Mapping):
-        held = held["body"]
+    if isinstance(held.get("body"), Mapping | str):
+        held = unpacked(held["body"], "body", where)
     if "messages" not in held:
         keys = ", ".join(held) or "none"
         cure = "a request of chat completions has `messages`."
@@ -95,12 +97,15 @@ def _with_response(parts: Parts, value: Mapping[str, Any], where: str) -> Parts:
         return replace(parts, fault="the request failed")
     if response is None:
         return parts
-    if isinstance(response, Mapping) and isinstance(response.get("body"), Mapping):
+    response = _if_packed(response)
+    if isinstance(response, Mapping) and isinstance(
+        body := _if_packed(response.get("body")), Mapping
+    ):
         status = response.get("status_code", 200)
-        response = response["body"]
+        response = body
         if status != 200 or response.get("error"):
             return replace(parts, fault=f"the request failed (status {status})")
-    choices = response.get("choices") if isinstance(response, Mapping) else None
+    choices = _if_packed(response.get("choices")) if isinstance(response, Mapping) else None
     if not isinstance(choices, list | tuple) or not choices:
         if isinstance(response, Mapping) and response.get("error"):
             return replace(parts, fault="the request failed")
@@ -129,3 +134,7 @@ def _with_response(parts: Parts, value: Mapping[str, Any], where: str) -> Parts:
         fault=fault,
         id=own_id if isinstance(own_id, str) else "",
     )
+
+
+def _if_packed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and is_packed(value) else value

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 
+from genpi_plugin.data.inputs.difference import REST, difference, same_role, unix
 from genpi_plugin.data.messages import Message
-from genpi_plugin.data.roles import INSTRUCTIONS
-from genpi_plugin.data.slots import slot, values_in
+from genpi_plugin.data.slots import SLOT, fill, may_give, names_in, slot, values_in
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import RowError
 
-SHOWN = 72  # characters of a line that differs
-BEFORE = 24  # of them before the difference
-REST = "request.behind.the.prompt"  # a slot of our own
 CURE = "Give the task the prompt and the tools that the logs are of, or take these logs out."
 
 
 class OtherPromptError(RowError):
     """A log's prompt, or its tools, are not the task's; logs with one `cause` differ alike."""
+
+
+class UnclearError(Exception):
+    """Several values of slots give the same text."""
 
 
 class OwnPrompt:
@@ -36,8 +37,15 @@ class OwnPrompt:
         self.tools = list(tools)
         self.slots = slots
 
-    def taken_out(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str] | None]:
+    def taken_out(
+        self, messages: Sequence[Message], where: str = "", slots: Mapping[str, str] | None = None
+    ) -> tuple[list[Message], dict[str, str] | None]:
         """A log without the prompt that it begins with.
+
+        Args:
+            messages: the log.
+            where: its place, for messages.
+            slots: the values that stand beside it.
 
         Returns:
             the other messages; and the values that stand in the prompt's slots, none where it has
@@ -45,32 +53,57 @@ class OwnPrompt:
 
         Raises:
             OtherPromptError: it begins with another prompt.
+            RowError: the values can't be told, or are others than those beside the log.
         """
+        try:
+            rest, values = self._taken_out(messages, slots or {})
+        except UnclearError:
+            raise RowError(
+                f"{where}: the log's prompt is the task's, and which values its slots have can't "
+                "be told: there are several ways.",
+                'write them beside the log: "slots": {"name": ...}.',
+            ) from None
+        for name, value in (values or {}).items():
+            if slots and slots.get(name, value) != value:
+                raise RowError(
+                    f"{where}: of the slot {name}, `slots` says {slots[name]!r}, and the log's "
+                    f"prompt says {value!r}.",
+                    "correct one of them.",
+                )
+        return rest, values
+
+    def _taken_out(
+        self, messages: Sequence[Message], known: Mapping[str, str]
+    ) -> tuple[list[Message], dict[str, str] | None]:
         joins = self.prompt[-1]["role"] == "user"
         before = self.prompt[:-1] if joins else self.prompt
-        if not _same_role(messages[0], self.prompt[0]) and messages[0]["role"] == "user":
+        asks = messages[0]["role"] == "user"
+        if not same_role(messages[0], self.prompt[0]) and asks:
             return list(messages), None
+        # A user's first turn is a request, where it does not begin as the prompt does.
+        asks = asks and not self._begins_alike(self.prompt[0], messages[0])
         values: dict[str, str] = {}
         for place, own in enumerate(before):
             given = messages[place] if place < len(messages) else None
-            found = self._values(own, given)
+            found = self._values(own, given, {**values, **known})
             if found is None or _contradict(values, found):
-                if place == 0 and messages[0]["role"] == "user":
-                    return list(messages), None  # the first request, as without a prompt
-                raise OtherPromptError(_difference(own, given, place))
+                if place == 0 and asks:
+                    return list(messages), None  # as without a prompt
+                raise OtherPromptError(difference(own, given, place, self.slots))
             values |= found
         rest = list(messages[len(before) :])
         if not joins:
             return rest, values
         own = self.prompt[-1]
         if rest and rest[0]["role"] == "user":
-            asked = self.values_before(own["content"], rest[0]["content"])
+            asked = self.values_before(own["content"], rest[0]["content"], {**values, **known})
             if asked is not None and not _contradict(values, asked[1]):
                 rest[0] = {**rest[0], "content": asked[0]}
                 return rest, {**values, **asked[1]}
-        if not before and messages[0]["role"] == "user":
+        if not before and asks:
             return list(messages), None
-        raise OtherPromptError(_difference(own, rest[0] if rest else None, len(before)))
+        given = rest[0] if rest else None
+        raise OtherPromptError(difference(own, given, len(before), self.slots))
 
     def check_tools(self, tools: Sequence[Tool]) -> None:
         """Check that a log's tools are the prompt's; their order tells nothing.
@@ -90,39 +123,85 @@ class OwnPrompt:
         if said:
             raise OtherPromptError(f"the tools are not the task's ({'; '.join(said)})")
 
-    def values_of(self, own: str, given: str) -> dict[str, str] | None:
+    def values_of(
+        self, own: str, given: str, known: Mapping[str, str] | None = None
+    ) -> dict[str, str] | None:
         """The values with which a text of the prompt is the text of a log; None if it is not.
 
-        White space at the ends is no part of a prompt.
+        White space at the ends is no part of a prompt, nor are carriage returns before line ends.
+
+        Args:
+            own: the prompt's text.
+            given: the log's.
+            known: values that are told elsewhere, which go before others.
+
+        Raises:
+            UnclearError: there are several values with which it is.
         """
-        if self.slots:
-            return values_in(own.strip(), given.strip())
-        return {} if own.strip() == given.strip() else None
+        own, given = unix(own.strip()), unix(given.strip())
+        if not self.slots:
+            return {} if own == given else None
+        return self._told(own, [given, *_padded(own, given)], known or {})
 
-    def values_before(self, own: str, given: str) -> tuple[str, dict[str, str]] | None:
+    def values_before(
+        self, own: str, given: str, known: Mapping[str, str] | None = None
+    ) -> tuple[str, dict[str, str]] | None:
         """As `values_of`, where the request follows in the same message: it, and the values."""
-        own = own.strip()
-        given = given.lstrip()
+        own, given = unix(own.strip()), given.lstrip()
+        text = unix(given)
         if self.slots:
-            found = values_in(f"{own}\n\n{slot(REST)}", given)
+            found = self._told(f"{own}\n\n{slot(REST)}", [text], known or {})
             rest = (found or {}).pop(REST, "").strip()
-            return (rest, found or {}) if rest else None
-        asked = given[len(own) :]
-        if not given.startswith(own) or not asked.startswith("\n") or not asked.strip():
+        else:
+            found, asked = {}, text[len(own) :]
+            rest = asked.strip() if text.startswith(own) and asked.startswith("\n") else ""
+        if not rest:
             return None
-        return asked.strip(), {}
+        # As it was sent, carriage returns and all.
+        return "\n".join(given.rstrip().split("\n")[-len(rest.split("\n")) :]).strip(), found or {}
 
-    def _values(self, own: Message, given: Message | None) -> dict[str, str] | None:
-        if given is None or not _same_role(own, given):
+    def _told(
+        self, own: str, texts: Sequence[str], known: Mapping[str, str]
+    ) -> dict[str, str] | None:
+        names = names_in(own)
+        values = {name: value for name, value in known.items() if name in names}
+        filled = fill(own, values)
+        for text in texts:
+            if len(values) == len(names) and filled.strip() == text.strip():
+                return values
+            if values and (found := values_in(filled, text)) is not None:
+                return {**values, **found}
+        for text in texts:
+            if (found := values_in(own, text)) is not None:
+                return found
+        if any(may_give(own, text) is not None for text in texts):
+            raise UnclearError
+        return None
+
+    def _begins_alike(self, own: Message, given: Message) -> bool:
+        """Whether the first lines are the same, beside slots."""
+        lines = [unix(one["content"].strip()).split("\n")[0].rstrip() for one in (own, given)]
+        if not self.slots:
+            return lines[0] == lines[1]
+        return bool(SLOT.sub("", lines[0]).strip()) and may_give(*lines) is not None
+
+    def _values(
+        self, own: Message, given: Message | None, known: Mapping[str, str]
+    ) -> dict[str, str] | None:
+        if given is None or not same_role(own, given):
             return None
         if _by_value(own.get("tool_calls")) != _by_value(given.get("tool_calls")):
             return None
-        return self.values_of(own["content"], given["content"])
+        return self.values_of(own["content"], given["content"], known)
 
 
-def _same_role(one: Message, other: Message) -> bool:
-    roles = {"system" if each["role"] in INSTRUCTIONS else each["role"] for each in (one, other)}
-    return len(roles) == 1
+def _padded(own: str, given: str) -> list[str]:
+    """A text with the white space that stood between its ends and empty values there."""
+    first = re.match(rf"{SLOT.pattern}(\s+)", own)
+    last = re.search(rf"(\s+){SLOT.pattern}$", own)
+    lead, tail = first[2] if first else "", last[1] if last else ""
+    padded = [lead + given, given + tail, lead + given + tail]
+    return [one for one in dict.fromkeys(padded) if one != given]
 
 
 def _contradict(values: Mapping[str, str], more: Mapping[str, str]) -> bool:
@@ -134,42 +213,3 @@ def _by_value(calls: object) -> object:
     if not isinstance(calls, list):
         return calls
     return [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
-
-
-def _difference(own: Message, given: Message | None, place: int) -> str:
-    """Where a log's message first differs from the prompt's, as a diff of one line."""
-    where = f"message {place + 1} of the prompt ({own['role']})"
-    if given is None:
-        return f"the log ends before {where}"
-    if not _same_role(own, given):
-        return f"in place of {where} stands one of the role {given['role']}"
-    ours, theirs = own["content"].strip().split("\n"), given["content"].strip().split("\n")
-    if ours == theirs:
-        return f"the calls of {where} differ"
-    changed = [
-        code for code in difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes()
-        if code[0] != "equal"
-    ]  # fmt: skip
-    _, start, end, other, other_end = changed[0]
-    mine = ours[start] if start < end else None
-    its = theirs[other] if other < other_end else None
-    lines = sum(max(code[2] - code[1], code[4] - code[3]) for code in changed)
-    more = f"\n    ... and {lines - 1} more lines" if lines > 1 else ""
-    return (
-        f"{where} is another from its line {start + 1} on:"
-        f"\n    - {_shown(mine, its)}\n    + {_shown(its, mine)}{more}"
-    )
-
-
-def _shown(line: str | None, other: str | None) -> str:
-    """The part of a line where it differs from another."""
-    if line is None:
-        return "(no such line)"
-    same = 0
-    for one, two in zip(line, other or "", strict=False):
-        if one != two:
-            break
-        same += 1
-    start = max(0, min(same - BEFORE, len(line) - SHOWN))
-    end = start + SHOWN
-    return ("..." if start else "") + line[start:end] + ("..." if end < len(line) else "")

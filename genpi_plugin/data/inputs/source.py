@@ -42,7 +42,8 @@ def open_source(path: Path, reading: Reading) -> Source:
     if reading.split:
         raise GenPIError(f"{path} is a file, which has no splits.", "Leave out --input-split.")
     if suffix in tables.DELIMITERS:
-        return Source(tables.read_delimited(path, reading.column), "row", tables.INPUT)
+        rows, column = tables.read_delimited(path, reading.column)
+        return Source(rows, "row", column)
     if suffix == PARQUET:
         return Source(tables.read_parquet(path), "row", reading.column)
     unit, items = items_of(path)

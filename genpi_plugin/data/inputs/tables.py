@@ -5,28 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data.inputs.file import BOM, Item, text_of
+from genpi_plugin.data.inputs.log import INPUT, LOGS
 from genpi_plugin.errors import GenPIError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # What other programs write between columns, and a header may show.
 OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
-INPUT = "input"
 SAVED = ("state.json", "dataset_dict.json")
 
 
-def read_delimited(path: Path, column: str) -> list[Item]:
-    """The rows of a CSV or TSV file as mappings with the key `input`; its first row names columns.
+def read_delimited(path: Path, column: str) -> tuple[list[Item], str]:
+    """The rows of a CSV or TSV file as mappings; its first row names columns.
 
     A cell may hold line breaks and separators within quotes. Rows without any cell are none.
 
     Args:
         path: the file.
         column: that of the inputs; "" takes the only one, or the one named `input`.
+
+    Returns:
+        the rows, and the key that holds the inputs; "" where the keys say so, in a file of logs.
 
     Raises:
         GenPIError: not in UTF-8, a quote that is not closed, or which column is meant is not said.
@@ -49,10 +53,12 @@ def read_delimited(path: Path, column: str) -> list[Item]:
     finally:
         csv.field_size_limit(limit)
     if not rows:
-        return []
+        return [], INPUT
     header = [name.strip() for name in rows[0]]
     named = _input_column(path, header, column, delimiter)
-    return [_row(number, row, header, named) for number, row in enumerate(rows[1:], start=1)]
+    key = named if named in LOGS else INPUT
+    items = [_row(number, row, header, named, key) for number, row in enumerate(rows[1:], start=1)]
+    return items, key if column or key == INPUT else ""
 
 
 def read_parquet(path: Path) -> list[Item]:
@@ -88,20 +94,28 @@ def read_dataset(path: Path, split: str) -> list[Item]:
 
     known: Sequence[str] = ()
     try:
-        if any((path / name).is_file() for name in SAVED):
-            found = datasets.load_from_disk(str(path))
-        elif path.is_dir():
-            found = datasets.load_dataset(str(path))
-        else:
-            return _items(datasets.load_dataset(str(path), split=split))
-        if not isinstance(found, datasets.DatasetDict):
-            found = datasets.DatasetDict({split or "train": found})
-        known = list(found)
-        if split or len(known) == 1:
-            return _items(found[split or known[0]])
+        # `datasets` knows a folder by its name, and would give the rows of another of that name.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+            if any((path / name).is_file() for name in SAVED):
+                found = datasets.load_from_disk(str(path))
+            elif path.is_dir():
+                found = datasets.load_dataset(str(path), cache_dir=cache)
+            else:
+                return _items(datasets.load_dataset(str(path), split=split))
+            if not isinstance(found, datasets.DatasetDict):
+                found = datasets.DatasetDict({split or "train": found})
+            known = list(found)
+            if split or len(known) == 1:
+                return _items(found[split or known[0]])
     except KeyError:
         pass
-    except (OSError, ValueError, StopIteration, datasets.exceptions.DatasetsError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,  # a script, which is not run; a hub that can't be reached
+        StopIteration,
+        datasets.exceptions.DatasetsError,
+    ) as error:
         raise GenPIError(
             f"The dataset {path} can't be read: {_first_line(error.__cause__ or error)}.",
             "Give the folder of a dataset, or its name on the hub with --input-split.",
@@ -143,14 +157,14 @@ def _input_column(path: Path, header: list[str], column: str, delimiter: str) ->
     )
 
 
-def _row(number: int, row: list[str], header: list[str], column: str) -> Item:
+def _row(number: int, row: list[str], header: list[str], column: str, key: str) -> Item:
     if len(row) != len(header):
         return Item(number, None, f"has {len(row)} cells, and the header names {len(header)}")
     cells = dict(zip(header, row, strict=True))
     text = cells.pop(column)
     if not text.strip():
         return Item(number, None, f"`{column}` is empty")
-    return Item(number, {**cells, INPUT: text})
+    return Item(number, {**cells, key: text})
 
 
 def _items(rows: Iterable[Mapping[str, Any]]) -> list[Item]:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from genpi_plugin.args import GenPISettings
+from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pair
 from genpi_plugin.data.prepared import describe_prompt, describe_prompts
@@ -55,6 +56,18 @@ def test_values_in_a_user_message_come_before_the_request_in_one_turn():
 def test_a_prompt_without_values_is_taken_as_it_stands():
     row = parse(our_row(prompt=TEMPLATE), "w")
     assert row.teacher_request[0] == TEMPLATE[0]
+
+
+def test_a_row_without_values_among_rows_with_some_is_refused():
+    plain = {key: value for key, value in slot_row().items() if key not in ("slots", "kept")}
+    with pytest.raises(RowError, match=r"^d, row 1, d, row 3: no `slots`.*`name`, `day` .d, row 0"):
+        parse_all([slot_row(), plain, slot_row(), plain], "d")
+    many = [slot_row(), *[plain] * 8]
+    with pytest.raises(RowError, match="d, row 5 and 3 more: no `slots`"):
+        parse_all(many, "d")
+    other = our_row(prompt=[{"role": "system", "content": "{{ name }}"}])
+    assert len(parse_all([slot_row(), other], "d")) == 2
+    assert len(parse_all([plain, plain], "d")) == 2
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ def test_values_of_slots_are_said_in_the_form_of_the_rows(place):
         return our_row(
             id=f"r{number}",
             prompt=prompt,
+            tools=json.dumps(TOOLS),
             slots=json.dumps({"name": name, "town": town}),
             kept=[{"role": "system", "content": f"To {name} of {town}."}],
         )
@@ -176,7 +177,13 @@ def test_values_of_slots_are_said_in_the_form_of_the_rows(place):
     ask = {"role": "user", "content": "socks"}
     sent = [{"role": "system", "content": "You sell to Eve, Bonn, and obey."}, ask]
     expected = [{"role": "system", "content": "To Eve of Bonn."}, ask]
-    assert request(new, sent) == request(TEMPLATES["tools"], expected)
+    assert request(new, sent, TOOLS) == request(TEMPLATES["tools"], expected)
+    sent[0]["content"] = "You sell to Ada, Jr., Rome, and obey."
+    assert request(new, sent, TOOLS) == request(TEMPLATES["tools"], sent, TOOLS)
+    assert "In 1 other rows" in command("--any-tools")
+    assert request(Path("new.jinja").read_text("utf-8"), sent, TOOLS) == request(
+        TEMPLATES["tools"], sent
+    )
     save_rows(place, [unclear])
     assert "in none of the 1 rows that were tried" in command(code=1)
 

@@ -111,6 +111,26 @@ def test_parquet_and_datasets_hold_logs_and_texts(tmp_path):
     assert read_inputs(tmp_path / "b.parquet", reading=Reading("q")).texts == ("x",)
 
 
+CARD = "---\nconfigs:\n- config_name: default\n  data_files: train.jsonl\n---\n"
+
+
+def test_a_folder_gives_its_own_rows_whatever_was_read_of_its_name(tmp_path):
+    for place in ("a", "b", "a"):
+        folder = tmp_path / place / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(CARD)
+        for text in (place, f"{place} again"):
+            write(folder / "train.jsonl", [{"input": text}])
+            assert read_inputs(folder).texts == (text,)
+
+
+def test_a_folder_with_a_script_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "data.py", "x = 1\n")
+    with pytest.raises(GenPIError, match="data can't be read: Dataset scripts are no longer"):
+        read_inputs(tmp_path / "data")
+
+
 def test_the_answer_of_a_response_is_an_answer(tmp_path):
     path = tmp_path / "a.jsonl"
     for content in (
@@ -208,6 +228,12 @@ BROKEN = [
      "function"),
     ("a.jsonl", [{"id": "a", "input": "x"}, {"id": "a", "input": "y"}],
      "line 1 and line 2 are different inputs with the id 'a'", "an `id` of its own"),
+    ("a.jsonl", [{"messages": "hello"}], "`messages` is a text, and not the JSON", "in `input`"),
+    ("a.jsonl", [{"request": "7"}], "`request` is a text, and not the JSON", "--input-column"),
+    ("a.jsonl", [{"request": {"messages": "x"}}], "`messages` is a text", "in `input`"),
+    ("a.csv", "messages\nx\n", "row 1: `messages` is a text", "in `input`"),
+    ("a.csv", "body\n{}\n", "row 1: `body` holds no `messages`", "has `messages`"),
+    ("a.jsonl", [{"messages": "{}"}], "`messages` holds no `messages`", "has `messages`"),
     ("a.jsonl", [{"id": ["a"], "input": "x"}], "the key `id` is a list", "text or a number"),
 ]  # fmt: skip
 

@@ -107,7 +107,10 @@ def test_the_task_s_prompt_is_taken_out_and_said(tmp_path, prompt, log):
                  OwnPrompt(prompt))  # fmt: skip
     assert [one.messages for one in given.inputs] == [[says("user", "a")], [says("user", "b")]]
     assert [one.values for one in given.inputs] == [{}, None]
-    assert given.notes == (f"{given.source}: took the task's prompt out of 1 of 2 logs.",)
+    assert given.notes == (
+        f"{given.source}: took the task's prompt out of 1 of 2 logs.",
+        f"{given.source}: 1 of 2 logs hold no prompt, and are taken as they are.",
+    )
 
 
 def test_a_user_s_first_turn_that_is_not_the_prompt_is_a_request(tmp_path):
@@ -157,8 +160,10 @@ def test_the_task_s_tools_are_taken_out_and_others_named(tmp_path):
     log = [says("user", "a")]
     for tools in (TOOLS, TOOLS[::-1], json.dumps(TOOLS), bare):
         given = read(tmp_path, [{"messages": log, "tools": tools}], own)
-        assert given.notes == (f"{given.source}: took the task's tools out of 1 of 1 logs.",)
-    assert read(tmp_path, [{"messages": log}], own).notes == ()
+        assert given.notes[1:] == (f"{given.source}: took the task's tools out of 1 of 1 logs.",)
+    notes = read(tmp_path, [{"messages": log}], own).notes
+    assert notes == (f"{given.source}: 1 of 1 logs hold no prompt, and are taken as they are.",)
+    assert read(tmp_path, [{"request": log}], own).notes == ()  # a row of a dataset
     first = TOOLS[0]["function"]["name"]
     changed = [{**TOOLS[0], "function": {**TOOLS[0]["function"], "description": "Other."}}]
     extra = [{"type": "function", "function": {"name": "fly"}}]
