@@ -70,7 +70,7 @@ async def conversations(row: Row, ask: Ask) -> Row:
     while True:
         if end := _agent_end(talk, settings, code):
             break
-        code = code or environment_in_code(row, task)
+        code = code or await environment_in_code(row, task)
         turns, end = await _answered(row, ask, talk, code)
         if end:
             break
@@ -136,7 +136,7 @@ async def _results(row: Row, ask: Ask, talk: Talk) -> tuple[Sequence[Message], s
     results: list[Message] = []
     sampling = ask.task.config.conversations.sampling
     for call in talk.calls:
-        before = [*talk.turns, *results]
+        before = [*talk.shown, *results]
         request = Request(result_messages(row, before, call, ask.task), sampling, ask.seed)
         answer, fault = await ask_for(ask.generator, request)
         text = result_of(answer.text)

@@ -203,6 +203,18 @@ def setting(row):
     return shop
 
 
+class Waiting(Shop):
+    async def reset(self, row):
+        super().reset(row)
+
+    async def step(self, name, arguments):
+        return super().step(name, arguments)
+
+
+async def opening(row):
+    return Waiting(row)
+
+
 class Nothing:
     def __init__(self, row):
         pass
@@ -219,10 +231,11 @@ def shop(folder, factory="Shop", **conversation):
     return task
 
 
-def test_an_environment_in_code_plays_tools_and_user(tmp_path):
+@pytest.mark.parametrize("factory", ["Shop", "Waiting", "opening"])
+def test_an_environment_in_code_plays_tools_and_user(tmp_path, factory):
     order = [calling("order", item="lamp", count=count) for count in (1, 2, 3)]
     row, _, _ = talk(
-        shop(tmp_path),
+        shop(tmp_path, factory),
         [calling("stock_of", item="lamp"), "Two.", order[0], order[1], order[2], "Out."],
     )
     assert told(row.conversation) == [
