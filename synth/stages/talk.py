@@ -28,8 +28,8 @@ class Talk:
     """A conversation on its way: assistant, then user or tools' results, ... assistant.
 
     `turns` are those of the row, with the agent's thoughts; `shown` the same without them, as who
-    plays a tool sees them. `said` is the agent's last turn, without its thoughts and with its calls as text.
-    `token_ids` has an entry for each of the agent's turns.
+    plays a tool sees them. `said` is the agent's last turn, without its thoughts and with its calls
+    as text. `token_ids` has an entry for each of the agent's turns.
     """
 
     turns: list[Message]

@@ -131,8 +131,8 @@ NOTE = {
     [
         "<function=note>\n<parameter=id>\n12345\n</parameter>\n<parameter=n>2</parameter></function>",
         '<function=note>{"id": "12345", "n": 2}</function>',
-        '<invoke name="note"><parameter name="id">12345</parameter><parameter name="n">2</parameter>'
-        "</invoke>",
+        '<invoke name="note"><parameter name="id">12345</parameter>'
+        '<parameter name="n">2</parameter></invoke>',
         "<tool_call>note\n<arg_key>id</arg_key>\n<arg_value>12345</arg_value>\n"
         "<arg_key>n</arg_key>\n<arg_value>2</arg_value></tool_call>",
     ],
