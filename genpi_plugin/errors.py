@@ -36,7 +36,14 @@ class TemplateError(GenPIError):
 
 class TextError(TemplateError):
     """A message that no template could give to the model: it holds a control token, or
-    characters that the tokenizer does not know."""
+    characters that the tokenizer does not know; or tokens that are not those of their text.
+
+    `reason` says which it is, in words to be counted.
+    """
+
+    def __init__(self, cause: str, cure: str = "", text: str = "", reason: str = "") -> None:
+        super().__init__(cause, cure, text)
+        self.reason = reason or "has other tokens than its text"
 
 
 class SequenceLengthError(GenPIError):

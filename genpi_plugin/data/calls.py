@@ -11,9 +11,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from genpi_plugin.data.arguments import Arguments, Reader, in_tags, json_at, properties
+from genpi_plugin.data.tools import Tool
 
 NAME = r"[A-Za-z_][\w.-]*"
 # What stands around calls and is no text.
@@ -27,8 +30,10 @@ MARK = re.compile(MARKS)
 BROKEN = re.compile(
     r"</?(?:\w+:)?tool_calls?>|<\|tool_calls?\|?>|\[TOOL_CALLS\]|<\|python_tag\|>|<\|START_ACTION\|>"
     r"|<\|tool_call(?:_start|_begin|s_section_begin)\|>|<｜tool▁calls?▁begin｜>|<function="
-    r"|to=functions\.|\A\s*\[?\s*\{\s*\"(?:name|tool_name|function)\"\s*:"
+    r"|<invoke name=|to=functions\."
 )
+# JSON without a mark that begins as a call does.
+OBJECT = re.compile(r"\A\s*\[?\s*(\{\s*\"(?:name|tool_name|function)\"\s*:)")
 FUNCTION = re.compile(rf"<function=({NAME})>(.*?)</function>", re.DOTALL)
 PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
 INVOKE = re.compile(rf'<invoke name="({NAME})">(.*?)</invoke>', re.DOTALL)
@@ -53,6 +58,7 @@ HEADS = tuple(
 HELD = "\0"  # stands in a text for a call that was taken out
 AROUND = rf"(?:{MARKS}|```(?:json)?)"
 GROUP = re.compile(rf"(?:{AROUND}\s*)*\[?\s*{HELD}(?:[\s,;]|{AROUND}|{HELD})*\]?(?:\s*{AROUND})*")
+FENCE = "```"
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Call:
     """A call as it was written; arguments that are no object are None, a missing id is ""."""
 
     name: str
-    arguments: dict[str, Any] | None
+    arguments: Arguments | None
     id: str = ""
 
 
@@ -72,52 +78,112 @@ class _Found:
     bare: bool = False  # JSON that might be anything else
 
 
-def read_calls(text: str) -> list[Call]:
-    """The calls in an answer's text, in order."""
-    return [found.call for found in _all(text)]
-
-
-def calls_apart(text: str, names: Collection[str]) -> tuple[str, list[Call]]:
+class Apart(NamedTuple):
     """An answer's text without its calls and what marks them, and the calls in order.
 
-    JSON without a mark is a call where the answer begins with it, or where it names a tool.
+    `behind` is what of the text stands behind the first call: beside calls that is their results'
+    place, and a template writes a turn's text before its calls.
+    """
+
+    text: str
+    calls: list[Call]
+    behind: str = ""
+
+
+def read_calls(text: str, tools: Sequence[Tool]) -> list[Call]:
+    """The calls in an answer's text, in order.
 
     Args:
         text: the answer.
-        names: of the tools that can be called.
+        tools: those that can be called; their schemas tell texts from numbers.
     """
-    marked = MARK.search(text) is not None or text.lstrip()[:1] in ("{", "[")
-    found = [one for one in _all(text) if marked or not one.bare or one.call.name in names]
-    if not found:
-        return text, []
-    kept, end = [], 0
+    return [found.call for found in _all(text, tools)]
+
+
+def calls_apart(text: str, tools: Sequence[Tool]) -> Apart:
+    """An answer's text and its calls apart.
+
+    JSON without a mark is a call where the answer begins with it, or where it names a tool and
+    ends the answer, or begins or ends what stands in a fence.
+
+    Args:
+        text: the answer.
+        tools: as in `read_calls`.
+    """
+    if HELD in text:  # a control character: nothing that can be used
+        return Apart(text, [])
+    found = _all(text, tools)
+    names = {tool["function"]["name"] for tool in tools}
+    pieces, end = [], 0
     for one in found:
-        kept += [text[end : one.start], HELD]
+        pieces += [text[end : one.start], HELD]
         end = one.end
-    left = GROUP.sub("", "".join([*kept, text[end:]]).replace(f"{HELD}{HELD}", HELD))
-    return left.strip(), [one.call for one in found]
+    held = "".join([*pieces, text[end:]])
+    parts: list[str] = [""]  # the text before the first group of calls, and behind each
+    calls: list[Call] = []
+    end, begun = 0, 0
+    for group in GROUP.finditer(held):
+        inside = found[begun : begun + group[0].count(HELD)]
+        begun += len(inside)
+        parts[-1] += held[end : group.start()]
+        end = group.end()
+        if _counts(group, inside, names):
+            calls += [one.call for one in inside]
+            parts.append("")
+        else:
+            pieces = group[0].split(HELD)
+            for piece, one in zip(pieces, inside, strict=False):
+                parts[-1] += piece + text[one.start : one.end]
+            parts[-1] += pieces[-1]
+    if not calls:
+        return Apart(text, [])
+    parts[-1] += held[end:]
+    return Apart("".join(parts).strip(), calls, "".join(parts[1:]).strip())
 
 
-def broken_call(text: str) -> str:
+def broken_call(text: str, tools: Sequence[Tool]) -> str:
     """What begins a call in a text from which all calls that can be read were taken; "" if nothing
-    does."""
+    does.
+
+    JSON without a mark is one where it is cut, or of a tool's name; other JSON is an answer.
+    """
+    if begun := OBJECT.match(text):
+        start = len(text) - len(text.lstrip())
+        value, end = json_at(text, start)
+        names = {tool["function"]["name"] for tool in tools}
+        values = value if isinstance(value, list) else [value]
+        if end == start or any(_name(one) in names for one in values):
+            return begun[1]
     found = BROKEN.search(text)
     return found[0].strip() if found else ""
 
 
-def _all(text: str) -> list[_Found]:
+def _counts(group: re.Match[str], inside: Sequence[_Found], names: set[str]) -> bool:
+    """Whether what looks like calls is some: it is marked, or stands where calls do."""
+    if not all(one.bare for one in inside) or MARK.search(group[0]):
+        return True
+    first = not group.string[: group.start()].strip()
+    if first and group[0].lstrip()[:1] in (HELD, "["):
+        return True
+    last = not group.string[group.end() :].strip()
+    return (first or last or FENCE in group[0]) and any(one.call.name in names for one in inside)
+
+
+def _all(text: str, tools: Sequence[Tool]) -> list[_Found]:
     found: list[_Found] = []
 
     def add(one: _Found) -> None:
         if not any(other.start < one.end and one.start < other.end for other in found):
             found.append(one)
 
-    for pattern, values in _FORMS:
+    for pattern, read, exact in _FORMS:
         for match in pattern.finditer(text):
-            add(_Found(*match.span(), Call(match[1], values(match[2]))))
+            given = read(match[2], properties(tools, match[1]))
+            if given is not None or not exact:
+                add(_Found(*match.span(), Call(match[1], given)))
     for head in HEADS:
         for match in head.finditer(text):
-            value, end = _json_at(text, match.end())
+            value, end = json_at(text, match.end())
             if end > match.end():
                 given = value if isinstance(value, dict) else None
                 add(_Found(match.start(), end, Call(match["name"], given, _id(match))))
@@ -125,23 +191,16 @@ def _all(text: str) -> list[_Found]:
         add(_Found(start, end, call))
     place = text.find("{")
     while place >= 0:
-        value, end = _json_at(text, place)
-        read = _call(value)
-        if read:
-            add(_Found(place, end, read, bare=True))
-        place = text.find("{", end if read else place + 1)
+        value, end = json_at(text, place)
+        named = _call(value)
+        if named:
+            add(_Found(place, end, named, bare=True))
+        place = text.find("{", end if named else place + 1)
     return sorted(found, key=lambda one: one.start)
 
 
 def _id(match: re.Match[str]) -> str:
     return match.groupdict().get("id") or ""
-
-
-def _json_at(text: str, place: int) -> tuple[Any, int]:
-    try:
-        return json.JSONDecoder().raw_decode(text, place)
-    except (ValueError, RecursionError):
-        return None, place
 
 
 def _call(value: Any) -> Call | None:
@@ -155,24 +214,23 @@ def _call(value: Any) -> Call | None:
     if not isinstance(name, str) or given is None:
         return None
     if isinstance(given, str):
-        given, _ = _json_at(given, 0)
+        given, _ = json_at(given, 0)
     number = value.get("id", value.get("tool_call_id"))
     return Call(name, given if isinstance(given, dict) else None,
                 number if isinstance(number, str) else "")  # fmt: skip
 
 
-def _values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Arguments that are written as texts: numbers, lists and the like are JSON."""
-    found: dict[str, Any] = {}
-    for key, text in pairs:
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
-    return found
+def _name(value: Any) -> Any:
+    """What a JSON value names that begins as a call does."""
+    if not isinstance(value, dict):
+        return None
+    inner = value.get("function")
+    value = {**value, **inner} if isinstance(inner, dict) else value
+    name = value.get("name", value.get("tool_name", inner))
+    return name if isinstance(name, str) else None
 
 
-def _gemma(text: str) -> dict[str, Any] | None:
+def _gemma(text: str, schemas: Mapping[str, Any]) -> Arguments | None:
     """`{item:<|"|>socks<|"|>,size:27}`: texts between marks, keys without quotes."""
     parts = text.split('<|"|>')
     for place, part in enumerate(parts):
@@ -181,7 +239,7 @@ def _gemma(text: str) -> dict[str, Any] | None:
             if place % 2
             else re.sub(r"([{,]\s*)([A-Za-z_]\w*)(\s*:)", r'\1"\2"\3', part)
         )
-    value, _ = _json_at("".join(parts), 0)
+    value, _ = json_at("".join(parts), 0)
     return value if isinstance(value, dict) else None
 
 
@@ -210,9 +268,11 @@ def _as_python(text: str) -> list[tuple[int, int, Call]]:
     return [(*place, call) for place, call in zip(places, read, strict=True)]
 
 
-_FORMS: tuple[tuple[re.Pattern[str], Callable[[str], dict[str, Any] | None]], ...] = (
-    (FUNCTION, lambda text: _values(PARAMETER.findall(text))),
-    (INVOKE, lambda text: _values(NAMED.findall(text))),
-    (TAGGED, lambda text: _values(TAGS.findall(text))),
-    (GEMMA, _gemma),
+# A call's pattern, with its name and what its arguments stand in as groups; how these are read; and
+# whether one that can't be read is left in the text.
+_FORMS: tuple[tuple[re.Pattern[str], Reader, bool], ...] = (
+    (FUNCTION, in_tags(PARAMETER, "<parameter="), True),
+    (INVOKE, in_tags(NAMED, "<parameter name="), True),
+    (TAGGED, in_tags(TAGS, "<arg_key>"), True),
+    (GEMMA, _gemma, False),
 )

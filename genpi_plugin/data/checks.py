@@ -11,6 +11,9 @@ from genpi_plugin.data.tools import Tool
 from genpi_plugin.data.written import Tokens, missing, open_thoughts, without_thoughts
 from genpi_plugin.errors import TemplateError, TextError
 
+CONTROL = "holds a control token"
+NO_TOKENS = "holds characters that its tokens lose"
+
 
 def check_messages(tokens: Tokens, messages: Sequence[Message], rendered: str) -> None:
     """Each message's text, calls and name are in a rendered request.
@@ -87,4 +90,5 @@ def check_control(tokens: Tokens, message: Message, where: str) -> None:
                 "write it in another way, for example with a space inside, or leave the row out; a "
                 "server reads it as the tokenizer does.",
                 part,
+                CONTROL if what.endswith("a control token") else NO_TOKENS,
             )

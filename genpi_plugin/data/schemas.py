@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jsonschema
+import referencing
+from referencing.exceptions import CannotDetermineSpecification, Unresolvable
+from referencing.jsonschema import DRAFT202012, specification_with
 
 from genpi_plugin.data.tools import Tool
 
 NOT_THERE = "calls a tool that is not there"
 NO_OBJECT = "calls a tool with arguments that are no JSON object"
 NO_FIT = "calls a tool with arguments that do not fit its schema"
+DEEP = "It is nested too deep to be checked."
 SHOWN = 200
+# Other documents are not looked for: neither on the web, nor anywhere else.
+REGISTRY: Any = referencing.Registry()
 
 
 class Schemas:
@@ -39,7 +45,10 @@ class Schemas:
         if arguments is None:
             return NO_OBJECT, f"The tool is {name}."
         validator = self._validators[name]
-        error = None if validator is None else next(validator.iter_errors(arguments), None)
+        try:
+            error = None if validator is None else next(validator.iter_errors(arguments), None)
+        except RecursionError:
+            return f"{NO_FIT} ({name})", DEEP
         if error is None:
             return "", ""
         return f"{NO_FIT} ({name})", f"{error.json_path}: {error.message[:SHOWN]}"
@@ -52,7 +61,29 @@ def schema_fault(tool: Tool) -> str:
         jsonschema.validators.validator_for(parameters).check_schema(parameters)
     except jsonschema.SchemaError as error:
         return f"{error.json_path.replace('$', 'parameters', 1)}: {error.message[:SHOWN]}"
-    return ""
+    return next(_unusable(parameters), "")
+
+
+def _unusable(parameters: Mapping[str, Any]) -> Iterator[str]:
+    """The references of a schema that lead nowhere."""
+    kind = specification_with(str(parameters.get("$schema", "")), default=DRAFT202012)
+    root = kind.create_resource(parameters)
+    try:
+        yield from _unusable_in(root, REGISTRY.resolver_with_root(root))
+    except (CannotDetermineSpecification, RecursionError) as error:
+        yield f"parameters: {type(error).__name__}: {str(error)[:SHOWN]}"
+
+
+def _unusable_in(schema: Any, resolver: Any) -> Iterator[str]:
+    held = schema.contents if isinstance(schema.contents, Mapping) else {}
+    for key in ("$ref", "$dynamicRef"):
+        if isinstance(named := held.get(key), str):
+            try:
+                resolver.lookup(named)
+            except Unresolvable:
+                yield f"its {key} {named!r} leads nowhere, and no other document is looked for"
+    for inner in schema.subresources():
+        yield from _unusable_in(inner, resolver.in_subresource(inner))
 
 
 def _validator(tool: Tool) -> Any:
@@ -60,4 +91,4 @@ def _validator(tool: Tool) -> Any:
     if schema_fault(tool):
         return None
     parameters = tool["function"].get("parameters") or {}
-    return jsonschema.validators.validator_for(parameters)(parameters)
+    return jsonschema.validators.validator_for(parameters)(parameters, registry=REGISTRY)

@@ -166,7 +166,8 @@ def print_summary(summary: Summary, console: Console) -> None:
 def remarks(summary: Summary) -> list[str]:
     """What there is to say of a dataset beside its counts, a sentence a line."""
     lines = [f"Conversations ended by: {counted(summary.ends) or 'none'}."]
-    if kept := summary.ends[FROM_LOG]:
+    # Also those that ended before an answer that can't be used.
+    if kept := sum(count for end, count in summary.ends.items() if end.startswith(FROM_LOG)):
         lines.append(
             f"Off policy: the answers of {kept:,} of {summary.rows:,} rows are those of the user's "
             "logs (--answers keep), not the target's."

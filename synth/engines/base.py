@@ -102,6 +102,7 @@ class Answer:
         logprobs: the log-probability of each of these tokens, in nats.
         usage: tokens read and written.
         written: the whole text, where thoughts that stood in it were taken out of `text`.
+        behind: what of `text` stood behind its first call, where calls were taken out of it.
     """
 
     text: str
@@ -113,6 +114,7 @@ class Answer:
     logprobs: tuple[float, ...] | None = None
     usage: Usage = Usage()
     written: str | None = None
+    behind: str = ""
 
 
 @dataclass(frozen=True)

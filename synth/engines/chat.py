@@ -55,7 +55,7 @@ class Chat:
         Raises:
             EngineError: the chat template does not take these messages or leaves a part of them
                 out, or the request has arguments that a server alone takes.
-            RowError: a message holds a control token.
+            RowError: a message holds a control token, or characters without a token.
         """
         if request.sampling.request_args:
             raise EngineError(
@@ -92,7 +92,8 @@ class Chat:
             sampled: its tokens, where they are known.
 
         Raises:
-            EngineError, RowError: as `request_ids`; or no answer can stand behind the request.
+            EngineError, RowError: as `request_ids`; no answer can stand behind the request, or
+                `sampled` is not the answer.
         """
         with _as_ours():
             [given] = as_dicts([answer])
@@ -119,7 +120,7 @@ class Chat:
         except TemplateError as error:
             return f"No call of a tool was tried, for the chat template refuses it: {error.cause}"
         text = self.tokenizer.decode(written, skip_special_tokens=False)
-        if [call.name for call in calls_apart(text, {probes.NAME})[1]] == [probes.NAME]:
+        if [call.name for call in calls_apart(text, [probes.TOOL]).calls] == [probes.NAME]:
             return ""
         return (
             f"The chat template of {self.model} writes calls of tools in a form that is not known "
@@ -219,7 +220,7 @@ def _as_ours() -> Iterator[None]:
     try:
         yield
     except TextError as error:
-        raise RowError("holds a control token", f"{error.cause} {_capital(error.cure)}") from error
+        raise RowError(error.reason, f"{error.cause} {_capital(error.cure)}") from error
     except TemplateError as error:
         raise EngineError(
             _capital(error.cause),

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from genpi_plugin.data import calls as reader
+from genpi_plugin.data.arguments import from_text
 from genpi_plugin.data.schemas import NO_OBJECT, Schemas, schema_fault
+from genpi_plugin.data.text import control_fault, surrogate_fault
+from genpi_plugin.data.tools import Tool
 from synth.engines.base import Answer, Message, Request, ToolCall
 from synth.engines.messages import readable
 
 MALFORMED = "writes a malformed call of a tool"
+BEHIND = "goes on behind its call"
+UNFIT = "calls a tool with characters that no row can hold"
 # Ids are of nine letters and digits, since Mistral's templates take no others.
 ID = "call{:05d}"
 
@@ -30,11 +36,12 @@ def calls_apart(answer: Answer, request: Request) -> Answer:
     if not request.tools:
         return answer
     if answer.tool_calls is None:
-        left, read = reader.calls_apart(answer.text, schemas(request.tools).names)
-        if not read:
+        apart = reader.calls_apart(answer.text, tools_of(request.tools))
+        if not apart.calls:
             return answer
-        calls = [ToolCall(call.id, call.name, _text(call.arguments)) for call in read]
-        answer = replace(answer, text=left)
+        calls = [ToolCall(call.id, call.name, json.dumps(call.arguments, ensure_ascii=False))
+                 for call in apart.calls]  # fmt: skip
+        answer = replace(answer, text=apart.text, behind=apart.behind)
     else:
         calls = list(answer.tool_calls)
     return replace(answer, tool_calls=_with_ids(calls, request.messages))
@@ -46,11 +53,29 @@ def said(answer: Answer) -> str:
     return readable(Message("assistant", answer.text.strip(), tool_calls=answer.tool_calls or ()))
 
 
-def unreadable(calls: Iterable[ToolCall] | None) -> tuple[str, str]:
-    """The fault of calls that no row can hold, and its detail; two empty texts if there is none."""
-    for call in calls or ():
-        if _arguments(call) is None:
-            return NO_OBJECT, f"It is {call.name}({call.arguments[:200]})."
+def unreadable(answer: Answer, tools: str = "") -> tuple[str, str]:
+    """The fault of an answer whose calls no row can hold, and its detail; two empty texts if there
+    is none.
+
+    Args:
+        answer: its calls apart. Text behind them has no place in a message, which has its text
+            before its calls.
+        tools: those that there are, as JSON.
+    """
+    calls = answer.tool_calls or ()
+    for call in calls:
+        arguments = _arguments(call)
+        if arguments is None:
+            return NO_OBJECT, f"It is {_shown(call)}."
+        for text in (call.id, call.name, *_texts(arguments)):
+            if fault := surrogate_fault(text) or control_fault(text):
+                return UNFIT, f"It is {_shown(call)}, which holds {fault}."
+    if answer.behind and calls:
+        broken = reader.broken_call(answer.behind, tools_of(tools))
+        return (
+            MALFORMED if broken else BEHIND,
+            f"Behind {_shown(calls[0])} stands {answer.behind[:200]!r}.",
+        )
     return "", ""
 
 
@@ -62,12 +87,12 @@ def call_fault(text: str, calls: Sequence[ToolCall], tools: str) -> tuple[str, s
         calls: those that were read.
         tools: the tools that there are, as JSON.
     """
-    if begun := reader.broken_call(text):
+    if begun := reader.broken_call(text, tools_of(tools)):
         return MALFORMED, f"It begins with {begun!r}: {text.strip()[:200]!r}"
     for call in calls:
         reason, detail = schemas(tools).fault(call.name, _arguments(call))
         if reason:
-            return reason, f"{detail} The call: {call.name}({call.arguments[:200]})."
+            return reason, f"{detail} The call: {_shown(call)}."
     return "", ""
 
 
@@ -92,19 +117,40 @@ def tool_notes(tools: str, prompt: Sequence[Message]) -> list[str]:
 @functools.lru_cache(maxsize=8)
 def schemas(tools: str) -> Schemas:
     """The tools' schemas, made once."""
-    return Schemas(json.loads(tools))
+    return Schemas(tools_of(tools))
+
+
+@functools.lru_cache(maxsize=8)
+def tools_of(tools: str) -> list[Tool]:
+    """The tools that a row's JSON holds; none for ""."""
+    return list(json.loads(tools)) if tools else []
+
+
+def _shown(call: ToolCall) -> str:
+    """A call for a detail, as UTF-8 can hold it."""
+    text = f"{call.name}({call.arguments[:200]})"
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The keys and texts in JSON."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield key
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    elif isinstance(value, str):
+        yield value
 
 
 def _arguments(call: ToolCall) -> dict[str, object] | None:
     try:
-        value = json.loads(call.arguments)
+        value = from_text(call.arguments)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _text(arguments: dict[str, object] | None) -> str:
-    return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
 
 
 def _with_ids(calls: Sequence[ToolCall], before: Sequence[Message]) -> tuple[ToolCall, ...]:

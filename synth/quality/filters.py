@@ -76,8 +76,9 @@ def whole_answer(answer: Answer, what: str, limit: str, tools: str = "") -> str:
         tools: those that it was given; without any it may call none.
 
     Raises:
-        RowError: it is empty, calls tools that it was not given, or calls one without an object of
-            arguments, holds control or broken characters, or the token limit cut it.
+        RowError: it is empty, calls tools that it was not given, calls one without an object of
+            arguments or goes on behind a call, holds control or broken characters, or the token
+            limit cut it.
     """
     text = some_answer(answer, what, tools)
     if answer.finish == "length":
@@ -96,7 +97,7 @@ def some_answer(answer: Answer, what: str, tools: str = "") -> str:
     """
     text = answer.text.strip()
     if answer.tool_calls and tools:
-        fault, detail = unreadable(answer.tool_calls)
+        fault, detail = unreadable(answer, tools)
         if fault:
             raise RowError(f"{what} {fault}", detail)
         text = said(answer)

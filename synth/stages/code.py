@@ -41,7 +41,7 @@ def load_environment(task: Task) -> Loaded | None:
     return loaded
 
 
-def environment_in_code(row: Row, task: Task) -> CodeEnvironment | None:
+async def environment_in_code(row: Row, task: Task) -> CodeEnvironment | None:
     """The environment of one row, reset to its beginning; None where the generator plays.
 
     Raises:
@@ -53,9 +53,9 @@ def environment_in_code(row: Row, task: Task) -> CodeEnvironment | None:
         return None
     where = f"row {row.position + 1} (input: {' '.join(row.input.split())[:120]!r})"
     try:
-        made = loaded.value(row)
+        made = await _called(loaded.value, row)
         if hasattr(made, "reset"):
-            made.reset(row)
+            await _called(made.reset, row)
     except Exception as error:
         raise SynthError(
             f"The environment {named.python} can't be made for {where}: {raised(error)}.", CURE
@@ -107,7 +107,7 @@ class CodeEnvironment:
         """
         what = f"at {self._where}, call {call.name}({call.arguments[:200]})"
         try:
-            value = await self._called(self._made.step, call.name, json.loads(call.arguments))
+            value = await _called(self._made.step, call.name, json.loads(call.arguments))
         except ToolError as error:
             value = str(error)
         except SynthError:
@@ -136,7 +136,7 @@ class CodeEnvironment:
         """
         what = f"at {self._where}, in the user's turn {1 + len(conversation) // 2}"
         try:
-            text = await self._called(self._made.user, tuple(conversation))
+            text = await _called(self._made.user, tuple(conversation))
         except SynthError:
             raise
         except Exception as error:
@@ -158,6 +158,8 @@ class CodeEnvironment:
                 "Take it out: no dataset should hold it.",
             )
 
-    async def _called(self, function: Callable[..., Any], *given: Any) -> Any:
-        value = function(*given)
-        return await value if inspect.isawaitable(value) else value
+
+async def _called(function: Callable[..., Any], *given: Any) -> Any:
+    """What a function of the user's own gives back, which may be one of `async def`."""
+    value = function(*given)
+    return await value if inspect.isawaitable(value) else value

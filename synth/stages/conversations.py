@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genpi_plugin.data.text import folded
+from genpi_plugin.data.text import control_fault, folded
 from synth.engines.base import Answer, Message, Request
 from synth.engines.messages import as_dicts
 from synth.errors import RowError
-from synth.quality.calls import call_fault
-from synth.quality.filters import agent_fault
-from synth.quality.thoughts import off_fault
+from synth.quality.calls import call_fault, unreadable
+from synth.quality.filters import CONTROLS, agent_fault
+from synth.quality.thoughts import off_fault, own_texts
 from synth.stages.circles import Commands
 from synth.stages.code import CodeEnvironment, environment_in_code
 from synth.stages.environment import (
@@ -28,7 +28,7 @@ from synth.stages.requests import teacher_request
 from synth.stages.results import result_end, result_messages, result_of
 from synth.stages.stage import Ask, stage
 from synth.stages.talk import Talk, ask_for, said_in
-from synth.stages.turns import turn_of
+from synth.stages.turns import answer_of, turn_of
 from synth.store.rows import FROM_LOG, Row
 from synth.task.sections import Conversations
 from synth.task.taskfile import Task
@@ -52,14 +52,14 @@ async def conversations(row: Row, ask: Ask) -> Row:
     tool, and by the user otherwise: by the task's own code, or by the generator, which plays both.
     What is not good, an empty turn for one, ends the conversation before it; what was good until
     then is kept. Nobody plays in a row out of a log: its other answers are rows of their own, or
-    kept with it.
+    kept with it, held to the same.
 
     Raises:
         RowError: it came to no end of its own, and `conversations.require_end` asks for one.
     """
     task, settings = ask.task, ask.task.config.conversations
     if row.conversation_end == FROM_LOG:
-        return row
+        return _logged(row, task)
     talk = Talk.begun(row)
     if row.request:
         whole, tokens = tuple(talk.turns), tuple(talk.token_ids)
@@ -70,7 +70,7 @@ async def conversations(row: Row, ask: Ask) -> Row:
     while True:
         if end := _agent_end(talk, settings, code):
             break
-        code = code or environment_in_code(row, task)
+        code = code or await environment_in_code(row, task)
         turns, end = await _answered(row, ask, talk, code)
         if end:
             break
@@ -111,6 +111,26 @@ async def conversations(row: Row, ask: Ask) -> Row:
     )
 
 
+def _logged(row: Row, task: Task) -> Row:
+    """The row of a log whose answers are kept, up to the first one that can't be used."""
+    own, behind_result = own_texts(task, "target"), False
+    for place, turn in enumerate(row.conversation):
+        if turn.role == "assistant" and place:
+            answer = answer_of(turn, own)
+            off = off_fault(answer, task)
+            fault = off[0] if off else unreadable(answer, row.tools)[0]
+            if not fault and control_fault(answer.text):
+                fault = CONTROLS
+            said = said_in(answer)
+            if fault := fault or _agent_fault(answer, said, row, task, behind_result):
+                last = max(at for at, one in enumerate(row.conversation[:place])
+                           if one.role == "assistant")  # fmt: skip
+                return replace(row, conversation=row.conversation[: last + 1],
+                               conversation_end=f"{FROM_LOG}: agent turn {fault}")  # fmt: skip
+        behind_result = turn.role == "tool"
+    return row
+
+
 async def _answered(
     row: Row, ask: Ask, talk: Talk, code: CodeEnvironment | None
 ) -> tuple[Sequence[Message], str]:
@@ -136,7 +156,7 @@ async def _results(row: Row, ask: Ask, talk: Talk) -> tuple[Sequence[Message], s
     results: list[Message] = []
     sampling = ask.task.config.conversations.sampling
     for call in talk.calls:
-        before = [*talk.turns, *results]
+        before = [*talk.shown, *results]
         request = Request(result_messages(row, before, call, ask.task), sampling, ask.seed)
         answer, fault = await ask_for(ask.generator, request)
         text = result_of(answer.text)

@@ -11,12 +11,12 @@ from typing import Any
 from synth.engines.base import Answer
 from synth.errors import RowError
 from synth.quality.filters import CUT_THINKING, THINKING_CURE, some_answer, whole_answer
-from synth.quality.thoughts import check_off
+from synth.quality.thoughts import check_off, own_texts
 from synth.stages.concurrency import gather_all
 from synth.stages.requests import floor_request, teacher_request
 from synth.stages.share import in_share
 from synth.stages.stage import Ask, stage
-from synth.stages.turns import FIRST, turn_of
+from synth.stages.turns import FIRST, answer_of, turn_of
 from synth.store.rows import FROM_LOG, Row, without_reason
 from synth.task.taskfile import Task
 
@@ -44,6 +44,10 @@ async def outputs(row: Row, ask: Ask) -> Row:
             to.
     """
     if row.conversation_end == FROM_LOG:
+        logged = answer_of(row.conversation[0], own_texts(ask.task, "target"))
+        check_off(logged, ask.task, "teacher output")
+        if row.tools or not logged.tool_calls:
+            whole_answer(logged, "teacher output", TOKENS, row.tools)
         floor, fault = await _floor(row, ask)
         return _with_floor(row, floor, fault)
     request = teacher_request(row, ask.task, ask.seed)

@@ -27,13 +27,13 @@ from synth.store.store import Generate
 class Talk:
     """A conversation on its way: assistant, then user or tools' results, ... assistant.
 
-    `turns` are those of the row, with the agent's thoughts; `heard` the same as the environment
-    hears them. `said` is the agent's last turn, without its thoughts and with its calls as text.
-    `token_ids` has an entry for each of the agent's turns.
+    `turns` are those of the row, with the agent's thoughts; `shown` the same without them, as who
+    plays a tool sees them. `said` is the agent's last turn, without its thoughts and with its calls
+    as text. `token_ids` has an entry for each of the agent's turns.
     """
 
     turns: list[Message]
-    heard: list[Message]
+    shown: list[Message]
     said: str
     token_ids: list[tuple[int, ...] | None]
     tokenizer: str
@@ -50,7 +50,12 @@ class Talk:
             return cls([first], [first], output, [None], "")
         first = row.conversation[0]
         ids = [*row.token_ids[:1]] or [None]
-        return cls([first], [_heard(first, output)], output, ids, row.tokenizer)
+        return cls([first], [_shown(first, output)], output, ids, row.tokenizer)
+
+    @property
+    def heard(self) -> list[Message]:
+        """What the environment hears: no thoughts, and no calls."""
+        return [Message("assistant", one.content) if one.tool_calls else one for one in self.shown]
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
@@ -62,7 +67,7 @@ class Talk:
         self._sizes.append(len(environment) + 1)
         self._before.append(self.said)
         self.turns += [*environment, agent.message]
-        self.heard += [*environment, _heard(agent.message, said)]
+        self.shown += [*environment, _shown(agent.message, said)]
         self.said = said
         self.token_ids.append(agent.token_ids)
         self.tokenizer = agent.tokenizer or self.tokenizer
@@ -71,7 +76,7 @@ class Talk:
         """Take back what came last; the first answer stays."""
         if self._sizes:
             size = self._sizes.pop()
-            del self.turns[-size:], self.heard[-size:]
+            del self.turns[-size:], self.shown[-size:]
             self.said = self._before.pop()
             self.token_ids.pop()
 
@@ -89,7 +94,7 @@ async def ask_for(generate: Generate, request: Request) -> tuple[Answer, str]:
     if control_fault(text):
         return answer, CONTROLS
     if called:
-        return answer, unreadable(called)[0]
+        return answer, unreadable(answer, request.tools)[0]
     if not text:
         return answer, without_text(answer)[0]
     return answer, tools_called(answer)[0] if answer.tool_calls else ""
@@ -97,9 +102,10 @@ async def ask_for(generate: Generate, request: Request) -> tuple[Answer, str]:
 
 def said_in(answer: Answer) -> str:
     """What an answer says, and its calls as text; "" for one that can't be used."""
-    return "" if unreadable(answer.tool_calls)[0] else said_and_called(answer)
+    return "" if unreadable(answer)[0] else said_and_called(answer)
 
 
-def _heard(turn: Message, said: str) -> Message:
-    """An agent's turn as its environment hears it: without thoughts, and without calls."""
-    return Message("assistant", turn.content.strip() if turn.tool_calls else said)
+def _shown(turn: Message, said: str) -> Message:
+    """An agent's turn without its thoughts."""
+    content = turn.content.strip() if turn.tool_calls else said
+    return Message("assistant", content, tool_calls=turn.tool_calls)

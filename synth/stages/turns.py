@@ -8,10 +8,11 @@ turn's own field wherever they are known: a tool answers them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from synth.engines.base import Answer, Message
+from synth.quality.thoughts import thoughts_apart
 from synth.store.rows import Row
 
 # How a conversation ended that did not go on behind it.
@@ -39,6 +40,12 @@ def turn_of(answer: Answer) -> Turn:
         tool_calls=answer.tool_calls or (),
     )
     return Turn(message, known, (answer.tokenizer or "") if known else "")
+
+
+def answer_of(turn: Message, own: Sequence[str] = ()) -> Answer:
+    """The answer that a turn of a log was, its thoughts apart (`thoughts_apart`)."""
+    answer = Answer(turn.content, "stop", turn.reasoning_content or None, turn.tool_calls or None)
+    return thoughts_apart(answer, own)
 
 
 def in_agreement(row: Row, makes: Collection[str]) -> Row:

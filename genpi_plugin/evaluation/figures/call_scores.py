@@ -22,16 +22,20 @@ def call_scores(tools: Sequence[Tool]) -> dict[str, Score]:
     schemas = Schemas(tools)
 
     def made(answer: str, teacher: str) -> float:
-        found = read_calls(answer)
-        as_often = bool(found) == bool(read_calls(teacher))
+        found = read_calls(answer, tools)
+        as_often = bool(found) == bool(read_calls(teacher, tools))
         return float(as_often and all(_well_formed(call, schemas) for call in found))
 
     def tool(answer: str, teacher: str) -> float:
-        names, its = ([call.name for call in read_calls(text)] for text in (answer, teacher))
+        names, its = ([call.name for call in read_calls(text, tools)] for text in (answer, teacher))
         return float(made(answer, teacher) and names == its)
 
     def arguments(answer: str, teacher: str) -> float:
-        return float(made(answer, teacher) and _plain(answer) == _plain(teacher))
+        return float(made(answer, teacher) and plain(answer) == plain(teacher))
+
+    def plain(answer: str) -> list[tuple[str, object]]:
+        # Ids are drawn anew each time.
+        return [(call.name, call.arguments) for call in read_calls(answer, tools)]
 
     return dict(zip(NAMES, (made, tool, arguments), strict=True))
 
@@ -39,8 +43,3 @@ def call_scores(tools: Sequence[Tool]) -> dict[str, Score]:
 def _well_formed(call: Call, schemas: Schemas) -> bool:
     """Whether a call is of a known tool, with arguments that its schema allows."""
     return schemas.fault(call.name, call.arguments) == ("", "")
-
-
-def _plain(answer: str) -> list[tuple[str, object]]:
-    """The calls of an answer by value: ids are drawn anew each time."""
-    return [(call.name, call.arguments) for call in read_calls(answer)]

@@ -115,6 +115,8 @@ def _tool_call(call: Any) -> ToolCall:
         raise TypeError("a call that names no function")
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments or {}, ensure_ascii=False)
+    if not arguments.strip():
+        arguments = "{}"  # of a tool without parameters
     number = call.get("id") if isinstance(call, dict) else getattr(call, "id", None)
     return ToolCall(str(number or ""), _clean(name), _clean(arguments))
 

@@ -45,10 +45,10 @@ def test_calls_are_read_as_the_templates_write_them(name):
         text = written_by(name, calls)
         if text is None:
             continue
-        left, read = calls_apart(text, {"stock_of"})
+        left, read, behind = calls_apart(text, TOOLS)
         assert [(call.name, call.arguments) for call in read] == [("stock_of", ARGUMENTS)] * calls
-        assert left == ""
-        assert [call.name for call in read_calls(text)] == ["stock_of"] * calls
+        assert (left, behind) == ("", "")
+        assert [call.name for call in read_calls(text, TOOLS)] == ["stock_of"] * calls
 
 
 def test_enough_templates_write_calls():
@@ -59,8 +59,9 @@ def test_enough_templates_write_calls():
     ("text", "left", "calls"),
     [
         (f"Let me look.\n<tool_call>\n{JSON}\n</tool_call>", "Let me look.", [SOCKS]),
-        (f"{JSON} Sure.", "Sure.", [SOCKS]),
         (f"I call {JSON}", "I call", [SOCKS]),
+        (f"I call\n```json\n{JSON}\n```", "I call", [SOCKS]),
+        (f"```json\n{JSON}\n```", "", [SOCKS]),
         ('[TOOL_CALLS]a[ARGS]{"x": 1}', "", [Call("a", {"x": 1})]),
         ('[TOOL_CALLS]a[CALL_ID]abc123def[ARGS]{}[TOOL_CALLS]b{}', "",
          [Call("a", {}, "abc123def"), Call("b", {})]),
@@ -86,12 +87,94 @@ def test_enough_templates_write_calls():
         # No calls, whatever they look like.
         ('A dog: {"name": "rex", "parameters": {}}', None, []),
         ('See\n```json\n{"name": "rex", "arguments": {}}\n```', None, []),
+        ('```json\n{"name": "rex", "arguments": {}}\n```', None, []),
+        (f"I would call it like this: {JSON} - shall I?", None, []),
         ("[1, 2] and [see here]", None, []),
         ("{not: json}", None, []),
     ],
 )  # fmt: skip
 def test_calls_stand_apart_from_the_text(text, left, calls):
-    assert calls_apart(text, {"stock_of"}) == (text if left is None else left, calls)
+    assert calls_apart(text, TOOLS) == (text if left is None else left, calls, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "calls", "behind"),
+    [
+        (f"{JSON} Sure.", "Sure.", 1, "Sure."),
+        (f"A.\n<tool_call>\n{JSON}\n</tool_call>\nWait.", "A.\nWait.", 1, "Wait."),
+        (f"A.<tool_call>{JSON}</tool_call>B.<tool_call>{JSON}</tool_call>", "A.B.", 2, "B."),
+        (f"So:\n```json\n{JSON}\n```\nShall I?", "So:\nShall I?", 1, "Shall I?"),
+        (f"<tool_call>{JSON}</tool_call>Not {JSON}, no.", f"Not {JSON}, no.", 1,
+         f"Not {JSON}, no."),
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_call_is_told(text, left, calls, behind):
+    apart = calls_apart(text, TOOLS)
+    assert ("".join(apart.text.split()), apart.behind) == ("".join(left.split()), behind)
+    assert apart.calls == [SOCKS] * calls
+
+
+NOTE = {
+    "type": "function",
+    "function": {
+        "name": "note",
+        "parameters": {
+            "type": "object",
+            "properties": {"id": {"type": "string"}, "n": {"type": "integer"}},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<function=note>\n<parameter=id>\n12345\n</parameter>\n<parameter=n>2</parameter></function>",
+        '<function=note>{"id": "12345", "n": 2}</function>',
+        '<invoke name="note"><parameter name="id">12345</parameter>'
+        '<parameter name="n">2</parameter></invoke>',
+        "<tool_call>note\n<arg_key>id</arg_key>\n<arg_value>12345</arg_value>\n"
+        "<arg_key>n</arg_key>\n<arg_value>2</arg_value></tool_call>",
+    ],
+)
+def test_a_text_stays_a_text_where_the_schema_says_so(text):
+    for read in (read_calls(text, [NOTE]), calls_apart(text, [NOTE]).calls):
+        assert read == [Call("note", {"id": "12345", "n": 2})]
+    # Of a tool that is not there nothing is known.
+    assert read_calls(text, TOOLS)[0].arguments["n"] == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<function=note>\n<parameter=id>\n12345\n</function>",
+        "<function=note><parameter=id>1<parameter=n>2</parameter></function>",
+        '<function=note>{"id": "12345"</function>',
+        '<invoke name="note"><parameter name="id">12345</invoke>',
+        "<tool_call>note\n<arg_key>id</arg_key>\n<arg_value>1\n</tool_call>",
+        '<tool_call>{"name": "note", "arguments": {"n": NaN}}</tool_call>',
+    ],
+)
+def test_arguments_with_a_rest_that_is_none_are_malformed(text):
+    assert calls_apart(text, [NOTE]) == (text, [], "")
+    assert read_calls(text, [NOTE]) == []
+    assert broken_call(text, [NOTE])
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ('{"name": "Ann Smith", "email": "ann@x.org"}', False),
+        ('[{"name": "Ann"}, {"name": "Bob"}]', False),
+        ('{"function": "chair", "legs": 4}', False),
+        (' {"name": "Ann Smith", "email": "ann', True),
+        ('{"name": "note", "args": {}}', True),
+        ('{"function": {"name": "note"}}', True),
+    ],
+)
+def test_a_json_answer_is_no_broken_call(text, broken):
+    assert calls_apart(text, [NOTE]) == (text, [], "")
+    assert bool(broken_call(text, [NOTE])) == broken
 
 
 @pytest.mark.parametrize(
@@ -106,7 +189,7 @@ def test_calls_stand_apart_from_the_text(text, left, calls):
     ],
 )
 def test_what_begins_a_call_and_is_none_is_seen(text, begun):
-    assert broken_call(calls_apart(text, {"stock_of"})[0]) == begun
+    assert broken_call(calls_apart(text, TOOLS).text, TOOLS) == begun
 
 
 def test_a_call_is_held_to_its_schema():
@@ -124,3 +207,37 @@ def test_a_schema_that_is_none_is_said_and_allows_everything():
     assert schema_fault(tool).startswith("parameters.type: 'objekt' is not valid")
     assert schema_fault(TOOLS[0]) == ""
     assert Schemas([tool]).fault("a", {"x": 1}) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"properties": {"x": {"$ref": "#/$defs/gone"}}}, "its $ref '#/$defs/gone' leads nowhere"),
+        ({"properties": {"x": {"$ref": "https://nowhere.invalid/a.json"}}}, "leads nowhere"),
+        ({"items": [{"$ref": "#gone"}], "$schema": "http://json-schema.org/draft-07/schema#"},
+         "its $ref '#gone'"),
+    ],
+)  # fmt: skip
+def test_a_schema_that_leads_nowhere_is_said_and_allows_everything(parameters, words):
+    tool = {"type": "function", "function": {"name": "a", "parameters": parameters}}
+    assert words in schema_fault(tool)
+    assert Schemas([tool]).fault("a", {"x": "1"}) == ("", "")
+
+
+def test_references_inside_a_schema_are_followed():
+    parameters = {
+        "$id": "https://shop.example/order.json",
+        "type": "object",
+        "properties": {"x": {"$ref": "#/$defs/word"}, "$ref": {"type": "string"}},
+        "$defs": {
+            "word": {"type": "string", "default": {"$ref": "no reference"}},
+            "tree": {"type": "object", "additionalProperties": {"$ref": "#/$defs/tree"}},
+        },
+    }
+    tool = {"type": "function", "function": {"name": "a", "parameters": parameters}}
+    assert schema_fault(tool) == ""
+    assert Schemas([tool]).fault("a", {"x": "1", "$ref": "2"}) == ("", "")
+    assert Schemas([tool]).fault("a", {"x": 1})[1] == "$.x: 1 is not of type 'string'"
+    endless = {"$ref": "#/$defs/x", "$defs": {"x": {"$ref": "#/$defs/x"}}}
+    tool = {"type": "function", "function": {"name": "a", "parameters": endless}}
+    assert Schemas([tool]).fault("a", {})[1] == "It is nested too deep to be checked."

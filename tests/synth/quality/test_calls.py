@@ -6,15 +6,20 @@ import json
 import pytest
 
 from synth.engines.base import Answer, Message, Request, Sampling, ToolCall
+from synth.engines.chat import Chat
 from synth.errors import RowError, TaskError
-from synth.quality.calls import call_fault, calls_apart, said
+from synth.quality.calls import BEHIND, call_fault, calls_apart, said
 from synth.quality.chosen import Filters, chosen_filters
 from synth.stages.inputs import new_row
 from synth.stages.outputs import outputs
 from synth.stages.stage import Ask
+from synth.stages.talk import ask_for
+from synth.stages.turns import turn_of
 from synth.task.taskfile import load_task
 from tests.synth.scripted import Scripted
 from tests.synth.tooled import CALL, TOOLS, calling, tooled, write_tooled
+from tests.tiny import TOOLS as HERMES
+from tests.tiny import make_tokenizer
 
 TEXT = json.dumps(TOOLS)
 ASKED = (Message("user", "A lamp?"),)
@@ -117,3 +122,60 @@ def test_a_call_is_an_action(tmp_path):
         first_answer(task, Answer("Sure.", "stop"))
     with pytest.raises(TaskError, match="needs an action_pattern, or tools"):
         load_task(str(write_tooled(tmp_path / "b", tools=None, outputs={"require_action": True})))
+
+
+MORE = f"Let me look.\n{CALL}\nPlease wait a moment."
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (MORE, "teacher output goes on behind its call"),
+        (f"First.{CALL}Second.{CALL}", "teacher output goes on behind its call"),
+        (f'{CALL}\n<tool_call>{{"name": "stock_of", "ar', "teacher output writes a malformed call"),
+        (CALL.replace("lamp", "\\ud800"), "calls a tool with characters that no row can hold"),
+        (CALL.replace("lamp", "\\u0000"), r"with characters that no row can hold"),
+    ],
+)
+@pytest.mark.parametrize("filters", [None, []])
+def test_what_no_row_can_hold_is_rejected_whatever_the_filters(tmp_path, answer, reason, filters):
+    task = tooled(tmp_path, **({} if filters is None else {"filters": filters}))
+    with pytest.raises(RowError, match=reason) as caught:
+        first_answer(task, Answer(answer, "stop"))
+    caught.value.detail.encode()
+
+
+JSON = CALL.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>")
+ANSWERS = {
+    "There are two.": "",
+    f"Let me look.\n{CALL}": "",
+    f"Both.\n{CALL}\n{CALL}": "",
+    f"I call {JSON}": "",
+    f"I call\n```json\n{JSON}\n```": "",
+    f"I would call it like this: {JSON} - shall I?": "",
+    '<function=order>\n<parameter=item>\n007\n</parameter>\n</function>': "",
+    MORE: BEHIND,
+    f"First.{CALL}Second.{CALL}": BEHIND,
+    f"{JSON} Please wait.": BEHIND,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+def test_a_turn_that_is_kept_has_the_tokens_it_was_sampled_as(text):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = HERMES
+    chat = Chat(tokenizer, {}, "m")
+    ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) + tuple(chat.end_ids(None))
+    sampled = Answer(text, "stop", token_ids=ids, tokenizer="t")
+
+    async def generate(_):
+        return calls_apart(sampled, request())
+
+    answer, fault = asyncio.run(ask_for(generate, request()))
+    turn = turn_of(answer)
+    assert fault == ANSWERS[text]
+    if text == MORE:  # it would stop the training
+        with pytest.raises(RowError, match="other tokens than its text"):
+            chat.answer_ids(request(), turn.message, turn.token_ids)
+    if not fault:
+        assert chat.answer_ids(request(), turn.message, turn.token_ids) == list(ids)

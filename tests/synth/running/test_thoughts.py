@@ -14,6 +14,8 @@ from synth.engines.messages import as_messages
 from tests.synth.cli.test_cli import run_command, synth
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import Reply, serve
+from tests.synth.tooled import CALL as TOOL_CALL
+from tests.synth.tooled import write_tooled
 from tests.tiny import CHATML, save_tiny
 
 ALOUD = "<think>\nOkay, they want [END_CONVERSATION] or a lamp.\n</think>\n\n"
@@ -365,3 +367,29 @@ def test_what_switched_thinking_off_is_in_the_folder_and_in_the_next_step(tmp_pa
     assert asked["teacher"] == asked["floor"] == {"thinking": False}
     # The generator may think.
     assert asked["inputs"] is asked["reasons"] is asked["environment"] is None
+
+
+def test_who_plays_a_tool_is_shown_no_thoughts(tmp_path):
+    def answer(messages):
+        first, last = messages[0]["content"], messages[-1]
+        if first.startswith("Play a tool"):
+            return '{"there": 2}'
+        if first.startswith("Play a part"):
+            return "And a desk?"
+        if last["role"] == "tool" or "desk" not in last["content"]:
+            return f"{ALOUD}There are some."
+        return f"{ALOUD}Let me see.\n{TOOL_CALL.replace('stock_of', 'order')}"
+
+    task = write_tooled(tmp_path / "t", conversations={"max_turns": 3, "environment": "a customer"})
+    (tmp_path / "in.txt").write_text("a lamp?\n")
+    with serve(answer, models=None) as server:
+        code, printed = synth(*run_command(task, tmp_path / "out", server,
+                                           "--inputs", tmp_path / "in.txt"))  # fmt: skip
+    assert code == 0, printed
+    [asked] = [body["messages"][-1]["content"] for body in server.requests
+               if body["messages"][0]["content"].startswith("Play a tool")]  # fmt: skip
+    assert (
+        'Agent: There are some.\nUser: And a desk?\nAgent: Let me see.\n{"name": "order"' in asked
+    )
+    assert "think" not in asked
+    assert THOUGHT not in asked

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from synth.stages.inputs import new_row
 from synth.stages.outputs import outputs
 from synth.stages.plan import plan_of
 from synth.stages.stage import Ask
+from synth.store.rows import FROM_LOG
 from tests.synth.scripted import Scripted
 from tests.synth.tooled import LISTED, TOOLS, calling, tooled
 
@@ -133,6 +135,35 @@ def test_a_bad_call_takes_the_results_before_it_along(tmp_path, answer, end):
     assert row.conversation_end.startswith(end)
 
 
+@pytest.mark.parametrize(
+    ("bad", "fault"),
+    [
+        (calling("sell"), "calls a tool that is not there (sell)"),
+        (Answer("<tool_call>\n{", "stop"), "writes a malformed call of a tool"),
+        (Answer("<think>Hm.</think>Two.", "stop"), "thinks though `thinking: off`"),
+        (Answer("Two\x00.", "stop"), "holds control characters"),
+        (Answer("Two.", "stop"), ""),
+    ],
+)
+def test_a_log_that_is_kept_ends_before_an_answer_that_is_not_good(tmp_path, bad, fault):
+    task = tooled(tmp_path, thinking="off")
+    call = ToolCall("c1", "stock_of", '{"item": "lamp"}')
+    log = (
+        Message("assistant", "", tool_calls=(call,)),
+        Message("tool", "2", tool_call_id="c1"),
+        Message("assistant", "Two."),
+        Message("user", "Sure?"),
+        Message("assistant", bad.text, tool_calls=bad.tool_calls or ()),
+    )
+    row = replace(new_row(task, 0, "A lamp?"), teacher_output="x", conversation=log,
+                  conversation_end=FROM_LOG)  # fmt: skip
+    ask = Ask(lambda _: pytest.fail("asked"), lambda _: pytest.fail("asked"), task, 0)
+    row = asyncio.run(conversations(asyncio.run(outputs(row, ask)), ask))
+    assert row.conversation == (log[:3] if fault else log)
+    end = f"{FROM_LOG}: agent turn {fault}" if fault else FROM_LOG
+    assert row.conversation_end.startswith(end)
+
+
 def test_a_circle_of_calls_is_left_before_it_closes(tmp_path):
     task = tooled(tmp_path, conversations={"max_turns": 9})
     lamp, desk = calling("stock_of", item="lamp"), calling("stock_of", item="desk")
@@ -203,6 +234,18 @@ def setting(row):
     return shop
 
 
+class Waiting(Shop):
+    async def reset(self, row):
+        super().reset(row)
+
+    async def step(self, name, arguments):
+        return super().step(name, arguments)
+
+
+async def opening(row):
+    return Waiting(row)
+
+
 class Nothing:
     def __init__(self, row):
         pass
@@ -219,10 +262,11 @@ def shop(folder, factory="Shop", **conversation):
     return task
 
 
-def test_an_environment_in_code_plays_tools_and_user(tmp_path):
+@pytest.mark.parametrize("factory", ["Shop", "Waiting", "opening"])
+def test_an_environment_in_code_plays_tools_and_user(tmp_path, factory):
     order = [calling("order", item="lamp", count=count) for count in (1, 2, 3)]
     row, _, _ = talk(
-        shop(tmp_path),
+        shop(tmp_path, factory),
         [calling("stock_of", item="lamp"), "Two.", order[0], order[1], order[2], "Out."],
     )
     assert told(row.conversation) == [

@@ -43,10 +43,13 @@ def test_a_tool_call_is_a_whole_answer():
     assert answer.tool_calls == (ToolCall("call-1", "search", '{"words": "lamp"}'),)
 
 
-def test_arguments_that_are_no_string_become_one():
-    call = {"function": {"name": "search", "arguments": {"words": "lämp"}}}
+@pytest.mark.parametrize(
+    ("given", "text"), [({"words": "lämp"}, '{"words": "lämp"}'), (None, "{}"), ("", "{}")]
+)
+def test_arguments_that_are_no_string_become_one(given, text):
+    call = {"function": {"name": "search", "arguments": given}}
     answer = answer_to(Reply(None, "tool_calls", {"tool_calls": [call]}))
-    assert answer.tool_calls == (ToolCall("", "search", '{"words": "lämp"}'),)
+    assert answer.tool_calls == (ToolCall("", "search", text),)
 
 
 def test_a_call_that_names_no_function_is_no_chat_completion():
