@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from synth.engines.base import Answer
 from synth.engines.server.body import BodyFormat, thinks, with_both_names
 from synth.engines.server.context import takes_template_arguments
+from synth.engines.server.switch import USUAL_OFF
 from synth.engines.server.tokens import KnownTokens
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 ASKED = "return_token_ids"
 # How a server refuses a field that it does not know.
 UNKNOWN = (400, 422)
-# What most templates of models that think take; the others pass over it.
-USUAL_OFF = {"enable_thinking": False, "thinking": False}
 # Servers that refuse every field they don't know.
 STRICT = (".openai.com", "api-version")
 
@@ -88,6 +87,7 @@ class Extras:
 
         Raises:
             EngineError: there is no such tokenizer.
+            openai.APIError: the server can't say now.
         """
         if self._tokens is not None:
             return (await self._tokens.chat()).thinking_off
