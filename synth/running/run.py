@@ -263,7 +263,7 @@ async def open_engines(settings: RunSettings) -> AsyncIterator[Models]:
             specs.append(replace(settings.generator, tokenizer=""))
         for spec in specs:
             opened.append(_open(spec, settings, len(specs)))
-        yield Models(opened[0], opened[-1])
+        yield Models(opened[0], opened[-1], bool(settings.target.known_tokenizer))
     finally:
         for engine in opened:
             await engine.close()
