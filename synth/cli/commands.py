@@ -243,7 +243,7 @@ def run(
         f"Every answer so far is kept. To go on, run the same command again:\n  {settings.command}"
     ):
         summary = make(loaded, settings, folder, stderr(), resume == "changed")
-    arguments = arguments_line(template_arguments(loaded, settings.target))
+    arguments = arguments_line(folder, template_arguments(loaded, settings.target))
     print_result(summary, loaded, folder, stdout(), arguments)
 
 

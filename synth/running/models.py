@@ -15,10 +15,12 @@ ROWS_A_PLACE = 4
 
 @dataclass(frozen=True)
 class Models:
-    """Who answers. Floor and teacher are the target; the generator does the rest."""
+    """Who answers. Floor and teacher are the target; the generator does the rest. `tokens` says
+    whether the target's tokenizer is known, so that its answers' tokens are kept."""
 
     target: Engine
     generator: Engine
+    tokens: bool = False
 
     @property
     def rows_in_flight(self) -> int:

@@ -112,6 +112,7 @@ async def synthesize(
                     position += 1
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
+    run.note_tokens()
     if budget is not None and budget.refused:
         raise budget.reached(tally)
     if not tally.rows:

@@ -32,7 +32,8 @@ def prompt_tokens(task: Task, settings: RunSettings) -> tuple[int | None, int | 
     async def ask() -> tuple[int | None, int | None]:
         async with open_engines(settings) as models:
             teacher = await check_prompt(models.target, task, settings.target.model)
-            floor = await models.target.generate(_request(task, SHORT))
+            without = replace(_request(task, SHORT), tools="")  # they belong to the prompt
+            floor = await models.target.generate(without)
             return teacher, floor.usage.prompt_tokens
 
     return asyncio.run(ask())

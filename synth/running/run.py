@@ -37,7 +37,7 @@ from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
-from synth.running.target import target_settings, tokenizer_note
+from synth.running.target import target_settings, tokenizer_note, with_usual_off
 from synth.secrets import redactor
 from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
@@ -100,6 +100,7 @@ def run(
     task = for_target(task, settings)
     check_ours(folder)
     with locked(folder), logged(folder), contextlib.closing(Store(folder / STORE)) as store:
+        task = with_usual_off(task, settings.target, folder, run_async)
         task = task if resume_changed else as_begun(task, folder, store)
         config = resolved(task, settings)
         record_exported(folder, store)
@@ -146,7 +147,7 @@ def preview(
         SynthError: as `run` does; what was made until then has been shown.
     """
     given = _given(task, settings)
-    task = for_target(task, settings)
+    task = with_usual_off(for_target(task, settings), settings.target)
     with contextlib.closing(Store(":memory:")) as store:
         tally = Tally(task.config.inputs.count, settings.prices)
         try:
@@ -262,7 +263,7 @@ async def open_engines(settings: RunSettings) -> AsyncIterator[Models]:
             specs.append(replace(settings.generator, tokenizer=""))
         for spec in specs:
             opened.append(_open(spec, settings, len(specs)))
-        yield Models(opened[0], opened[-1])
+        yield Models(opened[0], opened[-1], bool(settings.target.known_tokenizer))
     finally:
         for engine in opened:
             await engine.close()

@@ -34,6 +34,11 @@ GENERATOR = (
     "The generator thinks before it answers. Its thoughts are counted and go into no row; they "
     f"take time and tokens. {THINKING_CURE}"
 )
+WITHOUT_TOKENS = (
+    "%d stored answers of the target have no tokens, though its tokenizer is known now: their "
+    "texts are tokenized when they are trained. A new folder (-o) keeps its answers' tokens, where "
+    "the server tells them."
+)
 log = logging.getLogger("synth")
 
 
@@ -68,6 +73,7 @@ class RunState:
         self._begin: Callable[[], None] | None = begin
         self._told = False
         self._said: set[str] = set()
+        self._without_tokens = 0
 
     def begin(self) -> None:
         """Make room for this run's rows, before the first thing that comes of it."""
@@ -90,6 +96,8 @@ class RunState:
         def note_answer(stage: str, answer: Answer, asked: bool) -> None:
             self.begin()
             self.tally.record(stage, answer, asked, role)
+            if role == "target" and not asked:
+                self._without_tokens += not (answer.token_ids and answer.tokenizer)
 
         ask = engine.generate if self._budget is None else self._budget.limited(engine, role)
         whole = cached(engine, self.store, stage, note_answer, ask)
@@ -115,6 +123,11 @@ class RunState:
             self._said.add(words)
             log.warning(words)
         self.tally.stages[stage].by_role[role].thoughts += 1
+
+    def note_tokens(self) -> None:
+        """Say how many answers were stored without tokens, which a known tokenizer now keeps."""
+        if self._models.tokens and self._without_tokens:
+            log.warning(WITHOUT_TOKENS, self._without_tokens)
 
     def reject(self, rejection: Rejection) -> None:
         """Store and count what is left out."""

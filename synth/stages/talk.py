@@ -69,8 +69,11 @@ class Talk:
         self.turns += [*environment, agent.message]
         self.shown += [*environment, _shown(agent.message, said)]
         self.said = said
-        self.token_ids.append(agent.token_ids)
-        self.tokenizer = agent.tokenizer or self.tokenizer
+        if not any(self.token_ids):
+            self.tokenizer = agent.tokenizer
+        # A row names one tokenizer; a stored answer's may be another.
+        same = agent.tokenizer == self.tokenizer
+        self.token_ids.append(agent.token_ids if same else None)
 
     def drop(self) -> None:
         """Take back what came last; the first answer stays."""

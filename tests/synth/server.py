@@ -68,7 +68,8 @@ class ScriptedServer:
 
     `requests` are the bodies of the chat requests that were answered, `keys` their Authorization
     headers; `headers` (names in lower case) and `queries` are those of every chat request;
-    `listed` are more fields of a model in the list. `refused` counts the failures
+    `listed` are more fields of a model in the list, `list_failures` statuses with which it is
+    refused first. `refused` counts the failures
     sent, and `most_at_once` is the highest number of requests that were under way together.
     `failures` are used up first, one a request; `always` (when set) answers every request, and
     `fault` gives a failure for those it chooses. `answer_body` answers a request's whole body, in
@@ -95,6 +96,7 @@ class ScriptedServer:
         self.queries: list[str] = []
         self.root = "/v1"
         self.listed: dict[str, dict[str, Any]] = {}
+        self.list_failures: list[int] = []
         self.refused = 0
         self.most_at_once = 0
         self._at_once = 0
@@ -249,6 +251,9 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if server.list_failures:
+                self._send(server.list_failures.pop(0), {"error": {"message": "Not now"}})
+                return
             if self.path != f"{server.root}/models" or server.models is None:
                 self._send(404, {"detail": "Not Found"})
                 return

@@ -67,6 +67,23 @@ class BodyFormat:
         return {name: value for name, value in body.items() if value is not None}
 
 
+def with_both_names(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request whose history holds thoughts under both names that servers read.
+
+    `reasoning_content` was the first; some versions of vLLM read `reasoning` alone.
+    """
+    messages = [
+        {**turn, "reasoning": turn["reasoning_content"]} if "reasoning_content" in turn else turn
+        for turn in body["messages"]
+    ]
+    return {**body, "messages": messages}
+
+
+def thinks(body: Mapping[str, Any]) -> bool:
+    """Whether a request's history holds thoughts."""
+    return any("reasoning_content" in turn for turn in body["messages"])
+
+
 def _check_fields(given: Mapping[str, Any]) -> None:
     for name, harmless in ONE_ANSWER.items():
         if name in given and given[name] not in harmless:

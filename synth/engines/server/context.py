@@ -17,15 +17,27 @@ NAMES = (
     "max_context_length",
 )
 
-
 # Servers whose chat completions take `chat_template_kwargs`, as their lists of models name them.
 TAKE_ARGUMENTS = ("vllm", "sglang", "llamacpp")
+# A status that another try may not meet: too slow, in conflict, too many requests.
+LATER = (408, 409, 425, 429)
 
 
 async def takes_template_arguments(client: openai.AsyncOpenAI, model: str) -> bool:
-    """Whether the server is one that hands `chat_template_kwargs` to the chat template."""
-    entry = (await _listed(client)).get(model, {})
-    return entry.get("owned_by") in TAKE_ARGUMENTS
+    """Whether the server is one that hands `chat_template_kwargs` to the chat template.
+
+    Raises:
+        openai.APIError: it can't say now: there is no server, or none that is ready.
+    """
+    import openai
+
+    try:
+        listed = await _list(client)
+    except openai.APIStatusError as error:
+        if error.status_code in LATER or (error.status_code >= 500 and error.status_code != 501):
+            raise
+        return False  # it has no list
+    return listed.get(model, {}).get("owned_by") in TAKE_ARGUMENTS
 
 
 async def model_context(client: openai.AsyncOpenAI, model: str) -> int | None:
@@ -42,12 +54,24 @@ async def model_context(client: openai.AsyncOpenAI, model: str) -> int | None:
 
 
 async def _listed(client: openai.AsyncOpenAI) -> dict[str, dict[str, Any]]:
-    """The models that a server lists, by name; none where it has no list."""
+    """The models that a server lists, by name; none where it has no list, or can't say now."""
     import openai
 
     try:
+        return await _list(client)
+    except openai.APIError:
+        return {}
+
+
+async def _list(client: openai.AsyncOpenAI) -> dict[str, dict[str, Any]]:
+    """The models that a server lists, by name; none where its reply is no list.
+
+    Raises:
+        openai.APIError: there is no reply, or it tells of an error.
+    """
+    try:
         reply: Any = await client.get("/models", cast_to=object)
-    except (openai.APIError, ValueError):
+    except ValueError:
         return {}
     offered = reply.get("data") if isinstance(reply, dict) else None
     entries = [entry for entry in offered or [] if isinstance(entry, dict)]

@@ -17,7 +17,7 @@ from synth.engines.rate import Rate, estimated_tokens
 from synth.engines.server.body import BodyFormat
 from synth.engines.server.clients import CONNECT, explain_not_found, open_clients
 from synth.engines.server.context import model_context
-from synth.engines.server.extras import ASKED, UNKNOWN, Extras
+from synth.engines.server.extras import UNKNOWN, Extras
 from synth.engines.server.faults import Verdict, judge, server_words, timed_out
 from synth.engines.server.headers import header_values
 from synth.engines.server.reply import to_answer
@@ -200,7 +200,7 @@ class OpenAIEngine:
     async def _ask(
         self, endpoint: Endpoint[openai.AsyncOpenAI], request: Request, plainly: bool = False
     ) -> Answer | Verdict:
-        """One server's answer, or what its failure means; `plainly` asks for no tokens."""
+        """One server's answer, or what its failure means; `plainly` sends what all take."""
         import openai
         from openai.types.chat import ChatCompletion
 
@@ -212,7 +212,7 @@ class OpenAIEngine:
             off = {} if request.sampling.thinking else await self._extras.thinking_off(url, client)
             body = self._form.body(request, limit, off)
             asks = not plainly and self._extras.asks_tokens(url, body)
-            sent = {**body, ASKED: True} if asks else body
+            sent = body if plainly else self._extras.sent(url, body)
             # As `chat.completions.create` does, which first walks through every message's types
             # and takes as long for that as for all the rest. The client's own time-out is between
             # two bytes: a server that sends a blank now and then would be waited for for ever.
@@ -247,10 +247,10 @@ class OpenAIEngine:
                 self._limit = NEW_LIMIT
                 return await self._ask(endpoint, request, plainly)
             refused = isinstance(error, openai.APIStatusError) and error.status_code in UNKNOWN
-            if refused and not plainly and self._extras.asks_tokens(url, body):
+            if refused and not plainly and self._extras.sent(url, body) != body:
                 outcome = await self._ask(endpoint, request, plainly=True)
                 if isinstance(outcome, Answer):
-                    self._extras.note(url, False)
+                    self._extras.refused(url, body)
                 return outcome
             return judge(error, url, self.api_key_env, timeout, option)
 

@@ -1,4 +1,5 @@
-"""What a server is asked for beyond what all take: an answer's tokens, and not to think."""
+"""What a server is sent beyond what all take: that an answer's tokens are asked for, a history's
+thoughts under both their names, and that the model is not to think."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from synth.engines.base import Answer
-from synth.engines.server.body import BodyFormat
+from synth.engines.server.body import BodyFormat, thinks, with_both_names
 from synth.engines.server.context import takes_template_arguments
+from synth.engines.server.switch import USUAL_OFF
 from synth.engines.server.tokens import KnownTokens
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 ASKED = "return_token_ids"
 # How a server refuses a field that it does not know.
 UNKNOWN = (400, 422)
-# What most templates of models that think take; the others pass over it.
-USUAL_OFF = {"enable_thinking": False, "thinking": False}
 # Servers that refuse every field they don't know.
 STRICT = (".openai.com", "api-version")
 
@@ -37,12 +37,32 @@ class Extras:
         self._own = own
         self._tells: dict[str, bool] = {}
         self._off: dict[str, dict[str, Any]] = {}
+        self._one_name: set[str] = set()  # servers that refuse thoughts under two names
 
     def asks_tokens(self, url: str, body: Mapping[str, Any]) -> bool:
         """Whether a server is asked for an answer's tokens: one that has told none is not."""
-        if self._tokens is None or not self._own or any(name in url for name in STRICT):
+        if self._tokens is None or not self._takes_more(url):
             return False
         return self._tells.get(url, True) and ASKED not in body
+
+    def sent(self, url: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's body with what a server is asked for, and given, beyond what all take."""
+        more = {ASKED: True} if self.asks_tokens(url, body) else {}
+        return {**(with_both_names(body) if self._two_names(url, body) else body), **more}
+
+    def refused(self, url: str, body: Mapping[str, Any]) -> None:
+        """Note a server that refused a body with what is sent beyond, and took it without."""
+        if self.asks_tokens(url, body):
+            self.note(url, False)
+        if self._two_names(url, body):
+            self._one_name.add(url)
+
+    def _two_names(self, url: str, body: Mapping[str, Any]) -> bool:
+        return thinks(body) and self._takes_more(url) and url not in self._one_name
+
+    def _takes_more(self, url: str) -> bool:
+        """Whether a server may be sent fields that OpenAI's own does not know."""
+        return self._own and not any(name in url for name in STRICT)
 
     def note(self, url: str, tells: bool) -> None:
         """Note whether a server that was asked tells tokens; the first answer decides."""
@@ -67,6 +87,7 @@ class Extras:
 
         Raises:
             EngineError: there is no such tokenizer.
+            openai.APIError: the server can't say now.
         """
         if self._tokens is not None:
             return (await self._tokens.chat()).thinking_off

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from synth.engines.base import Divergence, Message, Request, Sampling
-from synth.engines.server.body import BodyFormat
+from synth.engines.server.body import BodyFormat, with_both_names
 from synth.errors import EngineError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ServerScorer:
         import openai
 
         one = replace(request, sampling=replace(request.sampling, temperature=0.0, max_tokens=1))
-        body = self._form.body(one, "max_tokens")
+        body = with_both_names(self._form.body(one, "max_tokens"))
         if answer:
             body["messages"] = [*body["messages"], {"role": "assistant", "content": answer}]
             more |= {"add_generation_prompt": False, "continue_final_message": True}

@@ -10,19 +10,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data import tokenizers
-from genpi_plugin.data.written import missing
+from genpi_plugin.data.written import Tokens, missing
 from synth.engines.base import Answer
 from synth.engines.chat import Chat, check_template
 from synth.errors import EngineError
 
 # Tokens shown on each side of the first that differs.
 BEFORE, BEHIND = 12, 16
+# So many answers differ from their tokens, and none agrees, before the tokenizer is another.
+DIFFERING = 8
+# What stands for a broken character; servers drop it or not.
+BROKEN = "\ufffd"
 SAME = (
     "Give the server and --tokenizer one model with one chat template (vLLM: --chat-template), and "
     "one set of arguments (--chat-template-kwargs). A date that the template writes can be fixed "
@@ -48,6 +53,9 @@ class KnownTokens:
         self._ends: set[int] = set()
         self._loading = asyncio.Lock()
         self._said: set[tuple[str, str]] = set()
+        self._tokens: Tokens | None = None
+        self._agree: set[str] = set()  # servers whose answers are those of their tokens
+        self._differ: Counter[str] = Counter()
 
     async def chat(self) -> Chat:
         """The chat template; loaded at the first call.
@@ -74,7 +82,7 @@ class KnownTokens:
 
         Raises:
             EngineError: the server read other tokens than the request has here, or its tokens are
-                of another tokenizer.
+                of another tokenizer: beyond this one's, or in none of the first answers their text.
             RowError: the request holds a control token.
         """
         chat = await self.chat()
@@ -82,7 +90,8 @@ class KnownTokens:
         self._check_request(ours, _prompt_ids(reply), answer.usage.prompt_tokens, url)
         if answer.token_ids is None:
             return answer
-        self._check_answer(answer, url)
+        if not self._trainable(answer, url):
+            return replace(answer, token_ids=None, logprobs=None)
         if answer.finish == "stop" and answer.token_ids[-1] not in self._ends:
             self._say(
                 url, "end",
@@ -118,21 +127,61 @@ class KnownTokens:
                 f"than will be trained. {SAME}",
             )  # fmt: skip
 
-    def _check_answer(self, answer: Answer, url: str) -> None:
-        assert self._chat is not None
+    def _trainable(self, answer: Answer, url: str) -> bool:
+        """Whether an answer's tokens can be trained in place of its text: they hold all of it.
+
+        A server takes special tokens out of a text, and halves of characters, and joins thoughts;
+        such tokens are this tokenizer's all the same.
+
+        Raises:
+            EngineError: see `checked`.
+        """
+        assert self._tokens is not None
         assert answer.token_ids is not None
-        tokenizer = self._chat.tokenizer
-        known = max(answer.token_ids) < len(tokenizer)
-        text = tokenizer.decode(list(answer.token_ids)) if known else ""
-        given = [answer.text, answer.reasoning or "", *(c.name for c in answer.tool_calls or ())]
-        lost = next((one for one in given if one.strip() and missing(one, text)), "")
-        if known and not lost:
-            return
-        raise EngineError(
+        ids = list(answer.token_ids)
+        if max(ids) >= len(self._tokens.tokenizer):
+            raise self._other_tokenizer(answer.text, f"token {max(ids)}", url)
+        whole = self._tokens.decoded(ids)
+        told = [answer.text, answer.reasoning or "", *(c.name for c in answer.tool_calls or ())]
+        given = [one for one in told if one.strip()]
+        if not given:
+            return True  # no row is made of it
+        broken = whole.count(BROKEN) > sum(one.count(BROKEN) for one in given)
+        if answer.finish == "length":
+            broken = False  # nor of a cut one, which may end in half a character
+        if not broken and not any(missing(one, whole) for one in given):
+            self._agree.add(url)
+            return True
+        bare = [one for one in ids if one not in self._tokens.control]
+        readings = (whole, self._tokens.decoded(bare), self._tokens.decoded(self._ordinary(ids)))
+        pieces = [answer.text, *(answer.reasoning or "").splitlines(), *told[2:]]
+        lost = min((_lost(pieces, reading) for reading in readings), key=len)
+        if not lost:
+            self._agree.add(url)
+        elif url not in self._agree:
+            self._differ[url] += 1
+            if self._differ[url] >= DIFFERING:
+                raise self._other_tokenizer(lost, repr(whole[:80]), url)
+        self._say(
+            url, "text",
+            f"{url} tells tokens of an answer that are not its text's: the answer "
+            f"{(lost or answer.text)[:80]!r} would be {whole[:80]!r}. Such answers are tokenized "
+            "anew when they are trained.",
+        )  # fmt: skip
+        return False
+
+    def _ordinary(self, ids: list[int]) -> list[int]:
+        """Tokens without the special ones, thoughts' marks among them."""
+        assert self._tokens is not None
+        special = set(self._tokens.tokenizer.all_special_ids)
+        return [one for one in ids if one not in special]
+
+    def _other_tokenizer(self, answer: str, written: str, url: str) -> EngineError:
+        return EngineError(
             f"The tokens that {url} tells are none of the tokenizer {self.name}: the answer "
-            f"{(lost or answer.text)[:80]!r} would be {text[:80]!r}.",
+            f"{answer[:80]!r} would be {written}.",
             "Name the tokenizer of the served model with --tokenizer, a folder or a name on the "
-            "hub.",
+            "hub; with --tokenizer '' no tokens are asked for.",
         )
 
     def _around(self, ids: list[int], place: int) -> str:
@@ -163,8 +212,15 @@ class KnownTokens:
             ) from error
         check_template(tokenizer, self.name)
         self._chat = Chat(tokenizer, self._kwargs, self.name)
+        self._tokens = Tokens(tokenizer)
         self._mark = tokenizers.mark(tokenizer)
         self._ends = set(self._chat.end_ids(_configured_ends(folder)))
+
+
+def _lost(pieces: Sequence[str], written: str) -> str:
+    """The first piece of an answer that is not in a text, broken characters aside; "" for none."""
+    whole = written.replace(BROKEN, "")
+    return next((one for one in pieces if missing(one.replace(BROKEN, ""), whole)), "")
 
 
 def _configured_ends(folder: Path) -> list[int] | int | None:

@@ -16,6 +16,7 @@ from synth.store.folder import locked
 from synth.store.store import Store
 from tests.synth.scripted import PROMPT, answers, stage_of, write_task
 from tests.synth.server import Failure, serve
+from tests.tiny import save_tiny
 
 FILES = ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet", "rejected.jsonl")
 
@@ -283,3 +284,21 @@ def test_a_folder_of_the_version_before_tools_goes_on_without_a_question(tmp_pat
         code, printed = synth(task, out, server, "--set", f"filters={left_out}")
         assert code == 1
         assert "task.filters: - " in printed
+
+
+def test_answers_stored_before_the_tokenizer_was_named_are_counted(tmp_path):
+    task, out = write_task(tmp_path / "t", conversations={"max_turns": 1}), tmp_path / "out"
+    known = ("--tokenizer", save_tiny(tmp_path / "tiny"))
+    words = "stored answers of the target have no tokens"
+    with serve(answers, None) as server:
+        assert synth(task, out, server)[0] == 0
+        assert synth(task, out, server)[0] == 0
+        assert words not in (out / "run.log").read_text()
+        stages = [stage_of(as_messages(body["messages"])) for body in server.requests]
+        count = stages.count("floor") + stages.count("teacher")
+        code, printed = synth(task, out, server, *known)
+        assert code == 0, printed
+        assert (out / "run.log").read_text().count(f"{count} {words}") == 1
+        new = tmp_path / "new"
+        assert synth(task, new, server, *known)[0] == 0
+        assert words not in (new / "run.log").read_text()

@@ -8,6 +8,8 @@ from synth.stages.conversations import conversations
 from synth.stages.environment import OPENING, environment_messages
 from synth.stages.inputs import new_row
 from synth.stages.stage import Ask
+from synth.stages.talk import Talk
+from synth.stages.turns import Turn
 from tests.synth.scripted import PROMPT, Scripted, make_task
 
 TALK = "<USER>:\nrules\n<AGENT>:\nOk.\n<USER>:\nobs 1\n<AGENT>:\nact 1\n"
@@ -193,3 +195,19 @@ def test_where_no_system_turn_is_taken_the_instruction_stands_in_the_first_turn(
     folded = environment_messages(row_of(other), [Message("assistant", "act 2")], other)
     assert plain[0].role == "system"
     assert told(folded) == [("user", f"{plain[0].content}\n\nOk."), *told(plain[2:])]
+
+
+def test_tokens_of_two_tokenizers_are_not_kept_under_one():
+    first = Message("assistant", "search[lamp]")
+    asked = (Message("user", "A page."),)
+    talked = Talk([first], [first], first.content, [(1, 2)], "mark of one")
+    for turn in (
+        Turn(Message("assistant", "click[a]"), (3, 4), "mark of another"),
+        Turn(Message("assistant", "click[b]"), (5, 6), "mark of one"),
+        Turn(Message("assistant", "click[c]")),
+    ):
+        talked.add(asked, turn, turn.message.content)
+    assert (talked.token_ids, talked.tokenizer) == ([(1, 2), None, (5, 6), None], "mark of one")
+    plain = Talk([first], [first], first.content, [None], "")
+    plain.add(asked, Turn(Message("assistant", "click[a]"), (3, 4), "mark of another"), "click[a]")
+    assert (plain.token_ids, plain.tokenizer) == ([None, (3, 4)], "mark of another")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from synth.engines.base import Answer, Sampling, Usage
+from synth.engines.base import Answer, Message, Sampling, Usage
+from synth.engines.server.body import BodyFormat
 from synth.engines.server.engine import OpenAIEngine
+from synth.engines.server.extras import Extras
 from synth.errors import EngineError, RequestError, RowError
 from tests.synth.engines.asking import PROMPT, answers, ask, echo
 from tests.synth.server import Failure, Reply, ScriptedServer, serve
@@ -186,3 +190,50 @@ def test_too_long_a_request_rejects_its_row_only(body):
         error = failed(server)
     assert isinstance(error, RowError)
     assert error.reason == "longer than the model's context"
+
+
+THOUGHT = "They want a lamp."
+WITH_THOUGHTS = replace(
+    ask("and a desk"),
+    messages=(
+        Message("user", "a lamp"),
+        Message("assistant", "search[lamp]", reasoning_content=THOUGHT),
+        Message("user", "and a desk"),
+    ),
+)
+
+
+def test_thoughts_of_a_history_are_sent_under_both_names_that_servers_read():
+    with serve(echo) as server:
+        answers(on(server), [WITH_THOUGHTS])
+    user, agent, last = server.requests[0]["messages"]
+    assert agent == {
+        "role": "assistant",
+        "content": "search[lamp]",
+        "reasoning_content": THOUGHT,
+        "reasoning": THOUGHT,
+    }
+    assert "reasoning" not in {*user, *last}
+
+
+def test_openais_own_server_is_sent_thoughts_under_one_name():
+    form = BodyFormat("m")
+    body = form.body(WITH_THOUGHTS, "max_tokens")
+    assert Extras(form, "", own=False).sent("https://api.openai.com/v1", body) == body
+    assert Extras(form, "", own=True).sent("https://api.openai.com/v1", body) == body
+    assert Extras(form, "", own=True).sent("http://localhost:8000/v1", body) != body
+
+
+def test_a_server_that_refuses_the_second_name_is_sent_one_from_then_on():
+    refused = Failure(400, {"error": {"message": "property 'reasoning' is unsupported"}})
+    tried = []
+
+    def fault(messages):
+        tried.append(["reasoning" in turn for turn in messages].count(True))
+        return refused if tried[-1] else None
+
+    with serve(echo) as server:
+        server.fault = fault
+        got = answers(on(server), [WITH_THOUGHTS, replace(WITH_THOUGHTS, seed=1)], one_by_one=True)
+    assert [answer.text for answer in got] == ["You said: and a desk"] * 2
+    assert tried == [1, 0, 0]

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from synth.engines.base import Message, Request, Sampling
+from synth.engines.chat import Chat
 from synth.engines.models import ModelSpec, model_specs
 from synth.engines.server.engine import OpenAIEngine
+from synth.engines.server.tokens import DIFFERING
 from synth.errors import EngineError, SynthError
 from synth.quality.thoughts import thoughts_apart
 from synth.stages.turns import turn_of
@@ -147,11 +149,13 @@ def test_a_request_that_is_read_otherwise_stops_with_both_sides(folder, tokenize
 
 def test_tokens_of_another_tokenizer_stop_with_the_cure(folder, tokenizer):
     def told(reply):
-        ids = [(one + 40) % 500 for one in reply.choice["token_ids"]]
+        ids = [(one + 40) % 400 for one in reply.choice["token_ids"]]
         return replace(reply, choice={"token_ids": ids}, whole={})
 
+    asked = [ask(f"a red shirt {number}") for number in range(DIFFERING)]
     with serve_tiny(tokenizer, told) as server, pytest.raises(EngineError) as caught:
-        answers(on(server, folder), [ask("a red shirt")])
+        answers(on(server, folder), asked, one_by_one=True)
+    assert server.count == DIFFERING
     assert f"are none of the tokenizer {folder}" in caught.value.cause
     assert "--tokenizer" in caught.value.cure
 
@@ -252,6 +256,67 @@ def test_tokens_without_their_end_are_left_out_and_that_is_said(folder, tokenize
         [answer] = answers(on(server, folder), [ask("a lamp")])
     assert (answer.text, answer.token_ids) == ("search[lamp]", None)
     assert "leaves the end token out" in caplog.text
+
+
+# What a server takes out of an answer's text: the whole as sampled, and the reply's fields.
+TAKEN_OUT = {
+    "special tokens": ("A red lamp<|im_start|>user, is it?", {"text": "A red lampuser, is it?"}),
+    "half a character": ("A red HALF lamp", {"text": "A red lamp"}),
+    "half a character at its end": ("A red lamp HALF", {"text": "A red lamp"}),
+    "marks between thoughts": (
+        "<think>\nThey want a lamp.\n</think>\n\n<think>\nA red one.\n</think>\n\nsearch[lamp]",
+        {"text": "search[lamp]",
+         "message": {"reasoning_content": "They want a lamp.\nA red one."}},
+    ),
+    "another text": ("A red lamp", {"text": "A blue desk"}),
+}  # fmt: skip
+
+
+def taken_out(tokenizer, what):
+    whole, more = TAKEN_OUT[what]
+    ids = []
+    for place, part in enumerate(whole.split("HALF")):
+        half = tokenizer("\u00e9", add_special_tokens=False)["input_ids"][:1] if place else []
+        ids += half + tokenizer(part, add_special_tokens=False)["input_ids"]
+    assert ("HALF" in whole) == ("\ufffd" in tokenizer.decode(ids))
+    return Reply(choice={"token_ids": [*ids, tokenizer.eos_token_id]}, usage={}, **more)
+
+
+@pytest.mark.parametrize("what", TAKEN_OUT)
+def test_an_answer_that_is_not_its_tokens_text_loses_them_and_the_run_goes_on(
+    folder, tokenizer, caplog, what
+):
+    odd, whole = taken_out(tokenizer, what), made(tokenizer, "search[lamp]", text="search[lamp]")
+    replies = [odd, odd, whole, *[odd] * (DIFFERING if what == "another text" else 0)]
+    asked = [ask(f"a lamp {number}") for number in range(len(replies))]
+    caplog.set_level(logging.WARNING, "synth")
+    with serve(lambda messages: replies[server.count - 1], models=None) as server:
+        got = answers(on(server, folder), asked, one_by_one=True)
+    assert [one.text for one in got] == [one.text for one in replies]
+    assert [bool(one.token_ids) for one in got] == [one is whole for one in replies]
+    assert {one.tokenizer for one in got if not one.token_ids} == {None}
+    assert caplog.text.count("tells tokens of an answer that are not its text's") == 1
+
+
+@pytest.mark.parametrize("what", [name for name in TAKEN_OUT if name != "another text"])
+def test_a_server_that_takes_something_out_of_each_answer_is_no_other_tokenizer(
+    folder, tokenizer, what
+):
+    odd = taken_out(tokenizer, what)
+    asked = [ask(f"a lamp {number}") for number in range(DIFFERING + 1)]
+    with serve(lambda messages: odd, models=None) as server:
+        got = answers(on(server, folder), asked, one_by_one=True)
+    assert [one.token_ids for one in got] == [None] * len(asked)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tokens_that_are_kept_are_taken_when_they_are_trained(folder, tokenizer, form):
+    reply = FORMS[form][0](tokenizer)
+    with serve(lambda messages: reply, models=None) as server:
+        [answer] = answers(on(server, folder), [ask("a lamp")])
+    turn = turn_of(thoughts_apart(answer))
+    trained = Chat(tokenizer, {}, "m").answer_ids(ask("a lamp"), turn.message, turn.token_ids)
+    assert trained == list(turn.token_ids)
 
 
 def specs(model, **more):
