@@ -8,6 +8,7 @@ import json
 import pytest
 
 from synth.errors import SynthError, TaskError
+from synth.task.config import TaskConfig
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import make_task, write_task
 
@@ -153,3 +154,30 @@ def test_validate_shows_slots_and_names_other_places(tmp_path):
     code, printed = synth("validate", task)
     assert "place for a value: {{ name }}, {{ city }}, {{ day }}, {{ points }}." in printed
     assert "say in `slots` where its values come from" in printed
+
+
+def test_a_run_s_record_of_every_kind_of_source_is_read_again(tmp_path):
+    for name, text in {"a.csv": "x\nAda\n", "a.txt": "Ada\n"}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "own.py").write_text("def one(draw, text): return 'a'\n")
+    sources = {
+        "values": ["Ada"],
+        "table": {"file": "a.csv", "column": "x"},
+        "lines": {"file": "a.txt"},
+        "python": {"python": "own:one"},
+        "generator": {"generator": "Write a name."},
+        "more": {"generator": "Write a name.", "count": 7},
+        "day": {"now": {"from": "2024-01-01", "to": datetime.date(2024, 1, 3)}},
+        "time": {"now": {"from": "2024-05-15T14:59:58+02:00", "to": "2024-05-15T15:00:00Z"}},
+        "number": {"number": {"from": 1, "to": 2.5, "format": "{:.1f}"}},
+    }
+    prompt = " ".join(f"{{{{ {name} }}}}" for name in sources)
+    config = make_task(tmp_path, prompt, slots=sources, kept={"role": "user"}).config
+    recorded = config.model_dump(mode="json")
+    assert TaskConfig.of_run(json.loads(json.dumps(recorded))) == config
+    assert [config.slots[name].count for name in ("generator", "more")] == [100, 7]
+    for name in recorded["slots"]:  # as it was recorded at first
+        recorded["slots"][name]["count"] = recorded["slots"][name]["count"] or 100
+    assert TaskConfig.of_run(recorded) == config
+    with pytest.raises(TaskError, match="`count` goes with `generator`"):
+        make_task(tmp_path, "{{ x }}", slots={"x": {"file": "a.txt", "count": 3}})
