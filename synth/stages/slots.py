@@ -87,7 +87,8 @@ def sample_prompt(task: Task, seed: int) -> tuple[Message, ...]:
 async def _written(
     name: str, source: Source, task: Task, generate: Generate, seed: int
 ) -> tuple[str, ...]:
-    assert source.generator is not None and source.count is not None
+    assert source.generator is not None
+    assert source.count is not None
     found: dict[str, str] = {}
     dropped: list[str] = []
     tries, cut, most = 0, 0, source.count * MAX_TRIES

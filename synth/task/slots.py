@@ -17,6 +17,7 @@ from typing import Any
 
 from genpi_plugin.data import slots
 from synth.engines.base import Message
+from synth.engines.messages import as_dicts
 from synth.errors import SynthError, TaskError
 from synth.store.fingerprint import digest
 from synth.task.modules import load_reference, raised
@@ -125,7 +126,7 @@ def read_slots(
                 "Add `slots:`, or take `kept` out.",
             )
         return Slots()
-    found = list(dict.fromkeys(name for turn in prompt for name in slots.names_in(turn.content)))
+    found = slots.names_of(as_dicts(prompt))
     _check_names(list(sources), found, path)
     sources = {name: sources[name] for name in found}
     text = kept.text.strip() or "\n".join(f"{name}: {slots.slot(name)}" for name in sources)
@@ -147,6 +148,18 @@ def read_slots(
             made[name], hashes[name] = loaded.value, loaded.sha256
     role = kept.role or prompt_role
     return Slots(sources, lines, made, Message(role, text), hashes)
+
+
+def texts_of(prompt: Sequence[Message]) -> list[str]:
+    """The texts in which a prompt's slots are filled, as a template writes them: each turn's
+    thoughts, its content and the arguments of its calls."""
+    return [
+        text
+        for turn in prompt
+        for text in (
+            turn.reasoning_content, turn.content, *(call.arguments for call in turn.tool_calls)
+        )
+    ]  # fmt: skip
 
 
 def before_first_slot(texts: Sequence[str]) -> int:

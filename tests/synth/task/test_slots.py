@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import datetime
 import json
+from dataclasses import replace
 
 import pytest
+import yaml
 
+from synth.engines.messages import as_messages
 from synth.errors import SynthError, TaskError
+from synth.preflight.measure import from_first_slot
 from synth.task.config import TaskConfig
+from synth.task.placeholders import placeholder_notes
+from synth.task.slots import before_first_slot, texts_of
+from synth.task.taskfile import load_task
 from tests.synth.cli.test_cli import synth
 from tests.synth.scripted import make_task, write_task
 
@@ -181,3 +188,61 @@ def test_a_run_s_record_of_every_kind_of_source_is_read_again(tmp_path):
     assert TaskConfig.of_run(recorded) == config
     with pytest.raises(TaskError, match="`count` goes with `generator`"):
         make_task(tmp_path, "{{ x }}", slots={"x": {"file": "a.txt", "count": 3}})
+
+
+def shown_with_calls():
+    """A prompt whose slots stand in a few-shot turn's thoughts and its call, too."""
+    arguments = '{"who": "{{ who }}", "in": "{when}"}'
+    call = {"id": "a", "type": "function", "function": {"name": "find", "arguments": arguments}}
+    return [
+        {"role": "system", "content": "Serve people."},
+        {"role": "user", "content": "find me"},
+        {"role": "assistant", "content": "", "reasoning_content": "They are in {{ place }}.",
+         "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "found"},
+        {"role": "assistant", "content": "Here you are."},
+    ]  # fmt: skip
+
+
+def test_slots_in_thoughts_and_calls_have_sources_too(tmp_path):
+    tool = {"type": "function", "function": {
+        "name": "find", "description": "Find by {{ who }}.",
+        "parameters": {"type": "object", "properties": {"who": {"type": "string"}}}}}  # fmt: skip
+    (tmp_path / "tools.json").write_text(json.dumps([tool]))
+    (tmp_path / "prompt.json").write_text(json.dumps(shown_with_calls()))
+    write_task(tmp_path, tools="tools.json", action_pattern=None)
+
+    def task_with(slots):
+        data = yaml.safe_load((tmp_path / "task.yml").read_text())
+        data |= {"prompt": "prompt.json", "slots": slots}
+        (tmp_path / "task.yml").write_text(yaml.safe_dump(data))
+        return load_task(str(tmp_path))
+
+    with pytest.raises(TaskError, match=r"prompt has \{\{ who \}\}, and `slots`"):
+        task_with({"place": ["Bern"]})
+    task = task_with({"place": ["Bern"], "who": ["Ada"]})
+    assert task.slots.names == ["place", "who"]
+    assert before_first_slot(texts_of(task.prompt)) == len("Serve people.find meThey are in ")
+    in_prompt, in_tools = placeholder_notes(task)
+    assert "prompt has what looks like a place for a value: {when}." in in_prompt
+    assert "tools have what looks like a place for a value: {{ who }}." in in_tools
+    code, printed = synth("validate", tmp_path)
+    assert code == 0, printed
+    assert "The first slot stands behind 32 of the prompt's" in printed
+    assert in_tools in printed
+
+
+def test_a_prompt_from_its_first_slot_on_wherever_that_stands():
+    prompt = as_messages(shown_with_calls())
+    rest = from_first_slot(prompt)
+    assert (rest[0].reasoning_content, rest[0].tool_calls) == (
+        "{{ place }}.", prompt[2].tool_calls
+    )  # fmt: skip
+    assert rest[1:] == prompt[3:]
+    bare = replace(prompt[2], reasoning_content="They are in Bern.", content="So:")
+    rest = from_first_slot([*prompt[:2], bare, *prompt[3:]])
+    assert (rest[0].reasoning_content, rest[0].content) == ("", "")
+    assert rest[0].tool_calls == prompt[2].tool_calls
+    rest = from_first_slot([replace(bare, content="So: {{ a }}")])
+    assert (rest[0].reasoning_content, rest[0].content) == ("", "{{ a }}")
+    assert from_first_slot(prompt[:2]) is None
