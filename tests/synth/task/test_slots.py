@@ -73,6 +73,61 @@ def test_a_text_file_has_a_value_a_line(tmp_path):
     assert slots.lines["name"] == ("Ada", "Bob")
 
 
+def test_a_file_named_in_two_ways_is_one(tmp_path):
+    people = [{"name": f"n{number}", "city": f"c{number}"} for number in range(20)]
+    (tmp_path / "a.json").write_text(json.dumps(people))
+
+    def drawn(first, second):
+        sources = {
+            "name": {"file": first, "column": "name"},
+            "city": {"file": second, "column": "city"},
+        }
+        slots = make_task(tmp_path, "{{ name }} in {{ city }}", slots=sources).slots
+        return [slots.draw(0, f"row-{number}") for number in range(40)]
+
+    same = drawn("a.json", "a.json")
+    assert drawn("a.json", "./a.json") == drawn("a.json", str(tmp_path / "a.json")) == same
+    assert {(one["name"][1:] == one["city"][1:]) for one in same} == {True}
+    assert same[0] == {"name": "n3", "city": "c3"}  # what runs drew before stays
+
+
+def test_a_line_ends_at_a_line_break_alone(tmp_path):
+    odd = "Ada\u2028Countess\x85of L"
+    (tmp_path / "a.csv").write_text(f"x\n{odd}\n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text(f"{odd}\r\nBob\n", encoding="utf-8")
+
+    def values(**source):
+        return make_task(tmp_path, "{{ x }}", slots={"x": source}).slots.lines["x"]
+
+    assert values(file="a.csv", column="x") == (odd,)
+    assert values(file="a.txt") == (odd, "Bob")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("a.csv", "x,y\nAda,1\nBob,2,3\n", "a.csv, row 2 has 3 cells, and the header names 2"),
+        ("a.csv", "x,y\nAda\n", "a.csv, row 1 has 1 cells"),
+        ("a.csv", "x,x\nAda,1\n", "has two columns named x"),
+        ("a.csv", "x,y\nAda,1\n ,2\n", "a.csv, row 2: `x` is empty"),
+        ("a.csv", 'x,y\n"Ada,1\n', "a.csv can't be read as a table[^\n]*\nA cell with a quote"),
+        ("a.csv", "x;y\nAda;1\n", "are there semicolons between"),
+        ("a.csv", "", "a.csv holds no values"),
+        ("a.jsonl", '{"x": "a"}\n\n{"x": \n', "a.jsonl, line 3: not JSON"),
+        ("a.jsonl", '{"x": "a"}\n{"y": "b"}\n', r"a.jsonl, line 2 has no 'x' \(it has y\)"),
+        ("a.jsonl", '"x"\n', "a.jsonl, line 1: 'x' is no object"),
+        ("a.json", '[{"x": 1,]', "a.json can't be read: line 1 is not JSON"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_whole_is_refused_where_it_is_not(tmp_path, file, text, message):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(TaskError, match=message) as error:
+        make_task(tmp_path, "{{ x }}", slots={"x": {"file": file, "column": "x"}})
+    assert "slots.x" in str(error.value)
+    assert "--" not in str(error.value)
+    assert "inputs" not in str(error.value)
+
+
 def test_a_function_of_the_user_s_own_sees_the_input(tmp_path):
     (tmp_path / "own.py").write_text(
         "def size(draw, text): return f'{len(text)}-{draw.randint(1, 9)}'\n"
@@ -110,9 +165,9 @@ def test_a_time_keeps_to_its_span(tmp_path):
         ("{{ name }}", {"slots": {"name": {"file": "none.txt"}}}, r"none.txt can't be read"),
         ("{{ name }}", {"slots": {"name": {"file": "a.csv"}}}, r"`column` goes with a `file`"),
         ("{{ name }}", {"slots": {"name": {"file": "a.csv", "column": "x"}}},
-         r"no column 'x' \(it has name, n\)"),
+         r"no column 'x'; its columns are name, n.\nCorrect `column`"),
         ("{{ name }}", {"slots": {"name": {"file": "a.json", "column": "n"}}},
-         r"a.json, row 2: 'n' is not text but 7"),
+         r"a.json, item 2: 'n' is not text but 7"),
         ("{{ name }}", {"slots": {"name": {"file": "a.pdf", "column": "n"}}}, r".pdf is not read"),
         ("{{ name }}", {"slots": {"name": {"python": "nowhere:x"}}}, r"no module nowhere"),
         ("{{ name }}", {"slots": {"name": {"now": {"from": "2024-02-01", "to": "2024-01-01"}}}},
