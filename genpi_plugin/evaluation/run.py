@@ -13,8 +13,9 @@ from rich.console import Console
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.prepared import DEFAULT_PREPARED_PATH, PREFIX
+from genpi_plugin.data.prompt_generation import recited_text
 from genpi_plugin.data.transcripts import prompt_text
-from genpi_plugin.evaluation.figures.measured import Measured
+from genpi_plugin.evaluation.figures.measured import Generated, Measured
 from genpi_plugin.evaluation.figures.summary import summarize
 from genpi_plugin.evaluation.measuring.bars import bars
 from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_digest
@@ -165,14 +166,18 @@ def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
         "inputs": measured.inputs,
         "slots": measured.values,
         "answers": {
-            name: [{"text": one.text, "cut": one.cut} for one in answers]
-            for name, answers in measured.answers.items()
+            name: [_answer(one) for one in answers] for name, answers in measured.answers.items()
         },
         "scores": measured.scores,
         "kl_per_input": measured.kl,
         "tokens": measured.tokens,
-        "prompt_text": prompt_text(plan.data.prompt),
+        "prompt_text": recited_text(prompt_text(plan.data.prompt), plan.data.tools),
     }
+
+
+def _answer(given: Generated) -> dict[str, Any]:
+    thoughts = {"thoughts": given.thoughts} if given.thoughts else {}
+    return {"text": given.text, "cut": given.cut, **thoughts}
 
 
 def _source(cfg: Any, settings: Settings, plan: Plan) -> dict[str, Any]:
