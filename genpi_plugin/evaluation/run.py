@@ -26,6 +26,7 @@ from genpi_plugin.evaluation.plan import Curve, Plan, list_systems, make_plan
 from genpi_plugin.evaluation.report import show, write
 from genpi_plugin.evaluation.sections.curve import checkpoint_name, summarize_checkpoints
 from genpi_plugin.evaluation.settings import Settings
+from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.load import load_config
 
 PACKAGES = ("axolotl-genpi", "axolotl", "transformers", "peft", "torch")
@@ -55,7 +56,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         )  # fmt: skip
         adapters = {name: str(folder) for name, folder in plan.adapters.items()}
         metrics = summarize(measured, adapters, settings.seed)
-        details = _details(measured, plan)
+        details = _details(measured, plan.data)
         _measure_sections(plan, settings, loader, cache, measured, progress, metrics, details)
         if plan.curve:
             metrics["checkpoints"] = _measure_curve(
@@ -161,7 +162,7 @@ def _measure_curve(
     return summarize_checkpoints(measured, curve.checkpoints, settings.seed)
 
 
-def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
+def _details(measured: Measured, data: HeldOut) -> dict[str, Any]:
     return {
         "inputs": measured.inputs,
         "slots": measured.values,
@@ -171,7 +172,7 @@ def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
         "scores": measured.scores,
         "kl_per_input": measured.kl,
         "tokens": measured.tokens,
-        "prompt_text": recited_text(prompt_text(plan.data.prompt), plan.data.tools),
+        "prompt_text": recited_text(prompt_text(data.prompt), data.tools),
     }
 
 
