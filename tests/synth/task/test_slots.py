@@ -301,3 +301,18 @@ def test_a_prompt_from_its_first_slot_on_wherever_that_stands():
     rest = from_first_slot([replace(bare, content="So: {{ a }}")])
     assert (rest[0].reasoning_content, rest[0].content) == ("", "{{ a }}")
     assert from_first_slot(prompt[:2]) is None
+
+
+@pytest.mark.parametrize("source", ["[1, 2]", "{values: [1, 2]}"])
+def test_values_that_yaml_takes_for_numbers_are_to_be_quoted_and_that_is_all(tmp_path, source):
+    write_task(tmp_path, "{{ x }}")
+    with (tmp_path / "task.yml").open("a") as file:
+        file.write(f"slots:\n  x: {source}\n")
+    with pytest.raises(TaskError, match=r"is not text: YAML reads .* as a number") as error:
+        load_task(str(tmp_path))
+    first, second, cure = str(error.value).split("\n")
+    assert first.endswith("Quote it: '1'")
+    assert second.endswith("Quote it: '2'")
+    assert "docs/tasks.md" in cure
+    with pytest.raises(TaskError, match="at least 1 item"):
+        make_task(tmp_path, "{{ x }}", slots={"x": []})

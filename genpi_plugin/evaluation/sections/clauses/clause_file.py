@@ -76,14 +76,14 @@ def split_by_excerpts(prompt: Sequence[Message], excerpts: dict[str, list[str]])
                 "let every piece of the prompt belong to one clause.",
             )
     for part in parts:
-        left = without(prompt, part)
+        others = without(prompt, part)
         try:
-            if left:
-                roles.check_prompt(left, "prompt", "")
+            if others:
+                roles.check_prompt(others, "prompt", "")
         except RowError:
             raise GenPIError(
                 f"without the clause {part.name!r} the roles of the prompt no longer alternate: "
-                f"{', '.join(message['role'] for message in left)}.",
+                f"{', '.join(message['role'] for message in others)}.",
                 "a user's turn can only be removed with its answer: name both; results of tools "
                 "need their call.",
             ) from None
