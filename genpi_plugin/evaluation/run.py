@@ -13,8 +13,9 @@ from rich.console import Console
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.prepared import DEFAULT_PREPARED_PATH, PREFIX
+from genpi_plugin.data.prompt_generation import recited_text
 from genpi_plugin.data.transcripts import prompt_text
-from genpi_plugin.evaluation.figures.measured import Measured
+from genpi_plugin.evaluation.figures.measured import Generated, Measured
 from genpi_plugin.evaluation.figures.summary import summarize
 from genpi_plugin.evaluation.measuring.bars import bars
 from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_digest
@@ -25,6 +26,7 @@ from genpi_plugin.evaluation.plan import Curve, Plan, list_systems, make_plan
 from genpi_plugin.evaluation.report import show, write
 from genpi_plugin.evaluation.sections.curve import checkpoint_name, summarize_checkpoints
 from genpi_plugin.evaluation.settings import Settings
+from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.load import load_config
 
 PACKAGES = ("axolotl-genpi", "axolotl", "transformers", "peft", "torch")
@@ -54,7 +56,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         )  # fmt: skip
         adapters = {name: str(folder) for name, folder in plan.adapters.items()}
         metrics = summarize(measured, adapters, settings.seed)
-        details = _details(measured, plan)
+        details = _details(measured, plan.data)
         _measure_sections(plan, settings, loader, cache, measured, progress, metrics, details)
         if plan.curve:
             metrics["checkpoints"] = _measure_curve(
@@ -160,19 +162,23 @@ def _measure_curve(
     return summarize_checkpoints(measured, curve.checkpoints, settings.seed)
 
 
-def _details(measured: Measured, plan: Plan) -> dict[str, Any]:
+def _details(measured: Measured, data: HeldOut) -> dict[str, Any]:
     return {
         "inputs": measured.inputs,
         "slots": measured.values,
         "answers": {
-            name: [{"text": one.text, "cut": one.cut} for one in answers]
-            for name, answers in measured.answers.items()
+            name: [_answer(one) for one in answers] for name, answers in measured.answers.items()
         },
         "scores": measured.scores,
         "kl_per_input": measured.kl,
         "tokens": measured.tokens,
-        "prompt_text": prompt_text(plan.data.prompt),
+        "prompt_text": recited_text(prompt_text(data.prompt), data.tools),
     }
+
+
+def _answer(given: Generated) -> dict[str, Any]:
+    thoughts = {"thoughts": given.thoughts} if given.thoughts else {}
+    return {"text": given.text, "cut": given.cut, **thoughts}
 
 
 def _source(cfg: Any, settings: Settings, plan: Plan) -> dict[str, Any]:

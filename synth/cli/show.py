@@ -29,7 +29,7 @@ from synth.store.store import Store
 from synth.task.fields import FILTERS
 from synth.task.placeholders import placeholder_notes
 from synth.task.seeds import seed_notes
-from synth.task.slots import before_first_slot
+from synth.task.slots import before_first_slot, texts_of
 from synth.task.taskfile import Task
 from synth.task.yaml_traps import cut_by_comment, quote_it
 from synth.text import visible
@@ -233,8 +233,8 @@ def _slots(task: Task) -> list[str]:
         count = f" of {len(task.slots.lines[name]):,}" if name in task.slots.lines else ""
         some = ", ".join(dict.fromkeys(repr(one[name]) for one in drawn if name in one))
         lines.append(f"Slot {name}: {kind}{count}" + (f", such as {some}" if some else ""))
-    before = before_first_slot([turn.content for turn in task.prompt])
-    whole = sum(len(turn.content) for turn in task.prompt)
+    texts = texts_of(task.prompt)
+    before, whole = before_first_slot(texts), sum(map(len, texts))
     told = task.slots.kept
     return [
         *lines,

@@ -13,6 +13,7 @@ from genpi_plugin.data.text import folded
 from synth.engines.base import Answer, Message
 from synth.errors import TaskError
 from synth.quality.filters import input_fault, instruction_and_examples
+from synth.task.placeholders import placeholders
 from synth.task.sections import Inputs
 from synth.task.templates import compile_wrap
 from synth.text import word_runs, words
@@ -162,4 +163,11 @@ def _usable(texts: Sequence[str]) -> tuple[str, ...]:
     """Those that are well-formed inputs, each once."""
     once = {folded(text): text for text in reversed(texts)}
     known = [text for text in texts if once.get(folded(text)) is text]
-    return tuple(text for text in known if input_fault(Answer(text, "stop"), Inputs()) is None)
+    whole = [text for text in known if not _has_places(text)]
+    return tuple(text for text in whole if input_fault(Answer(text, "stop"), Inputs()) is None)
+
+
+def _has_places(text: str) -> bool:
+    """Whether an application would fill in a value, which stands in no user's words; `$NAME` may be
+    a shell's."""
+    return any(not place.startswith("$") for place in placeholders([text]))

@@ -7,15 +7,20 @@ import logging
 import re
 from pathlib import Path
 
+from genpi_plugin.data.slots import names_in, slot
 from synth.drafting.draft import Draft, draft_with, most_requests
 from synth.drafting.fill import filled, remarked
 from synth.running.run import RunSettings, for_target, open_engines
 from synth.task.placeholders import placeholders
 from synth.task.scaffold import Scaffold, init_task
+from synth.task.slots import texts_of
 from synth.task.taskfile import Task
 
 HEAD = """\
 # A draft: from the prompt where it says so, else by {model}. Read what is marked `check`.
+"""
+HEAD_SLOTS = """\
+# The prompt's places for values are listed at the end, to be given sources in `slots`.
 """
 log = logging.getLogger("synth")
 
@@ -50,7 +55,9 @@ def init_drafted(
             draft.missing[one.key] = "what was drafted would make the file invalid"
         for key, why in draft.missing.items():
             text = remarked(text, _own_key(text, key), f"not drafted: {why}")
-        return HEAD.format(model=settings.generator.model) + text + _slots(scaffold.task)
+        places = _slots(scaffold.task)
+        head = HEAD.format(model=settings.generator.model) + (HEAD_SLOTS if places else "")
+        return head + text + places
 
     path = init_task(folder, prompt, tools, edited)
     return path, drafts[0]
@@ -75,18 +82,34 @@ def _own_key(text: str, key: str) -> str:
 
 
 def _slots(task: Task) -> str:
-    """What the prompt has that looks like a value's place, as comments to fill in."""
-    names = [
-        " ".join(re.findall(r"\w+", found))
-        for found in placeholders(turn.content for turn in task.prompt)
-    ]
-    if not names:
-        return ""
-    lines = [
-        "",
-        "# CHANGE: the prompt has what looks like places for values:",
-        *(f"#   {name}" for name in dict.fromkeys(names)),
-        "# They are sent and internalized as they stand. Write one value in each place, or take it",
-        "# out and send the value with the request.",
-    ]
-    return "\n".join([*lines, ""])
+    """What the prompt has of values' places, as comments to fill in: a source for each slot, and
+    how what only looks like one is made one."""
+    found = placeholders(texts_of(task.prompt))
+    slots = list(dict.fromkeys(name for place in found for name in names_in(place)))
+    others = [place for place in found if not names_in(place)]
+    lines = []
+    if slots:
+        lines += [
+            "",
+            "# CHANGE: the prompt has slots, places for values that your application fills in. Say",
+            "# where the values come from, in place of `slots: {}` above, for example as",
+            "#   [a, b], {generator: what to write}, {now: {from, to}}, {number: {from, to}} or:",
+            "# slots:",
+            *(f"#   {name}: {{file: values.csv, column: {name}}}" for name in slots),
+            "# Each row then has values of its own, and none is internalized. Without a source the",
+            "# marks are sent and internalized as they stand.",
+        ]
+    if others:
+        lines += [
+            "",
+            "# CHANGE: the prompt has what looks like places for values. They are sent and",
+            "# internalized as they stand, unless you write them as slots with sources in `slots`:",
+            *(f"#   {place}: write it as {slot(_name(place))} if your application fills it in"
+              for place in others),
+        ]  # fmt: skip
+    return "\n".join([*lines, ""]) if lines else ""
+
+
+def _name(place: str) -> str:
+    """A slot's name for what looks like a value's place."""
+    return "_".join(re.findall(r"[A-Za-z_][\w.]*", place))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -62,10 +63,9 @@ def _answer(row: Row) -> tuple[Message, Sequence[int] | None]:
 async def _before_slot(scorer: Scorer, row: Row, task: Task) -> int | None:
     """Tokens of the prompt before its first slot; None where the template does not take the rest
     alone."""
-    place = next(n for n, turn in enumerate(row.prompt) if names_in(turn.content))
-    first, match = row.prompt[place], SLOT.search(row.prompt[place].content)
-    assert match is not None
-    rest = (replace(first, content=first.content[match.start() :]), *row.prompt[place + 1 :])
+    rest = from_first_slot(row.prompt)
+    if rest is None:
+        return None
     try:
         whole, behind = [
             await scorer.tokens(teacher_request(one, task, 0))
@@ -74,6 +74,23 @@ async def _before_slot(scorer: Scorer, row: Row, task: Task) -> int | None:
     except SynthError:
         return None
     return whole - behind
+
+
+def from_first_slot(prompt: Sequence[Message]) -> tuple[Message, ...] | None:
+    """A prompt from its first slot on; from the call on, where that is in a call's arguments. None
+    where it has no slot."""
+    for number, turn in enumerate(prompt):
+        if match := SLOT.search(turn.reasoning_content):
+            rest = replace(turn, reasoning_content=turn.reasoning_content[match.start() :])
+        elif match := SLOT.search(turn.content):
+            rest = replace(turn, reasoning_content="", content=turn.content[match.start() :])
+        else:
+            calls = itertools.dropwhile(lambda call: not names_in(call.arguments), turn.tool_calls)
+            rest = replace(turn, reasoning_content="", content="", tool_calls=tuple(calls))
+            if not rest.tool_calls:
+                continue
+        return (rest, *prompt[number + 1 :])
+    return None
 
 
 async def _longest(scorer: Scorer, row: Row, task: Task) -> int:

@@ -24,7 +24,12 @@ INSTRUCTION = """\
 You make up values that an application puts into its texts. Whenever you are asked, write one new \
 value on one line: the value alone, without quotation marks or a comment."""
 MAX_CHARS = 200
-MAX_TOKENS = 64
+# So many tries that are all cut off are enough to know; fewer where fewer values are wanted.
+CUT_TRIES = 40
+CUT_CURE = (
+    "A model that thinks needs more `inputs.max_tokens`, or its thinking switched off, for example "
+    "inputs.chat_template_kwargs: {enable_thinking: false}; ask others for a value of one line."
+)
 # Tries for a value, at most so many times as values are wanted.
 MAX_TRIES = 10
 QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
@@ -83,23 +88,33 @@ async def _written(
     name: str, source: Source, task: Task, generate: Generate, seed: int
 ) -> tuple[str, ...]:
     assert source.generator is not None
+    assert source.count is not None
     found: dict[str, str] = {}
     dropped: list[str] = []
-    tries, most = 0, source.count * MAX_TRIES
+    tries, cut, most = 0, 0, source.count * MAX_TRIES
     while len(found) < source.count and tries < most:
-        step = min(source.count - len(found), most - tries)
+        step = min(source.count - len(found), most - tries, CUT_TRIES if tries == cut else most)
         requests = [
             value_request(name, task, seed, number) for number in range(tries, tries + step)
         ]
         for answer in await gather_all(*(_ask(generate, request) for request in requests)):
             text = _value(answer)
+            cut += isinstance(answer, Answer) and answer.finish == "length"
             if text and len(found) < source.count:
                 found.setdefault(folded(text), text)
             elif not text:
-                dropped.append(answer.text if isinstance(answer, Answer) else answer.reason)
+                dropped.append(_said(answer))
         tries += step
+        if tries == cut and tries >= CUT_TRIES:
+            break
+    last = f" The last answer: {dropped[-1][:200]!r}." if dropped else ""
+    if tries == cut:
+        raise SynthError(
+            f"`slots.{name}`: the generator's {tries} tries for a value were all cut off at "
+            f"`inputs.max_tokens` ({task.config.inputs.max_tokens}).{last}",
+            CUT_CURE,
+        )
     if not found:
-        last = f" The last answer: {dropped[-1][:200]!r}." if dropped else ""
         raise SynthError(
             f"`slots.{name}`: the generator wrote no value in {tries} tries.{last}",
             f"Ask for a value of one line ({source.generator!r} was asked), or give a list.",
@@ -116,10 +131,9 @@ def value_request(name: str, task: Task, seed: int, number: int) -> Request:
     """What try `number` for a value of a slot asks the generator."""
     source = task.slots.sources_of[name]
     turns = [Message("user", source.generator or "")]
-    sampling = task.config.inputs.sampling
-    sampling = replace(sampling, max_tokens=min(sampling.max_tokens, MAX_TOKENS))
     messages = instructed(task.config.prompt_role, INSTRUCTION, turns)
-    return Request(messages, sampling, derived_seed(seed, f"slot-{name}-{number}"))
+    draw = derived_seed(seed, f"slot-{name}-{number}")
+    return Request(messages, task.config.inputs.sampling, draw)
 
 
 def _value(answer: Answer | RowError) -> str:
@@ -132,6 +146,13 @@ def _value(answer: Answer | RowError) -> str:
     if "\n" in text or len(text) > MAX_CHARS or control_fault(text) or not is_visible(text):
         return ""
     return text
+
+
+def _said(answer: Answer | RowError) -> str:
+    """What is told of an answer that is no value."""
+    if isinstance(answer, RowError):
+        return answer.reason
+    return answer.text or answer.reasoning or ""
 
 
 async def _ask(generate: Generate, request: Request) -> Answer | RowError:

@@ -118,4 +118,15 @@ class TaskConfig(Section):
             ValidationError: it had a key that is gone.
         """
         reasons = recorded.get("reasons") or {}
-        return cls.model_validate({**recorded, "reasons": {"share": BEFORE_SHARES, **reasons}})
+        data = {**recorded, "reasons": {"share": BEFORE_SHARES, **reasons}}
+        if slots := recorded.get("slots"):
+            data["slots"] = {name: _with_own_count(source) for name, source in slots.items()}
+        return cls.model_validate(data)
+
+
+def _with_own_count(source: Any) -> Any:
+    """A source without the `count` that was recorded of every one, and means none but
+    generators."""
+    if not isinstance(source, Mapping) or source.get("generator") is not None:
+        return source
+    return {key: value for key, value in source.items() if key != "count"}

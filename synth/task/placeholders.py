@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from genpi_plugin.data.slots import names_in
+from synth.task.slots import texts_of
 from synth.task.taskfile import Task
 
 NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
@@ -31,17 +32,27 @@ def placeholders(texts: Iterable[str]) -> list[str]:
 
 
 def placeholder_notes(task: Task) -> list[str]:
-    """A sentence on the prompt's placeholders; none where it has none."""
+    """Sentences on the placeholders of the prompt and of the tools; none where there are none."""
+    notes = []
     found = [
-        place
-        for place in placeholders(turn.content for turn in task.prompt)
+        place for place in placeholders(texts_of(task.prompt))
         if not (task.slots and names_in(place))
-    ]
-    if not found:
-        return []
+    ]  # fmt: skip
+    if found:
+        notes.append(
+            f"the prompt has what looks like a place for a value: {_listed(found)}. "
+            "It is sent and internalized as it stands. If your application fills it in, write it "
+            "as `{{ name }}` and say in `slots` where its values come from."
+        )
+    if found := placeholders([task.tools]):
+        notes.append(
+            f"the tools have what looks like a place for a value: {_listed(found)}. It is sent and "
+            "internalized as it stands: slots are filled in the prompt alone. If your application "
+            "fills it in, move it there, or write a value into the schema."
+        )
+    return notes
+
+
+def _listed(found: Sequence[str]) -> str:
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return [
-        f"the prompt has what looks like a place for a value: {', '.join(found[:SHOWN])}{more}. "
-        "It is sent and internalized as it stands. If your application fills it in, write it as "
-        "`{{ name }}` and say in `slots` where its values come from."
-    ]
+    return ", ".join(found[:SHOWN]) + more

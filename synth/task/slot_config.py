@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Day = datetime.datetime | datetime.date
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
+COUNT = 100  # values that a generator is asked for, unless told
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -101,14 +103,19 @@ class Source(_Part):
     generator: str | None = Field(
         default=None, min_length=1, description="what the generator is asked for a value"
     )
-    count: int = Field(default=100, ge=1, description="with `generator`: how many distinct values")
+    count: int | None = Field(
+        default=None, ge=1, description="with `generator`: how many distinct values; default: 100"
+    )
     now: Now | None = Field(default=None, description="a day or time: `{from, to, format}`")
     number: Number | None = Field(default=None, description="a number: `{from, to, format}`")
 
     @model_validator(mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        return {"values": value} if isinstance(value, list | tuple) else value
+        if isinstance(value, list | tuple):
+            return {"values": value}
+        asks = isinstance(value, dict) and value.get("generator") is not None
+        return {**value, "count": COUNT} if asks and value.get("count") is None else value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
@@ -118,7 +125,7 @@ class Source(_Part):
         text_file = self.file is not None and self.file.lower().endswith(".txt")
         if (self.column is not None) != (self.file is not None and not text_file):
             raise ValueError("`column` goes with a `file` of columns or keys, and a .txt has none")
-        if "count" in self.model_fields_set and self.generator is None:
+        if self.count is not None and self.generator is None:
             raise ValueError("`count` goes with `generator`")
         return self
 

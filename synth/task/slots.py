@@ -6,9 +6,7 @@ makes its rows in another order, gives each row the same.
 
 from __future__ import annotations
 
-import csv
 import datetime
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +15,13 @@ from typing import Any
 
 from genpi_plugin.data import slots
 from synth.engines.base import Message
+from synth.engines.messages import as_dicts
 from synth.errors import SynthError, TaskError
 from synth.store.fingerprint import digest
 from synth.task.modules import load_reference, raised
 from synth.task.slot_config import Kept, Number, Source
+from synth.task.slot_files import file_values
 
-TABLES = {".csv": ",", ".tsv": "\t"}
-KINDS = ".csv, .tsv, .json, .jsonl or .txt"
 Make = Callable[[random.Random, str], Any]
 
 
@@ -34,7 +32,7 @@ class Slots:
     `lines` has the values of lists and files. `made` has the functions of the user's own.
     `wanted` says what the generator is asked for, and how many values; they come to `lines` once
     they are there. `kept` is the message that tells the student, with marks. `sources` has the
-    hashes of files and code.
+    hashes of files and code, `files` one name for each file.
     """
 
     sources_of: Mapping[str, Source] = field(default_factory=dict)
@@ -42,6 +40,7 @@ class Slots:
     made: Mapping[str, Make] = field(default_factory=dict)
     kept: Message | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sources_of)
@@ -86,7 +85,7 @@ class Slots:
 
     def _value(self, name: str, source: Source, seed: int, row_id: str, text: str) -> str:
         # Slots of one file draw alike, and so take the same line.
-        draw = random.Random(f"{seed}-slot-{source.file or name}-{row_id}")
+        draw = random.Random(f"{seed}-slot-{self.files.get(name, name)}-{row_id}")
         if name in self.made:
             return _made(name, source.python or "", self.made[name], draw, text)
         if source.now is not None:
@@ -125,7 +124,7 @@ def read_slots(
                 "Add `slots:`, or take `kept` out.",
             )
         return Slots()
-    found = list(dict.fromkeys(name for turn in prompt for name in slots.names_in(turn.content)))
+    found = slots.names_of(as_dicts(prompt))
     _check_names(list(sources), found, path)
     sources = {name: sources[name] for name in found}
     text = kept.text.strip() or "\n".join(f"{name}: {slots.slot(name)}" for name in sources)
@@ -133,12 +132,16 @@ def read_slots(
     lines: dict[str, tuple[str, ...]] = {}
     made: dict[str, Make] = {}
     hashes: dict[str, str] = {}
+    files: dict[str, str] = {}
+    spelled: dict[Path, str] = {}  # each file as the first slot that has it names it
     for name, source in sources.items():
         key = f"slots.{name}"
         if source.values is not None:
             lines[name] = source.values
         elif source.file is not None:
-            lines[name] = _file_values(folder / source.file, source.column, f"{path}: `{key}`")
+            file = folder / source.file
+            lines[name] = file_values(file, source.column, f"{path}: `{key}`")
+            files[name] = spelled.setdefault(file.resolve(), source.file)
             hashes[name] = digest(lines[name])
         elif source.python is not None:
             loaded = load_reference(source.python, key, folder)
@@ -146,7 +149,19 @@ def read_slots(
                 raise TaskError(f"{path}: `{key}`: {source.python} is no function.", "Name one.")
             made[name], hashes[name] = loaded.value, loaded.sha256
     role = kept.role or prompt_role
-    return Slots(sources, lines, made, Message(role, text), hashes)
+    return Slots(sources, lines, made, Message(role, text), hashes, files)
+
+
+def texts_of(prompt: Sequence[Message]) -> list[str]:
+    """The texts in which a prompt's slots are filled, as a template writes them: each turn's
+    thoughts, its content and the arguments of its calls."""
+    return [
+        text
+        for turn in prompt
+        for text in (
+            turn.reasoning_content, turn.content, *(call.arguments for call in turn.tool_calls)
+        )
+    ]  # fmt: skip
 
 
 def before_first_slot(texts: Sequence[str]) -> int:
@@ -189,64 +204,6 @@ def _check_kept(text: str, names: Sequence[str], path: Path) -> None:
             "Write the mark into it; a value that the student does not need is no slot: write one "
             "into the prompt.",
         )
-
-
-def _file_values(path: Path, column: str | None, where: str) -> tuple[str, ...]:
-    """The values in a file, line by line.
-
-    Raises:
-        TaskError: it can't be read, or a line has no value.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"{where}: {path} can't be read: {error}", "It is a UTF-8 file.") from None
-    try:
-        found = _lines(path, text, column)
-    except (ValueError, csv.Error, RecursionError) as error:
-        raise TaskError(f"{where}: {path} can't be read: {error}", f"It is {KINDS}.") from None
-    except KeyError as error:
-        raise TaskError(
-            f"{where}: {path} has no column {column!r} (it has {error.args[0]}).",
-            "Correct `column`.",
-        ) from None
-    for number, value in enumerate(found, start=1):
-        if not isinstance(value, str):
-            raise TaskError(
-                f"{where}: {path}, row {number}: {column!r} is not text but {value!r}.",
-                "Write the value as the application sends it, as a text.",
-            )
-        if "\0" in value:
-            raise TaskError(f"{where}: {path}, row {number}: holds NUL (U+0000).", "Take it out.")
-    if not found:
-        raise TaskError(f"{where}: {path} holds no values.", "Write one a line.")
-    return tuple(found)
-
-
-def _lines(path: Path, text: str, column: str | None) -> list[Any]:
-    suffix = path.suffix.lower()
-    if suffix == ".txt":
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    rows: list[Any]
-    if suffix in TABLES:
-        reader = csv.DictReader(text.splitlines(keepends=True), delimiter=TABLES[suffix])
-        rows = list(reader)
-        if column not in (reader.fieldnames or ()):
-            raise KeyError(", ".join(reader.fieldnames or ()) or "none")
-    elif suffix in (".jsonl", ".ndjson"):
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    elif suffix == ".json":
-        rows = json.loads(text)
-        if not isinstance(rows, list):
-            raise ValueError("it holds no list")
-    else:
-        raise ValueError(f"the form {suffix or 'without a suffix'} is not read")
-    for row in rows:
-        if not isinstance(row, dict):
-            raise ValueError(f"{str(row)[:40]!r} is no object")
-        if column not in row:
-            raise KeyError(", ".join(map(str, row)) or "none")
-    return [row[column] for row in rows]
 
 
 def _made(name: str, reference: str, function: Make, draw: random.Random, text: str) -> str:

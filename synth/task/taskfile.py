@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from genpi_plugin.data.yaml_keys import repeated_key
 from synth.engines.base import Message
@@ -147,7 +148,10 @@ def _explained(
 ) -> TaskError:
     """One line for each thing that is wrong, with the nearest right key for a wrong one."""
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
+        if problem["type"] == "too_short" and any(_inside(one, problem) for one in problems):
+            continue  # only because what is wrong with its items was not counted
         place_in_file = tuple(part for part in problem["loc"] if part not in (AS_TEXT, AS_CODE))
         key = ".".join(str(part) for part in place_in_file)
         place = f"The command line's `{key}`" if key in overrides else f"{path}: `{key}`"
@@ -164,7 +168,8 @@ def _explained(
                 f"--set '{key}=\"...\"'"
             )
         elif problem["type"] == "string_type" and (
-            words := misread_text(source, place_in_file, problem["input"])
+            words := misread_text(source, _written(place_in_file), problem["input"])
+            or misread_text(source, place_in_file, problem["input"])
         ):
             lines.append(f"{path}, {words}")
         else:
@@ -173,6 +178,17 @@ def _explained(
             shown = shown if len(shown) <= 80 else shown[:77] + "..."
             lines.append(f"{place}: {message} (it is {shown})")
     return TaskError("\n".join(lines), "Every key is described in docs/tasks.md.")
+
+
+def _inside(one: ErrorDetails, other: ErrorDetails) -> bool:
+    """Whether a problem is with a part of what another is with."""
+    inner, outer = one["loc"], other["loc"]
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
+def _written(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The place of a slot's value in a list that has no key of its own."""
+    return (*path[:2], *path[3:]) if path[:1] == ("slots",) and path[2:3] == ("values",) else path
 
 
 def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

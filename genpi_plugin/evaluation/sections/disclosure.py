@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.prompt_generation import recited_text
 from genpi_plugin.data.requests import values_of, with_values_of
 from genpi_plugin.data.slots import fill, fill_messages
 from genpi_plugin.data.transcripts import prompt_text
@@ -21,7 +22,7 @@ from genpi_plugin.evaluation.figures.shared_words import common_run, longest_run
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
-from genpi_plugin.evaluation.sections.clauses.split import Part
+from genpi_plugin.evaluation.sections.clauses.split import Part, text_of, tool_parts
 from genpi_plugin.evaluation.subjects.subject import Input, Subject
 
 # Our own wording; `--attacks FILE` adds others.
@@ -70,6 +71,8 @@ def measure_disclosure(
 ) -> Disclosure:
     """Attack students, teacher and floor. The floor never saw the prompt: its figures are chance.
 
+    The tools that go with the prompt are a part of it, each a clause.
+
     Args:
         attacks: a file of further attacks.
         clause_file: the user's own clauses, as for the clause section.
@@ -78,14 +81,15 @@ def measure_disclosure(
         GenPIError: a file can't be read.
     """
     asked = read_attacks(ATTACKS) | (read_attacks(attacks) if attacks else {})
-    prompt, like = context.data.prompt, context.data.asked[0]
+    prompt, tools, like = context.data.prompt, context.data.tools, context.data.asked[0]
     values = values_of(like)
     pieces = [
         [fill(piece, values) for piece in pieces_of(prompt, part)]
         for part in parts_of(prompt, clause_file)
         if part.kind != "frame"
     ]
-    text = prompt_text(fill_messages(prompt, values))
+    pieces += [[text_of(prompt, part, tools)] for part in tool_parts(tools)]
+    text = recited_text(prompt_text(fill_messages(prompt, values)), tools)
     requests = [with_values_of(like, request) for request in asked.values()]
     limit = len(context.floor.view.ids(text)) + EXTRA_TOKENS
     results = {}

@@ -8,11 +8,17 @@ import pytest
 import torch
 
 from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.prompt_generation import recited_text
+from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures.scores import make_scores
 from genpi_plugin.evaluation.figures.summary import summarize
+from genpi_plugin.evaluation.html.answers import recitals
 from genpi_plugin.evaluation.measuring.measure import measure
 from genpi_plugin.evaluation.report import table_rows, write
+from genpi_plugin.evaluation.run import _details
+from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.subject import Subject
+from tests.genpi_plugin.data.templates_walked import TOOLS
 from tests.genpi_plugin.evaluation.context_made import PROMPT, quiet
 from tests.tiny import make_model, make_tokenizer
 
@@ -108,13 +114,7 @@ def test_the_report_has_the_share_that_thinks_and_the_thoughts_apart(model, view
     assert metrics["systems"]["teacher"]["thinks"]["value"] == 1.0
     assert ["answers with thoughts", *["100% [100%, 100%]"] * 3] in table_rows(metrics)
     metrics |= {"warnings": [], "source": {}, "versions": {}, "seconds": 1.0}
-    details = {
-        "inputs": list(INPUTS),
-        "answers": {
-            name: [{"text": a.text, "cut": a.cut, "thoughts": a.thoughts} for a in answers]
-            for name, answers in found.answers.items()
-        },
-    }
+    details = _details(found, HeldOut(list(INPUTS), PROMPT, "shop", "rows", 0))
     write(tmp_path, metrics, details, found)
     [line, _] = map(json.loads, (tmp_path / "answers.jsonl").read_text().splitlines())
     assert (line["student"]["answer"], line["student"]["thoughts"]) == (SAID, THOUGHT)
@@ -126,3 +126,19 @@ def test_the_report_has_the_share_that_thinks_and_the_thoughts_apart(model, view
 def test_nothing_is_said_of_thoughts_where_nobody_thinks(view):
     metrics = summarize(measured(make_model(), view), {"student": "out"}, 0)
     assert "thinks" not in metrics["systems"]["teacher"]
+
+
+def test_a_recital_of_prompt_and_tools_word_for_word_is_marked_as_that(view, tmp_path):
+    found = measured(make_model(), view)
+    details = _details(found, HeldOut(list(INPUTS), PROMPT, "shop", "rows", 0, tools=TOOLS))
+    whole = recited_text(prompt_text(PROMPT), TOOLS)
+    recital = {"input": "a lamp", "prompt": whole, "chrf": 100.0, "reason": "", "cut": False}
+    details["recitals"] = [recital]
+    assert [one.same for one in recitals(details)] == [True]
+    metrics = summarize(found, {"student": "out"}, 0)
+    write(tmp_path, metrics | {"warnings": [], "source": {}, "versions": {}, "seconds": 1.0},
+          details, found)  # fmt: skip
+    recited, real = (tmp_path / "recital.md").read_text().split("## The prompt itself")
+    assert TOOLS[0]["function"]["name"] in recited
+    assert TOOLS[0]["function"]["name"] in real
+    assert "thoughts" not in details["answers"]["teacher"][0]

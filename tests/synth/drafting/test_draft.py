@@ -105,7 +105,33 @@ def test_the_form_of_the_answers_is_seen_where_the_prompt_shows_none(tmp_path):
     config = load_task(str(tmp_path / "task")).config
     assert re.search(config.action_pattern, "x\nbook(room)")["action"] == "book(room)"
     assert "# matches the target's answers to the first 3 seeds: check" in text
-    assert "guest_name" in text.partition("places for values")[2]  # the placeholder that was found
+
+
+def test_slots_are_drafted_with_a_source_each_and_other_places_with_the_slot_to_write(tmp_path):
+    prompt = f"{PLAIN} {{{{ room.number }}}} is theirs. Sign as {{agent}} or <FIRST NAME>."
+    code, printed, _ = init(tmp_path, helpful, prompt, suffix=".md")
+    assert code == 0, printed
+    folder = tmp_path / "task"
+    text = (folder / "task.yml").read_text()
+    assert text.splitlines()[1].startswith("# The prompt's places for values are listed at the end")
+    assert "#   {agent}: write it as {{ agent }} if your application fills it in" in text
+    assert "#   <FIRST NAME>: write it as {{ FIRST_NAME }} if" in text
+    assert "Write one value in each place" not in text
+    # Uncommented, in place of the empty one, the block is what `slots` takes.
+    block = re.search(r"^# slots:\n(#   [\w.]+: \{file.*\n)+", text, re.MULTILINE)[0]
+    assert list(yaml.safe_load(block.replace("# ", ""))["slots"]) == ["guest_name", "room.number"]
+    (folder / "values.csv").write_text("guest_name,room.number\nAda,7\nBob,9\n")
+    uncommented = re.sub("^# ", "", block, flags=re.MULTILINE)
+    (folder / "task.yml").write_text(text.replace("slots: {}\n", uncommented, 1))
+    code, printed = synth("validate", folder)
+    assert code == 0, printed
+    assert "Slot room.number: file of 2" in printed
+
+
+def test_a_prompt_without_places_for_values_has_none_in_its_draft(tmp_path):
+    code, _, _ = init(tmp_path, helpful, "You answer the guests of a small hotel.", suffix=".md")
+    assert code == 0
+    assert "places for values" not in (tmp_path / "task" / "task.yml").read_text()
 
 
 def test_answers_without_a_form_leave_the_pattern_out(tmp_path):

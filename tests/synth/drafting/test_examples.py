@@ -23,6 +23,15 @@ def test_a_few_shot_prompt_shows_inputs_and_answers():
     assert found.later == ()
 
 
+@pytest.mark.parametrize("place", ["{{ city }}", "{city}", "<CITY NAME>"])
+def test_a_turn_with_a_place_for_a_value_is_no_seed(place):
+    prompt = parse_transcript(
+        f"<SYSTEM>:\nTell the weather.\n<USER>:\nWill it rain in {place} today?\n<AGENT>:\nno\n"
+        '<USER>:\nWhat does echo $HOME print? [SEP] And {"a": 1}...\n<AGENT>:\nnothing\n<USER>:\n'
+    )
+    assert examples_in(prompt).inputs == ('What does echo $HOME print? [SEP] And {"a": 1}...',)
+
+
 @pytest.mark.parametrize(
     ("answer", "turn"),
     [

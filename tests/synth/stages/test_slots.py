@@ -126,6 +126,27 @@ def test_a_generator_that_writes_no_value_stops_the_run_and_says_what_it_wrote(t
         run(task, None, Scripted(chatty, "large"))
 
 
+def test_a_generator_that_thinks_has_the_room_of_inputs_and_is_told_where_it_is_too_little(
+    tmp_path,
+):
+    def thinking(messages, seed=0):
+        if messages[0].content.startswith("You make up values"):
+            return Answer("", "length", reasoning="Well, a name")
+        return script(messages, seed)
+
+    sources = {"name": {"generator": "Write a name."}, "day": ["Monday"]}
+    task = make_task(tmp_path, PROMPT, slots=sources, inputs={"max_tokens": 300})
+    generator = Scripted(thinking, "large")
+    with pytest.raises(
+        SynthError, match=r"slots.name`: the generator's 40 tries.*all cut off.*max_tokens` \(300\)"
+    ) as error:
+        run(task, None, generator)
+    assert "thinks needs more `inputs.max_tokens`" in str(error.value)
+    assert "Well, a name" in str(error.value)
+    assert len(generator.asked) == 40
+    assert {request.sampling.max_tokens for request in generator.asked} == {300}
+
+
 def test_the_environment_s_part_may_name_values(tmp_path):
     generator = Scripted(script, "large")
     part = {"environment": "a customer called {{ name }}", "reminder": "You are {{ name }}."}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import yaml
 
+from genpi_plugin.data import roles
 from genpi_plugin.data.messages import Message
-from genpi_plugin.errors import GenPIError
+from genpi_plugin.errors import GenPIError, RowError
 from genpi_plugin.evaluation.sections.clauses.split import Part, Span, gaps, split, without
 
 
@@ -75,12 +76,17 @@ def split_by_excerpts(prompt: Sequence[Message], excerpts: dict[str, list[str]])
                 "let every piece of the prompt belong to one clause.",
             )
     for part in parts:
-        roles = [m["role"] for m in without(prompt, part) if m["role"] != "system"]
-        if any(role != ("user", "assistant")[i % 2] for i, role in enumerate(roles)):
+        others = without(prompt, part)
+        try:
+            if others:
+                roles.check_prompt(others, "prompt", "")
+        except RowError:
             raise GenPIError(
-                f"without the clause {part.name!r} the roles of the prompt no longer alternate.",
-                "a user's turn can only be removed with its answer: name both.",
-            )
+                f"without the clause {part.name!r} the roles of the prompt no longer alternate: "
+                f"{', '.join(message['role'] for message in others)}.",
+                "a user's turn can only be removed with its answer: name both; results of tools "
+                "need their call.",
+            ) from None
     rest = [
         Part("frame", (Span(number, start, end),))
         for number, message in enumerate(prompt)

@@ -47,3 +47,10 @@ def test_no_call_is_right_where_the_teacher_makes_none():
     scores = call_scores(TOOLS).values()
     assert [score("Two.", "There are two.") for score in scores] == [1, 1, 1]
     assert [score(RIGHT, "There are two.") for score in scores] == [0, 0, 0]
+    broken = 'Two. <tool_call>\n{"name": "stock_of", "argum'
+    assert [score(broken, "There are two.") for score in scores] == [0, 0, 0]
+
+
+def test_a_broken_call_behind_a_right_one_is_not_well_formed():
+    broken = f'{RIGHT}\n<tool_call>\n{{"name": "stock_of", "argum'
+    assert [score(broken, RIGHT) for score in call_scores(TOOLS).values()] == [0, 0, 0]

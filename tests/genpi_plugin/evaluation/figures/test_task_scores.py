@@ -40,6 +40,7 @@ def test_patterns_schemas_and_functions_score_an_answer(tmp_path):
     ("named", "says"),
     [
         ({"exact": {"pattern": "a"}}, "can't be the name of a score"),
+        ({"values": {"pattern": "a"}}, "can't be the name of a score"),
         ({"My score": {"pattern": "a"}}, "can't be the name of a score"),
         ({"a": {"regex": "a"}}, "write one of"),
         ({"a": "b"}, "write one of"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
+from genpi_plugin.data.prompt_generation import recited_text
+from genpi_plugin.data.tools import tools_text
 from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
@@ -22,6 +25,7 @@ from genpi_plugin.evaluation.sections.disclosure import (
     read_attacks,
     summarize_disclosure,
 )
+from tests.genpi_plugin.data.templates_walked import TOOLS
 from tests.genpi_plugin.evaluation.context_made import PROMPT, adapted, make_context, quiet
 
 CLAUSES = [["Never name a price of more than forty dollars."], ["Be brief."],
@@ -114,6 +118,19 @@ def test_an_answer_that_tells_the_prompt_is_followed_to_its_end(monkeypatch):
     assert parrot.asked == [(2, 20), (1, 80)]
     [cut] = attack(Parrot(text), ["yes"], text, 50, quiet)
     assert (cut.text, cut.cut) == (" ".join(f"w{i}" for i in range(50)), True)
+
+
+def test_tools_are_a_part_of_what_can_be_told():
+    context = make_context(adapted())
+    data = dataclasses.replace(context.data, tools=TOOLS)
+    parrot = Parrot(f"Here they are: {tools_text(TOOLS)}")
+    seen = measure_disclosure(dataclasses.replace(context, data=data, students=[parrot]))
+    assert seen.clauses[4:] == [tools_text([tool]) for tool in TOOLS]
+    assert seen.prompt_words == len(words(recited_text(prompt_text(PROMPT), TOOLS)))
+    for one in seen.told["parrot"]:
+        assert one.clauses == [5]
+        assert one.longest_run >= len(words(tools_text(TOOLS)))
+        assert not one.cut
 
 
 @pytest.mark.parametrize(

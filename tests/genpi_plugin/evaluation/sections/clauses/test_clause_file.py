@@ -37,3 +37,22 @@ def test_marked_clauses_and_all_that_can_be_wrong_with_them(tmp_path):
         file.write_text(text)
         with pytest.raises(GenPIError, match=said):
             read_clause_file(file)
+
+
+def test_a_prompt_that_shows_calls_or_begins_with_the_developer_s_words_has_clauses_too():
+    call = {"id": "a", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+    prompt = [
+        {"role": "developer", "content": "Be brief.\n\nBe kind."},
+        {"role": "user", "content": "a red shirt"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "12 found"},
+        {"role": "assistant", "content": "There are 12."},
+        {"role": "user", "content": "Thanks."},
+    ]
+    parts = split_by_excerpts(prompt, {"brief": ["Be brief."], "last": ["Thanks."]})
+    assert [part.name for part in parts if part.kind != "frame"] == ["brief", "last"]
+    for text in ("a red shirt", "12 found"):
+        with pytest.raises(GenPIError, match="no longer alternate: developer, "):
+            split_by_excerpts(prompt, {"x": [text]})
+    whole = {"all": ["Be brief.\n\nBe kind."]}
+    assert [part.name for part in split_by_excerpts(prompt[:1], whole)] == ["all"]
