@@ -32,16 +32,18 @@ def file_values(path: Path, column: str | None, where: str) -> tuple[str, ...]:
         )
     try:
         if suffix in DELIMITERS:
-            unit, found = "row", read_delimited(path, column or "")
+            unit = "row"
+            found, named = read_delimited(path, column or "")
+            key: str | None = named or INPUT
         else:
             unit, found = items_of(path)
+            key = column
     except GenPIError as error:
         own = suffix in DELIMITERS and "--" not in error.cure  # no option of a command line
         raise TaskError(
             f"{where}: {error.cause.removeprefix('The inputs file ')}",
             error.cure if own else f"Correct `column`, or the file: {KINDS}, in UTF-8.",
         ) from None
-    key = INPUT if suffix in DELIMITERS else column
     values = tuple(
         _value(item, key, column, f"{where}: {path}, {unit} {item.number}") for item in found
     )
