@@ -48,7 +48,11 @@ def described(path: Path, reading: Reading, task: Task | None = None) -> dict[st
         inputs = read_inputs(path, None, reading).inputs
         found: list[Any] = [one.messages for one in inputs]
         values = [one.values or {} for one in read_inputs(path, None, reading, task).inputs]
-        more = [[one.id for one in inputs], [one.conversation for one in inputs], values]
+        more: list[list[Any]] = [
+            [one.id for one in inputs],
+            [one.conversation for one in inputs],
+            values,
+        ]
         if any(any(each) for each in more):
             found += more
         sha256 = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

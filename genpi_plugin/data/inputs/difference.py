@@ -39,7 +39,7 @@ def difference(own: Message, given: Message | None, place: int, slots: bool = Fa
     if not same_role(own, given):
         return f"in place of {where} stands one of the role {given['role']}"
     ours, theirs = (unix(one["content"].strip()).split("\n") for one in (own, given))
-    skipped, values = 0, {}
+    skipped, values = 0, Values()
     if slots:
         skipped, values, theirs = _beside_slots(ours, theirs)
         ours = ours[skipped:]

@@ -237,32 +237,6 @@ def test_tools_are_left_out_where_they_are_the_prompts(tools, taken):
     assert rendered(new, [SYSTEM, ASK], tools) == rendered(WITH_TOOLS, [ASK], kept)
 
 
-@pytest.mark.parametrize("sent", [[OTHER, ASK], [ASK], [SYSTEM]])
-def test_tools_stay_where_the_prompt_was_not_left_out(sent):
-    new = written(WITH_TOOLS, [Internalized("p", [SYSTEM], TOOLS)])
-    assert rendered(new, sent, TOOLS) == rendered(WITH_TOOLS, sent, TOOLS)
-    any_tools = written(WITH_TOOLS, [Internalized("p", [SYSTEM], TOOLS)], any_tools=True)
-    assert rendered(any_tools, sent, TOOLS) == rendered(WITH_TOOLS, sent)
-
-
-def test_tools_of_another_prompt_stay():
-    both = [Internalized("p", [SYSTEM], TOOLS[:1]), Internalized("o", [OTHER], TOOLS[1:])]
-    new = written(WITH_TOOLS, [*both, Internalized("s", [SYSTEM], TOOLS)])
-    for prompt, tools, taken in (
-        (SYSTEM, TOOLS[:1], True), (SYSTEM, TOOLS, True), (SYSTEM, TOOLS[1:], False),
-        (OTHER, TOOLS[1:], True), (OTHER, TOOLS, False),
-    ):  # fmt: skip
-        expected = rendered(WITH_TOOLS, [ASK], None if taken else tools)
-        assert rendered(new, [prompt, ASK], tools) == expected
-
-
-def test_with_any_system_tools_go_with_a_system_message():
-    new = written(WITH_TOOLS, [Internalized("p", [SYSTEM], TOOLS)], any_system=True)
-    assert rendered(new, [OTHER, ASK], TOOLS) == rendered(WITH_TOOLS, [ASK])
-    assert rendered(new, [OTHER, ASK], TOOLS[:1]) == rendered(WITH_TOOLS, [ASK], TOOLS[:1])
-    assert rendered(new, [ASK], TOOLS) == rendered(WITH_TOOLS, [ASK], TOOLS)
-
-
 def test_any_system_and_any_tools_hold_no_text_and_leave_out_all():
     new = written(WITH_TOOLS, [Internalized("p", [SYSTEM], TOOLS)], any_system=True, any_tools=True)
     assert "socks" not in new
