@@ -7,6 +7,7 @@ VENV ?= .venv
 #   make env TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= $(shell $(PYTHON) -c 'import sys; print("torch==2.13.0" if sys.version_info < (3, 12) else "torch")')
 MODEL := models/smollm2
+DEMO := recipes/genpi_demo.yml
 DEMO_ROWS ?= 120
 # Python code of the environment, with its programs (accelerate, torchrun) on the path.
 RUN := . $(VENV)/bin/activate && AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1
@@ -30,8 +31,8 @@ $(MODEL)/config.json: recipes/fetch_smollm2.py | $(VENV)/.ready
 
 demo: env $(MODEL)/config.json ## From a prompt to an adapter and a report, on a CPU
 	$(RUN) python -m synth run demo --model $(MODEL) -n $(DEMO_ROWS) -o data/demo
-	$(RUN) axolotl train recipes/genpi_demo.yml --launcher python
-	$(RUN) axolotl genpi-eval recipes/genpi_demo.yml --max-new-tokens 128
+	$(RUN) sh -ec 'config=$$(python recipes/demo_config.py $(DEMO) outputs/genpi_demo_float32.yml); \
+	  axolotl train $$config --launcher python; axolotl genpi-eval $$config --max-new-tokens 128'
 
 test: env ## Run the tests (within ten minutes on two cores)
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n 2

@@ -57,7 +57,7 @@ def main() -> None:
         train, held_out = train[:4], held_out[:2]
     asked = requests(trained, [text for text in train for _ in range(options.repeats)], 0)
     measured = requests(others, held_out, 1)
-    base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     view = ChatView(AutoTokenizer.from_pretrained(options.model))
     model = new_adapter(base, seed=options.seed)
     prompt = as_dicts(trained.prompt)

@@ -43,7 +43,7 @@ CONFIG: dict[str, Any] = {
     "micro_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 1e-3,
     "lr_scheduler": "cosine", "warmup_ratio": 0.03, "optimizer": "adamw_torch", "seed": 0,
     "logging_steps": 5, "save_strategy": "epoch", "save_total_limit": 1,
-    "bf16": True, "tf32": False, "attn_implementation": "sdpa",
+    "bf16": False, "tf32": False, "attn_implementation": "sdpa",
     "lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False,
 }
 # fmt: on

@@ -20,7 +20,12 @@ from genpi_plugin.checks import (
 from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
-from genpi_plugin.training.cpu import cpu_requested, shards, training_arguments
+from genpi_plugin.training.cpu import (
+    cpu_requested,
+    shards,
+    slow_bfloat16,
+    training_arguments,
+)
 
 LOG = get_logger("axolotl.genpi")
 TEACHERS = {
@@ -121,6 +126,8 @@ class GenPIPlugin(BasePlugin):
             return {}
         # Ranks may call the model unequally often in a step, and broadcasting buffers would
         # synchronize each call. A language model's buffers are constants.
+        if slow := slow_bfloat16(cfg):
+            LOG.warning(f"genpi: {slow}")
         return {"ddp_broadcast_buffers": False, **training_arguments(cfg)}
 
     def get_trainer_cls(self, cfg: Any) -> type | None:

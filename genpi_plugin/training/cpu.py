@@ -25,3 +25,21 @@ def training_arguments(cfg: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     return {} if torch.accelerator.is_available() or shards(cfg) else {"use_cpu": True}
+
+
+def computes_bfloat16() -> bool:
+    """Whether what trains here has instructions for bfloat16; a processor without takes many times
+    as long as in float32 (`python -m benchmarks.bfloat16`)."""
+    import torch
+
+    return torch.accelerator.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def slow_bfloat16(cfg: Mapping[str, Any]) -> str:
+    """What to say of `bf16: true` on a processor without instructions for it; "" elsewhere."""
+    if not cfg.get("bf16") or computes_bfloat16():
+        return ""
+    return (
+        "`bf16: true`, and this processor has no instructions for bfloat16: it takes many times as "
+        "long as float32. `bf16: false` trains in float32."
+    )

@@ -1,0 +1,41 @@
+"""bfloat16 on processors that have no instructions for it."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from genpi_plugin.training import cpu
+
+ROOT = Path(__file__).resolve().parents[3]
+DEMO = ROOT / "recipes" / "genpi_demo.yml"
+config_for = runpy.run_path(str(ROOT / "recipes" / "demo_config.py"))["config_for"]
+
+
+@pytest.mark.parametrize(
+    ("bf16", "computes", "said"),
+    [(True, False, True), (True, True, False), (False, False, False), (None, False, False)],
+)
+def test_bfloat16_that_takes_long_is_said(monkeypatch, bf16, computes, said):
+    monkeypatch.setattr(cpu, "computes_bfloat16", lambda: computes)
+    words = cpu.slow_bfloat16({"bf16": bf16})
+    assert bool(words) is said
+    assert not said or "`bf16: false`" in words
+
+
+def test_what_this_machine_computes_is_asked_of_torch():
+    import torch
+
+    expected = torch.accelerator.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert cpu.computes_bfloat16() is bool(expected)
+
+
+def test_the_demo_differs_in_nothing_but_the_type(tmp_path):
+    assert config_for(DEMO, tmp_path / "no", bfloat16=True) == DEMO
+    copy = config_for(DEMO, tmp_path / "deep" / "copy.yml", bfloat16=False)
+    assert not (tmp_path / "no").exists()
+    recipe, other = (yaml.safe_load(path.read_text()) for path in (DEMO, copy))
+    assert recipe.pop("bf16") is True
+    assert other.pop("bf16") is False
+    assert other == recipe
