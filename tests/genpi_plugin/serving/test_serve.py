@@ -67,8 +67,8 @@ def test_an_unchanged_client_costs_what_the_student_costs(served, request_):
     student = tokens(request_)
     assert counted([SYSTEM, *request_], TOOLS) == student
     assert counted([{**SYSTEM, "role": "developer"}, *request_], TOOLS[::-1]) == student
-    # Another prompt, and other tools, are read as ever.
+    # Another prompt is read as ever, with its tools, and so are other tools.
     other = {"role": "system", "content": "You sell shoes."}
-    assert counted([other, *request_], TOOLS) == tokens([other, *request_])
+    assert counted([other, *request_], TOOLS) == tokens([other, *request_], TOOLS)
     assert counted([SYSTEM, *request_], TOOLS[:1]) == tokens(request_, TOOLS[:1])
     assert tokens([SYSTEM, *request_], TOOLS) > 3 * student
