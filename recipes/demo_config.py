@@ -1,4 +1,4 @@
-"""Which YAML the demo runs here: the recipe, or a copy in float32 where bfloat16 would take hours.
+"""Which YAML the demo runs here: the recipe, or a copy in float32 where bfloat16 is slow.
 
     python recipes/demo_config.py recipes/genpi_demo.yml outputs/genpi_demo_float32.yml
 

@@ -23,7 +23,7 @@ def lost_calls(message: Message, written: str) -> str:
             return str(call["function"]["name"])
         if _found(_as_json(arguments), bare):
             continue
-        for value in _values(arguments):
+        for value in leaves(arguments):
             if not _found(_forms(value), bare):
                 return value if isinstance(value, str) else json.dumps(value)
     return ""
@@ -47,15 +47,15 @@ def lost_result(content: str, written: str) -> str:
     return lost if lost and not _found(_forms(content), _bare(written)) else ""
 
 
-def _values(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
     """The keys and the values in JSON that are no collections themselves."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield key
-            yield from _values(inner)
+            yield from leaves(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _values(inner)
+            yield from leaves(inner)
     else:
         yield value
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from genpi_plugin.data import calls as reader
 from genpi_plugin.data.arguments import from_text
+from genpi_plugin.data.pieces import leaves
 from genpi_plugin.data.schemas import NO_OBJECT, Schemas, schema_fault
 from genpi_plugin.data.text import control_fault, surrogate_fault
 from genpi_plugin.data.tools import Tool
@@ -67,7 +67,8 @@ def unreadable(answer: Answer, tools: str = "") -> tuple[str, str]:
         arguments = _arguments(call)
         if arguments is None:
             return NO_OBJECT, f"It is {_shown(call)}."
-        for text in (call.id, call.name, *_texts(arguments)):
+        texts = (value for value in leaves(arguments) if isinstance(value, str))
+        for text in (call.id, call.name, *texts):
             if fault := surrogate_fault(text) or control_fault(text):
                 return UNFIT, f"It is {_shown(call)}, which holds {fault}."
     if answer.behind and calls:
@@ -130,19 +131,6 @@ def _shown(call: ToolCall) -> str:
     """A call for a detail, as UTF-8 can hold it."""
     text = f"{call.name}({call.arguments[:200]})"
     return text.encode(errors="backslashreplace").decode()
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """The keys and texts in JSON."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield key
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
-    elif isinstance(value, str):
-        yield value
 
 
 def _arguments(call: ToolCall) -> dict[str, object] | None:
