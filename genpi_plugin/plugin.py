@@ -187,6 +187,13 @@ class GenPIPlugin(BasePlugin):
         manifest = build_manifest(cfg, len(trainer.train_dataset))
         return [ManifestCallback(manifest, cfg.resume_from_checkpoint)]
 
+    def post_lora_merge(self, cfg: Any, adapter_path: str, output_path: str) -> None:
+        """Put the adapter's manifest beside the merged model, which says what is in its weights."""
+        from genpi_plugin.training.manifest import copy_manifest
+
+        if copy_manifest(adapter_path, output_path):
+            LOG.info(f"genpi: what was internalized is in {output_path}, too.")
+
     def post_train_unload(self, cfg: Any) -> None:
         """Log the next command. The process group is gone at this point, so rank 0 alone logs."""
         if not _active(cfg) or not cfg.adapter:

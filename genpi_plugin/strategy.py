@@ -9,6 +9,7 @@ import json
 from textwrap import shorten
 from typing import Any
 
+from axolotl.integrations import base
 from axolotl.prompt_tokenizers import DatasetWrappingStrategy
 from axolotl.utils.logging import get_logger
 from datasets import Dataset
@@ -268,11 +269,18 @@ def _opens_with(row: Row, text: str) -> bool:
     return text in (first["content"].strip(), readable(first).strip())
 
 
+def _loaded(cfg: Any) -> bool:
+    """Whether axolotl calls the plugin's hooks: the YAML lists it, or 0.21 found it installed."""
+    installed = getattr(base, "get_builtin_plugins", tuple)()
+    listed = [str(name).replace(":", ".") for name in cfg.get("plugins") or []]
+    return "genpi_plugin.GenPIPlugin" in (*listed, *installed)
+
+
 def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
     """What axolotl calls for `type: genpi_plugin.strategy`."""
     entry = ds_cfg or {}
     with plain_exit():
-        if "genpi_plugin.GenPIPlugin" not in (cfg.get("plugins") or []):
+        if not _loaded(cfg):
             raise ConfigError(
                 "the dataset type `genpi_plugin.strategy` needs its plugin.",
                 "add to the YAML:\n    plugins:\n      - genpi_plugin.GenPIPlugin\n    genpi: {}",

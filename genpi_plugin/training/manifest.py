@@ -71,6 +71,24 @@ def read_manifest(folder: str | Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def copy_manifest(adapter: str | Path, merged: str | Path) -> bool:
+    """Put an adapter's manifest into the folder of the model it was merged into, with `merged`, the
+    adapter's folder; whether it has one."""
+    manifest = read_manifest(adapter)
+    if manifest is None:
+        return False
+    write_manifest(merged, {**manifest, "merged": str(adapter)})
+    return True
+
+
+def write_manifest(folder: str | Path, content: dict[str, Any]) -> None:
+    """Write the manifest into a folder, which is made."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / MANIFEST_FILE).write_text(
+        json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
 class ManifestCallback(TrainerCallback):
     """Writes the manifest into every checkpoint and into the output folder.
 
@@ -148,12 +166,8 @@ class ManifestCallback(TrainerCallback):
         }
 
     def _write(self, state: Any, folder: Path, content: dict[str, Any]) -> None:
-        if not state.is_world_process_zero:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST_FILE).write_text(
-            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        if state.is_world_process_zero:
+            write_manifest(folder, content)
 
 
 def _checkpoint(args: Any, step: int) -> Path:
