@@ -18,6 +18,58 @@ from pydantic import (
 from genpi_plugin.errors import ConfigError
 
 
+class OnPolicySettings(BaseModel):
+    """The last epochs, in which the student learns from its own answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epochs: float = Field(
+        default=1.0,
+        gt=0.0,
+        description="How many of `num_epochs`, the last ones, are on policy.",
+    )
+    divergence: Literal["forward", "reverse", "jsd"] = Field(
+        default="forward",
+        description="From the teacher at each of the student's tokens, over the whole vocabulary: "
+        "`forward` KL(teacher‖student), `reverse` KL(student‖teacher), `jsd` the generalized "
+        "Jensen-Shannon divergence.",
+    )
+    beta: float = Field(
+        default=0.5,
+        gt=0.0,
+        lt=1.0,
+        description="Weight of the teacher in `jsd`.",
+    )
+    refresh: int = Field(
+        default=16,
+        ge=1,
+        description="Optimizer steps after which the student answers anew.",
+    )
+    temperature: float = Field(
+        default=1.0,
+        ge=0.0,
+        description="At which the student's answers are sampled; 0 takes the likeliest tokens.",
+    )
+    max_new_tokens: int = Field(
+        default=256,
+        ge=1,
+        description="Tokens of an answer, at most. A longer one is learned from up to there, and "
+        "`own_cut` in the log says how often.",
+    )
+    share: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="Share of the rows with the student's own answers; the others keep the "
+        "recorded ones. Drawn anew at each refresh.",
+    )
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        description="Requests answered at once, at most.",
+    )
+
+
 class GenPISettings(BaseModel):
     """How the pairs are made and weighted. Every field has a default: `genpi: {}` is enough."""
 
@@ -68,6 +120,11 @@ class GenPISettings(BaseModel):
         description="Whether the student keeps the prompt in the behaviour half: `never` (prompt "
         "internalization), `always` (official `conv-stage2_w_context`), `random` (about half of "
         "the rows keep it; official `..._randomize`).",
+    )
+    on_policy: OnPolicySettings | None = Field(
+        default=None,
+        description="The last epochs on the student's own answers, given without the prompt, with "
+        "the divergence from the teacher along them. null: all epochs on the recorded answers.",
     )
     on_overflow: Literal["error", "drop"] = Field(
         default="error",
@@ -124,21 +181,25 @@ def parse_settings(block: Any) -> GenPISettings:
     try:
         return GenPISettings(**block)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        if not key:
-            raise ConfigError(
-                f"`genpi:`: {problem['msg'].removeprefix('Value error, ')}.",
-                "raise one of the three.",
-            ) from None
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, GenPISettings.model_fields, n=1)
-            cure = f"did you mean `{near[0]}`? " if near else ""
-            known = ", ".join(f"`{name}`" for name in GenPISettings.model_fields)
-            raise ConfigError(
-                f"`genpi.{key}` is not a setting.", f"{cure}The settings are {known}."
-            ) from None
-        raise ConfigError(
-            f"`genpi.{key}: {problem['input']}`: {problem['msg']}.",
-            GenPISettings.model_fields[key].description or "",
-        ) from None
+        raise _config_error(error) from None
+
+
+def _config_error(error: ValidationError) -> ConfigError:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    if not path:
+        return ConfigError(
+            f"`genpi:`: {problem['msg'].removeprefix('Value error, ')}.", "raise one of the three."
+        )
+    fields = GenPISettings.model_fields
+    if path[0] == "on_policy" and len(path) > 1:
+        fields = OnPolicySettings.model_fields
+    key, last = ".".join(path), path[-1]
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(last, fields, n=1)
+        cure = f"did you mean `{near[0]}`? " if near else ""
+        known = ", ".join(f"`{name}`" for name in fields)
+        return ConfigError(f"`genpi.{key}` is not a setting.", f"{cure}The settings are {known}.")
+    return ConfigError(
+        f"`genpi.{key}: {problem['input']}`: {problem['msg']}.", fields[last].description or ""
+    )

@@ -128,6 +128,49 @@ def check_teacher(cfg: Mapping[str, Any], who: str, distills: bool) -> None:
         )
 
 
+def check_on_policy(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse settings that rule out learning from the student's own answers.
+
+    Args:
+        settings: the `genpi:` block with its defaults filled in.
+
+    Raises:
+        ConfigError: no teacher that can read along, a student that sees the prompt, or more epochs
+            than the run has.
+    """
+    on_policy = settings["on_policy"]
+    if on_policy is None:
+        return
+    if why := no_teacher(cfg):
+        cause, cure = why
+        raise ConfigError(f"`genpi.on_policy` {cause}", f"{cure}, or remove `on_policy`.")
+    if not settings["distill_weight"]:
+        raise ConfigError(
+            "`genpi.on_policy` has no effect with `distill_weight: 0`: the divergence from the "
+            "teacher is all that is learned along the student's own answers.",
+            "set `distill_weight: 1`, or remove `on_policy`.",
+        )
+    if settings["teacher"] == "start":
+        raise ConfigError(
+            "`genpi.on_policy` can't be combined with `teacher: start`: the adapter that training "
+            "starts from is gone when the student's answers are there to be read.",
+            "set `teacher: base`, or remove `on_policy`.",
+        )
+    sees = settings["student_prompt"]
+    if sees != "never":
+        raise ConfigError(
+            f"`genpi.on_policy` can't be combined with `student_prompt: {sees}`: the student "
+            "answers without the prompt.",
+            "set `student_prompt: never`, or remove `on_policy`.",
+        )
+    wanted, epochs = on_policy["epochs"], float(cfg.get("num_epochs") or 1)
+    if wanted > epochs:
+        raise ConfigError(
+            f"`genpi.on_policy.epochs: {wanted:g}` is more than `num_epochs: {epochs:g}`.",
+            f"set `epochs: {epochs:g}` or less, or raise `num_epochs`.",
+        )
+
+
 def no_teacher(cfg: Mapping[str, Any]) -> tuple[str, str] | None:
     """Why the model in training can't be its own teacher, and the cure; None if it can."""
     if not cfg.get("adapter"):

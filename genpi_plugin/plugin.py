@@ -12,6 +12,7 @@ from genpi_plugin.args import GenPISettings, parse_settings
 from genpi_plugin.checks import (
     check_config,
     check_distillation,
+    check_on_policy,
     check_teacher,
     no_teacher,
     shards_parameters,
@@ -62,6 +63,7 @@ class GenPIPlugin(BasePlugin):
             if settings.distills:
                 check_distillation(cfg)
             check_teacher(cfg, settings.teacher, settings.distills)
+            check_on_policy(cfg, settings.model_dump())
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
@@ -178,6 +180,11 @@ class GenPIPlugin(BasePlugin):
                 open_teacher(cfg, trainer.genpi.distill_top_k, who, self.base, trainer.accelerator)
             )
             self.base = None
+            if trainer.genpi.on_policy:
+                from genpi_plugin.on_policy.opening import open_on_policy
+
+                with plain_exit():
+                    trainer.on_policy = open_on_policy(cfg, trainer.genpi.on_policy, trainer)
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):

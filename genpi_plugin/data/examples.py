@@ -29,6 +29,10 @@ LENGTHS = "genpi_lengths"
 # Supervised tokens of the row: [behaviour half, prompt-generation half].
 SUPERVISED = "genpi_supervised"
 BEHAVIOUR_SEQUENCES = "genpi_behaviour_sequences"
+# Of a batch: its supervised tokens [behaviour, prompt generation], and each row's behaviour
+# sequences.
+TOKENS = "genpi_tokens"
+ROW_SEQUENCES = "genpi_row_sequences"
 # Only with `distill_weight`: the teacher's view of the behaviour half, and a name for it.
 TEACHER_IDS = "genpi_teacher_ids"
 TEACHER_LABELS = "genpi_teacher_labels"

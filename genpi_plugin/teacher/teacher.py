@@ -121,18 +121,16 @@ class Teacher:
                 "resume with the data and the `dataset_prepared_path` that training started with, "
                 "or start anew.",
             )
-        if self.base is not None:
-            with _teaching(model, with_adapter=False):
-                check_off_is_base(model, self.base)
-            self.base = None  # it holds a whole vocabulary's numbers
+        self.check_base(model)
         # By position among all keys, so that targets that others wrote don't change the shares.
         share = keys[accelerator.process_index :: accelerator.num_processes]
         mine = [key for key in share if key in missing]
         with tqdm(total=len(mine), desc="Teacher", unit="row", leave=False,
                   disable=not (mine and accelerator.is_local_main_process)) as bar:  # fmt: skip
             for start in range(0, len(mine), ROWS_AT_ONCE):
-                rows = [self._row(key) for key in mine[start : start + ROWS_AT_ONCE]]
-                self._compute(model, rows, bar.update)
+                rows = [self.row(key) for key in mine[start : start + ROWS_AT_ONCE]]
+                for row, head, states in self.read(model, rows, bar.update):
+                    self.store.put(row.key, self._targets(head, states))
         accelerator.wait_for_everyone()
         absent = sum(key not in self.store for key in keys)
         if absent:
@@ -142,11 +140,19 @@ class Teacher:
             )
         self._ready = True
 
+    def check_base(self, model: Any) -> None:
+        """Once: the model with its adapter off must be the base model; raises `GenPIError`."""
+        if self.base is not None:
+            with teaching(model, with_adapter=False):
+                check_off_is_base(model, self.base)
+            self.base = None  # it holds a whole vocabulary's numbers
+
     def targets(self, keys: Sequence[str], device: torch.device) -> Targets:
         """The targets of rows, concatenated, in the order of their behaviour tokens."""
         return self.store.get(keys).to(device)
 
-    def _row(self, key: str) -> TeacherRow:
+    def row(self, key: str) -> TeacherRow:
+        """A row as the teacher reads it; KeyError where it was never given."""
         view, index = self.rows[key]
         row = view[index]
         sequences, start = [], 0
@@ -156,14 +162,27 @@ class Teacher:
             start = stop
         return TeacherRow(key, row[TEACHER_PROMPT], sequences)
 
-    def _compute(
+    def read(
         self, model: Any, rows: Sequence[TeacherRow], advance: Callable[[int], Any]
-    ) -> None:
+    ) -> Iterator[tuple[TeacherRow, SupervisedHead, torch.Tensor]]:
+        """Read rows behind their prompts, each prompt once.
+
+        Args:
+            model: as in `prepare`. Until the last row is taken, it is the teacher.
+            advance: called with the number of rows read, after each forward pass.
+
+        Yields:
+            a row, the output head, and its inputs [supervised tokens, any] before each supervised
+            token. The order is the teacher's own.
+
+        Raises:
+            GenPIError: a row is longer than the model's context.
+        """
         _check_lengths(model, rows)
         by_prompt: dict[str, list[TeacherRow]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
-        with _teaching(model, self.with_adapter):
+        with teaching(model, self.with_adapter):
             head = SupervisedHead(model)
             for group in _starting_alike(by_prompt.values()):
                 requests = [
@@ -172,23 +191,17 @@ class Teacher:
                 longest = max(row.longest for row in group)
                 prefix = PrefixCache(model, requests, longest=longest)
                 for batch in self._batches(group):
-                    for row, targets in self._read(model, head, prefix, batch):
-                        self.store.put(row.key, targets)
+                    sequences = [sequence for row in batch for sequence in row.sequences]
+                    states = supervised_states(model, head, prefix, sequences)
+                    counts = [row.supervised for row in batch]
+                    for row, part in zip(batch, states.split(counts), strict=True):
+                        yield row, head, part
                     advance(len(batch))
 
-    def _read(
-        self, model: Any, head: SupervisedHead, prefix: PrefixCache, rows: Sequence[TeacherRow]
-    ) -> Iterator[tuple[TeacherRow, Targets]]:
-        """The targets of each row, from one forward pass."""
-        sequences = [sequence for row in rows for sequence in row.sequences]
-        states = supervised_states(model, head, prefix, sequences)
-        targets = Targets.join(
+    def _targets(self, head: SupervisedHead, states: torch.Tensor) -> Targets:
+        return Targets.join(
             [Targets.of(head.logits(states[part]), self.top_k) for part in head.parts(states)]
         )
-        start = 0
-        for row in rows:
-            yield row, targets.part(slice(start, start + row.supervised))
-            start += row.supervised
 
     def _batches(self, rows: Sequence[TeacherRow]) -> Iterator[list[TeacherRow]]:
         """Rows of similar length together, longest first, within the token budget."""
@@ -205,7 +218,7 @@ class Teacher:
 
 
 @contextlib.contextmanager
-def _teaching(model: Any, with_adapter: bool) -> Iterator[None]:
+def teaching(model: Any, with_adapter: bool) -> Iterator[None]:
     """The model as its own teacher: no dropout, no gradients, the adapter on or off."""
     training = model.training
     model.eval()

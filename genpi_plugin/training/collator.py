@@ -7,6 +7,7 @@ prompt-generation half of 4 (2 supervised), the second with a behaviour half of 
     labels                     likewise, -100 where there is no loss
     genpi_lengths              [3, 2, 4]
     genpi_behaviour_sequences  2                           the first two lengths are behaviour
+    genpi_row_sequences        [1, 1]                      of each row
     genpi_tokens               [2, 2]                      supervised: behaviour, prompt generation
     genpi_teacher_key          []                          with distillation, one key for each row
 """
@@ -18,9 +19,15 @@ from typing import Any
 import torch
 
 from genpi_plugin.data.chat import IGNORE_INDEX
-from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
+from genpi_plugin.data.examples import (
+    BEHAVIOUR_SEQUENCES,
+    LENGTHS,
+    ROW_SEQUENCES,
+    TEACHER_KEY,
+    TOKENS,
+)
 
-TOKENS = "genpi_tokens"
+__all__ = ["TOKENS", "GenPICollator"]
 
 
 class GenPICollator:
@@ -43,6 +50,7 @@ class GenPICollator:
             "labels": torch.tensor([[label for _, labels in ordered for label in labels]]),
             LENGTHS: [len(ids) for ids, _ in ordered],
             BEHAVIOUR_SEQUENCES: len(behaviour),
+            ROW_SEQUENCES: [int(row[BEHAVIOUR_SEQUENCES][0]) for row in rows],
             TOKENS: [_supervised(behaviour), _supervised(prompt_generation)],
             TEACHER_KEY: [row[TEACHER_KEY] for row in rows if TEACHER_KEY in row],
         }

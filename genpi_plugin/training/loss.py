@@ -3,6 +3,9 @@
     L = w / N_b * sum CE(behaviour tokens) + (1 - w) / N_p * sum CE(prompt-generation tokens)
         + d / N_b * sum KL(teacher || student) over the behaviour tokens
 
+On policy (`genpi.on_policy`) the student's own answers take the place of recorded ones: their
+tokens are behaviour tokens without a cross entropy, with the divergence that the settings name.
+
 N_b and N_p count the supervised tokens of the whole optimizer step, over all accumulation
 micro-batches and all data-parallel ranks, so the shape of a batch does not change the loss. Where
 only a share of the rows recites, N_p is what a step with N_b behaviour tokens has on average. With
@@ -22,19 +25,23 @@ from genpi_plugin.teacher.targets import Targets
 
 @dataclass(frozen=True)
 class LossSums:
-    """Sums over tokens, in nats: cross entropy of each half, divergence of the behaviour half."""
+    """Sums over tokens, in nats: cross entropy of each half, divergence of the behaviour half, and
+    divergence along the student's own answers."""
 
     behaviour: torch.Tensor | float
     prompt_generation: torch.Tensor | float
     divergence: torch.Tensor | float = 0.0
+    own: torch.Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Supervised tokens of each half."""
+    """Supervised tokens of each half; `recorded` are those of the behaviour half before the
+    student's own answers took the place of some."""
 
     behaviour: float
     prompt_generation: float
+    recorded: float = 0.0
 
 
 def token_loss_sums(
@@ -87,7 +94,7 @@ def joint_loss(
     """
     behaviour = sums.behaviour / max(counts.behaviour, 1)
     prompt_generation = sums.prompt_generation / max(counts.prompt_generation, 1)
-    divergence = sums.divergence / max(counts.behaviour, 1)
+    divergence = (sums.divergence + sums.own) / max(counts.behaviour, 1)
     return (
         sft_weight * behaviour
         + (1.0 - sft_weight) * prompt_generation

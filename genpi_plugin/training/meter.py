@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from genpi_plugin.args import GenPISettings
+from genpi_plugin.on_policy.targets import Own
 from genpi_plugin.training.loss import LossSums
 
 
@@ -18,14 +19,17 @@ class LossMeter:
 
     def reset(self) -> None:
         self._losses: torch.Tensor | None = None
-        self._tokens = [0, 0]
+        # Supervised tokens of each half, the first without own answers; own tokens, answers, cuts.
+        self._counts = [0] * 5
 
-    def add(self, sums: LossSums, tokens: list[int]) -> None:
-        """Args: sums (0-dim tensors) and supervised tokens of one micro-batch."""
-        parts = [sums.behaviour, sums.prompt_generation, sums.divergence]
+    def add(self, sums: LossSums, tokens: list[int], own: Own | None = None) -> None:
+        """Args: sums (0-dim tensors), supervised tokens and own answers of one micro-batch."""
+        parts = [sums.behaviour, sums.prompt_generation, sums.divergence, sums.own]
         losses = torch.stack(parts).detach().float()
         self._losses = losses if self._losses is None else self._losses + losses
-        self._tokens = [old + new for old, new in zip(self._tokens, tokens, strict=True)]
+        mine = [own.tokens, own.answers, own.cut] if own else [0, 0, 0]
+        counts = [tokens[0] - mine[0], tokens[1], *mine]
+        self._counts = [old + new for old, new in zip(self._counts, counts, strict=True)]
 
     def metrics(
         self,
@@ -35,17 +39,18 @@ class LossMeter:
     ) -> dict[str, float]:
         """Means in nats per supervised token, and the numbers of those tokens.
 
-        A half without a token has no mean.
+        A half without a token has no mean. Of the student's own answers, where there are some: the
+        divergence along them, the mean of their tokens, and the share that was cut.
 
         Args:
             settings: metrics of halves that are not trained on are left out.
             reduce_sum: adds a tensor up over all ranks; every rank must call.
         """
-        losses = torch.zeros(3, device=device) if self._losses is None else self._losses
-        counts = torch.tensor(self._tokens, device=device)
+        losses = torch.zeros(4, device=device) if self._losses is None else self._losses
+        counts = torch.tensor(self._counts, device=device)
         losses, counts = reduce_sum(losses).cpu(), reduce_sum(counts).cpu()
-        behaviour, prompt_generation, divergence = losses.tolist()
-        behaviour_tokens, prompt_generation_tokens = counts.tolist()
+        behaviour, prompt_generation, divergence, own = losses.tolist()
+        behaviour_tokens, prompt_generation_tokens, own_tokens, answers, cut = counts.tolist()
         found: dict[str, float] = {}
         if settings.trains_behaviour:
             found["behaviour_tokens"] = float(behaviour_tokens)
@@ -57,4 +62,11 @@ class LossMeter:
             found["prompt_generation_tokens"] = float(prompt_generation_tokens)
             if prompt_generation_tokens:
                 found["prompt_generation_loss"] = prompt_generation / prompt_generation_tokens
+        if answers:
+            found |= {
+                "own_divergence": own / own_tokens,
+                "own_tokens": float(own_tokens),
+                "own_length": own_tokens / answers,
+                "own_cut": cut / answers,
+            }
         return found

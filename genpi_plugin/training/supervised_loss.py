@@ -10,9 +10,11 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from genpi_plugin.data.chat import IGNORE_INDEX
+from genpi_plugin.on_policy.targets import OwnTargets
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import ModelCall
 from genpi_plugin.teacher.targets import Targets
+from genpi_plugin.training.divergences import divergences
 from genpi_plugin.training.loss import token_loss_sums
 
 
@@ -20,7 +22,7 @@ def loss_sums(
     head: SupervisedHead,
     model: torch.nn.Module,
     call: ModelCall,
-    teacher: Targets | None = None,
+    teacher: Targets | OwnTargets | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross entropy, and divergence from the teacher, summed over supervised tokens, in nats.
 
@@ -29,6 +31,7 @@ def loss_sums(
         model: the model as the trainer calls it, wrapped or not.
         call: the inputs of the forward pass.
         teacher: targets of all the batch's supervised tokens; without it the divergence is 0.
+            Along the student's own answers there is no cross entropy.
     """
     wanted = call.targets != IGNORE_INDEX
     states, targets = head.states(model, call.inputs(), wanted), call.targets[wanted]
@@ -47,6 +50,15 @@ def loss_sums(
 
 
 def _part_sums(
-    head: SupervisedHead, states: torch.Tensor, targets: torch.Tensor, teacher: Targets | None
+    head: SupervisedHead,
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    teacher: Targets | OwnTargets | None,
 ) -> torch.Tensor:
-    return token_loss_sums(head.logits(states), targets, teacher)
+    logits = head.logits(states)
+    if not isinstance(teacher, OwnTargets):
+        return token_loss_sums(logits, targets, teacher)
+    how = teacher.settings
+    truth = teacher.logprobs(head, states.device)
+    divergence = divergences(how.divergence, truth, logits.log_softmax(-1), how.beta).sum()
+    return torch.stack([torch.zeros_like(divergence), divergence])

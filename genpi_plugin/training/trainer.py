@@ -12,6 +12,9 @@ from datasets import Dataset
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
 from genpi_plugin.errors import plain_exit
+from genpi_plugin.on_policy.batches import OWN
+from genpi_plugin.on_policy.targets import Own, OwnTargets
+from genpi_plugin.on_policy.windows import OnPolicy
 from genpi_plugin.reading.capabilities import Together, begin, split, training_layout
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import Layout, make_calls
@@ -43,6 +46,7 @@ class GenPITrainer(AxolotlTrainer):
         self._head: SupervisedHead | None = None
         self._together: Together = "padded"
         self.teacher: Teacher | None = None
+        self.on_policy: OnPolicy | None = None
         self._train_meter = LossMeter()
         self._eval_meter = LossMeter()
         self._recital_rate: float | None = None
@@ -58,14 +62,14 @@ class GenPITrainer(AxolotlTrainer):
 
         Args:
             inputs: a batch of `GenPICollator`.
-            num_items_in_batch: [2], supervised tokens of the step (behaviour, prompt
-                generation); without it, those of this batch.
+            num_items_in_batch: [3], the `TokenCounts` of the step; without it, those of this
+                batch.
         """
         sums = self._sums(model, inputs)
-        counts = inputs[TOKENS] if num_items_in_batch is None else num_items_in_batch.tolist()
+        counts = _counts(inputs) if num_items_in_batch is None else num_items_in_batch.tolist()
         loss = self._joint_loss(sums, self._weighed(TokenCounts(*counts)))
         meter = self._train_meter if model.training else self._eval_meter
-        meter.add(sums, inputs[TOKENS])
+        meter.add(sums, inputs[TOKENS], inputs.get(OWN))
         if model.training:
             self._count_tokens(inputs)
             if num_items_in_batch is not None:
@@ -81,23 +85,30 @@ class GenPITrainer(AxolotlTrainer):
                 setattr(self, name, teacher.take_teacher_columns(dataset))
 
     def _sums(self, model: torch.nn.Module, inputs: dict[str, Any]) -> LossSums:
-        lengths = inputs[LENGTHS]
-        count = inputs[BEHAVIOUR_SEQUENCES]
-        cut = sum(lengths[:count])
-        ids, labels = inputs["input_ids"][0], inputs["labels"][0]
-        nothing = torch.zeros((), device=ids.device)
-        behaviour = divergence = prompt_generation = nothing
-        if self.genpi.trains_behaviour:
+        lengths, count = inputs[LENGTHS], inputs[BEHAVIOUR_SEQUENCES]
+        own: Own | None = inputs.get(OWN)
+        parts = [count, own.sequences if own else 0]
+        # Recorded answers, the student's own, recitals: the sequences of each, and their tokens.
+        behaviour, mine, recitals = (
+            lengths[:count], lengths[count : sum(parts)], lengths[sum(parts) :]
+        )  # fmt: skip
+        sizes = [sum(behaviour), sum(mine), sum(recitals)]
+        ids, labels = (inputs[name][0].split(sizes) for name in ("input_ids", "labels"))
+        nothing = torch.zeros((), device=ids[0].device)
+        sums = {"behaviour": nothing, "prompt_generation": nothing}
+        if self.genpi.trains_behaviour and (behaviour or not own):
             teacher = self._targets(inputs[TEACHER_KEY])
-            behaviour, divergence = self._half(
-                model, ids[:cut], labels[:cut], lengths[:count], teacher
+            sums["behaviour"], sums["divergence"] = self._half(
+                model, ids[0], labels[0], behaviour, teacher
             )
+        if own and mine:
+            _, sums["own"] = self._half(model, ids[1], labels[1], mine, own.targets)
         # Another rank may have this half in its batch. Wrapped models communicate in every forward,
         # so all ranks must call.
         single_process = self.accelerator.num_processes == 1
-        if self.genpi.trains_prompt_generation and (lengths[count:] or not single_process):
-            prompt_generation, _ = self._half(model, ids[cut:], labels[cut:], lengths[count:])
-        return LossSums(behaviour, prompt_generation, divergence)
+        if self.genpi.trains_prompt_generation and (recitals or not single_process):
+            sums["prompt_generation"], _ = self._half(model, ids[2], labels[2], recitals)
+        return LossSums(**{"divergence": nothing, "own": nothing, **sums})
 
     def _half(
         self,
@@ -105,7 +116,7 @@ class GenPITrainer(AxolotlTrainer):
         ids: torch.Tensor,
         labels: torch.Tensor,
         lengths: list[int],
-        teacher: Targets | None = None,
+        teacher: Targets | OwnTargets | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy and divergence of one half of a batch, summed over its tokens."""
         unwrapped = self._unwrapped_model
@@ -148,15 +159,25 @@ class GenPITrainer(AxolotlTrainer):
             self._recital_rate = recital_rate(self.train_dataset)
         if not self._recital_rate:
             return counts
-        return TokenCounts(counts.behaviour, counts.behaviour * self._recital_rate)
+        return TokenCounts(counts.behaviour, counts.recorded * self._recital_rate)
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
+        """As the parent's; on policy, with the student's own answers in the batches."""
+        if self.on_policy is None:
+            return super().get_batch_samples(epoch_iterator, num_batches, device)
+        with plain_exit():
+            batches = self.on_policy.take(epoch_iterator, num_batches, self)
+        return batches, self._get_num_items_in_batch(batches, device)
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
     ) -> torch.Tensor:
-        """Supervised tokens of a step over all ranks: [behaviour, prompt generation]."""
-        counts = torch.zeros(2, dtype=torch.long, device=device)
+        """Supervised tokens of a step over all ranks, as in `TokenCounts`."""
+        counts = torch.zeros(3, dtype=torch.long, device=device)
         for batch in batch_samples:
-            counts += torch.tensor(batch[TOKENS], device=device)
+            counts += torch.tensor(_counts(batch), device=device)
         return self._sum_over_ranks(counts).cpu()
 
     def _sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -251,3 +272,11 @@ class GenPITrainer(AxolotlTrainer):
         for name in (LENGTHS, BEHAVIOUR_SEQUENCES, TEACHER_KEY):
             if name not in self._signature_columns:
                 self._signature_columns.append(name)
+
+
+def _counts(batch: dict[str, Any]) -> list[int]:
+    """The `TokenCounts` of a batch."""
+    behaviour, prompt_generation = batch[TOKENS]
+    own: Own | None = batch.get(OWN)
+    recorded = behaviour - own.tokens + own.recorded if own else behaviour
+    return [behaviour, prompt_generation, recorded]

@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings, parse_settings
-from genpi_plugin.checks import check_config
+from genpi_plugin.checks import check_config, check_on_policy
 from genpi_plugin.data.prepared import fingerprint, prepared_path, recorded_prompts
 from genpi_plugin.data.rows import parse
 from genpi_plugin.errors import ConfigError
@@ -37,6 +37,11 @@ def test_an_empty_block_is_enough():
             "leave nothing to train on",
         ),
         ("0.7", "not a block of keys"),
+        ({"on_policy": {"epoch": 1}}, "`genpi.on_policy.epoch` is not.*\n.*mean `epochs`"),
+        ({"on_policy": {"epochs": 0}}, "`genpi.on_policy.epochs: 0`.*greater than 0.*\n.*last"),
+        ({"on_policy": {"divergence": "kl"}}, "'forward', 'reverse' or 'jsd'"),
+        ({"on_policy": {"divergence": "jsd", "beta": 1}}, "less than 1"),
+        ({"on_policy": True}, "`genpi.on_policy: True`"),
     ],
 )
 def test_a_mistake_in_the_block_is_named(block, says):
@@ -310,3 +315,24 @@ def test_a_change_in_any_data_file_of_a_folder_is_another_state(tmp_path, name):
         path.write_text(content)
         states.add(fingerprint(cfg, {}))
     assert len(states) == 2
+
+
+@pytest.mark.parametrize(
+    ("genpi", "changes", "says"),
+    [
+        ({}, {"adapter": None}, "needs an adapter.*\n.*remove `on_policy`"),
+        ({}, {"fsdp_config": {"offload_params": False}}, "can't be combined with FSDP"),
+        ({"distill_weight": 0}, {}, "no effect with `distill_weight: 0`"),
+        ({"teacher": "start"}, {"lora_model_dir": "x"}, "can't be combined with `teacher: start`"),
+        ({"student_prompt": "random"}, {}, "`student_prompt: random`"),
+        ({}, {"num_epochs": 0.5}, "`genpi.on_policy.epochs: 1` is more than `num_epochs: 0.5`"),
+    ],
+)
+def test_what_rules_out_learning_from_own_answers_is_refused(genpi, changes, says):
+    def check(on_policy):
+        block = parse_settings({"distill_weight": 1.0, **genpi, "on_policy": on_policy})
+        check_on_policy({"adapter": "lora", **changes}, block.model_dump())
+
+    check(None)
+    with pytest.raises(ConfigError, match=says):
+        check({})

@@ -18,6 +18,9 @@ from tests.genpi_plugin.test_axolotl import CONFIG, adapter, axolotl, losses, pl
 __all__ = ["place"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DISTILLED = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
+ON_POLICY = {
+    **DISTILLED, "on_policy": {"epochs": 1, "refresh": 2, "max_new_tokens": 12, "share": 0.7}
+}  # fmt: skip
 UNDISTILLED = {**DISTILLED, "distill_weight": 0}
 # Four rows to evaluate on: one process of two has none of them.
 BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
@@ -26,6 +29,7 @@ PLUGINS = ["tests.genpi_plugin.cpu_processes.CpuProcessesPlugin", *CONFIG["plugi
 # DeepSpeed and FSDP out without a word.
 WAYS = {
     "ddp": (DISTILLED, {}, "MULTI_CPU"),
+    "on_policy": (ON_POLICY, {}, "MULTI_CPU"),
     "zero2": (DISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero2.json")}, "DEEPSPEED"),
     "zero3": (UNDISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
     "fsdp2": (UNDISTILLED, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
@@ -34,15 +38,17 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def alone(place):
-    """Losses and weights of one process, with and without distillation.
+    """Losses and weights of one process, with and without distillation, and on policy.
 
     The whole training split is in a step, so that order does not matter.
     """
     found = {}
-    for name, genpi in (("distilled", DISTILLED), ("undistilled", UNDISTILLED)):
+    for name, genpi in (
+        ("distilled", DISTILLED), ("undistilled", UNDISTILLED), ("alone_on_policy", ON_POLICY)
+    ):  # fmt: skip
         one = write_config(place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES)
         text = axolotl(place, "train", one, "--launcher", "python")
-        found[genpi["distill_weight"]] = losses(text), adapter(place / "out" / name)
+        found[json.dumps(genpi)] = losses(text), adapter(place / "out" / name)
     return found
 
 
@@ -59,13 +65,13 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     )  # fmt: skip
     text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
     assert f"2 processes, {kind}" in text
-    expected, weights = alone[genpi["distill_weight"]]
+    expected, weights = alone[json.dumps(genpi)]
     found = losses(text)
     assert len(found) == len(expected) > 3
     assert any("eval_loss" in entry for entry in found)
     for left, right in zip(expected, found, strict=True):
-        for name in left.keys() & {"loss", "divergence", "prompt_generation_loss",
-                                   "behaviour_tokens", "eval_loss"}:  # fmt: skip
+        for name in left.keys() & {"loss", "divergence", "prompt_generation_loss", "eval_loss",
+                                   "behaviour_tokens", "own_tokens", "own_divergence"}:  # fmt: skip
             assert right[name] == pytest.approx(left[name], rel=1e-3), name
     # Adam moves a weight by up to the learning rate, 1e-2, whatever its gradient: where that is
     # next to nothing, its rounding shows. A hundredth of a step is allowed.

@@ -15,11 +15,12 @@ from genpi_plugin.data.requests import Input, under
 from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
-from genpi_plugin.reading.capabilities import begin
 from genpi_plugin.reading.context import context_of_model
 from genpi_plugin.reading.prefix import PrefixCache
+from genpi_plugin.reading.writing import answers as written
 
 __all__ = ["Input", "Subject"]
+GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
 
 
 class Subject:
@@ -80,14 +81,12 @@ class Subject:
             lengths = [len(request) for request in requests]
             longest = max(lengths, default=0) + max_new_tokens
             prefix = self.prefix_of(requests, longest, generating=True)
-            order = sorted(range(len(requests)), key=lambda i: -lengths[i])
-            for part in prefix.calls_to_generate([lengths[i] for i in order], max_new_tokens):
-                for start in range(0, len(part), self.batch_size):
-                    batch = [order[place] for place in part[start : start + self.batch_size]]
-                    begin(self.model, lengths[batch[0]] + max_new_tokens)
-                    made = self._generate([requests[i] for i in batch], prefix, max_new_tokens)
-                    answers |= dict(zip(batch, made, strict=True))
-                    advance(len(batch))
+            for made in written(
+                self.model, prefix, requests, max_new_tokens, self.end_ids, self._pad_id,
+                self.batch_size, lambda _: GREEDY,
+            ):  # fmt: skip
+                answers |= {i: self._answer(ids, requests[i]) for i, ids in made.items()}
+                advance(len(made))
         return [answers[i] for i in range(len(requests))]
 
     def _check_lengths(self, requests: Sequence[list[int]]) -> None:
@@ -101,38 +100,16 @@ class Subject:
                 "`overrides_of_model_config`).",
             )
 
-    def _generate(
-        self, requests: list[list[int]], prefix: PrefixCache, max_new_tokens: int
-    ) -> list[Generated]:
-        inputs = prefix.inputs_to_generate(requests, self._pad_id)
+    def _answer(self, ids: list[int], request: list[int]) -> Generated:
+        """What an answer says; `ids` include the token that ends it."""
         end_ids = self.end_ids
-        with prefix.reading():
-            output = self.model.generate(
-                **inputs,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=self._pad_id,
-                eos_token_id=end_ids,
-                use_cache=True,
-            )
-        rows = output[:, inputs["input_ids"].shape[1] :].tolist()
-        return [
-            self._cut_at_end(row, end_ids, request)
-            for row, request in zip(rows, requests, strict=True)
-        ]
-
-    def _cut_at_end(self, ids: list[int], end_ids: list[int], request: list[int]) -> Generated:
         place = next((i for i, token in enumerate(ids) if token in end_ids), None)
-        kept = ids if place is None else ids[: place + 1]
         # Marks of thoughts may be special tokens, and may stand at the request's end.
         begun = thoughts.begun(self._decoded(request[-thoughts.MARK_TOKENS :]))
         said, thought = thoughts.thoughts_apart(begun + self._decoded(ids[:place]), self.own)
         if thought is None:
             said = self._decoded(ids[:place], skip_special_tokens=not thoughts.marks_in(self.own))
-        return Generated(kept, said.strip(), place is None, thought or "")
+        return Generated(ids, said.strip(), place is None, thought or "")
 
     def _decoded(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         text: str = self.view.tokenizer.decode(

@@ -1,0 +1,1 @@
+"""Learning from the student's own answers: it answers, the teacher reads along, batches follow."""

@@ -1,0 +1,71 @@
+"""What a run on policy needs, put together; before the first step, whether all answers fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from genpi_plugin.args import OnPolicySettings
+from genpi_plugin.data.chat import ChatView
+from genpi_plugin.data.examples import TEACHER_KEY
+from genpi_plugin.errors import GenPIError
+from genpi_plugin.on_policy.rollouts import Student
+from genpi_plugin.on_policy.rows import requests_of
+from genpi_plugin.on_policy.store import FOLDER, RolloutStore
+from genpi_plugin.on_policy.windows import OnPolicy
+from genpi_plugin.reading.agreement import base_of
+from genpi_plugin.reading.context import context_of_model
+from genpi_plugin.teacher.teacher import Teacher
+
+
+def open_on_policy(cfg: Any, settings: OnPolicySettings, trainer: Any) -> OnPolicy:
+    """The on-policy part of a training run.
+
+    Args:
+        cfg: the axolotl config.
+        trainer: a `GenPITrainer` with a teacher.
+
+    Raises:
+        GenPIError: an answer of `max_new_tokens` would not fit the model behind a row's prompt.
+    """
+    check_room(settings, trainer.teacher, set(trainer.train_dataset[TEACHER_KEY]), trainer.model)
+    tokenizer = trainer.processing_class
+    configured = base_of(trainer.model).generation_config.eos_token_id
+    view = ChatView(tokenizer, dict(cfg.get("chat_template_kwargs") or {}))
+    named = configured if isinstance(configured, list) else [configured]
+    named = [*named, tokenizer.eos_token_id, view.end_of_turn()]
+    ends = [token for token in named if token is not None]
+    pad_id = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    student = Student(settings, ends, pad_id, trainer.args.seed)
+    store = RolloutStore(Path(trainer.args.output_dir) / FOLDER)
+    return OnPolicy(settings, trainer.teacher, student, store)
+
+
+def check_room(
+    settings: OnPolicySettings, teacher: Teacher, keys: Iterable[str], model: Any
+) -> None:
+    """Every request, with its prompt and a longest answer, must fit the model.
+
+    Args:
+        keys: of the rows.
+
+    Raises:
+        GenPIError: one does not; says what would.
+    """
+    limit = context_of_model(model)
+    if not limit:
+        return
+    rows = (teacher.row(key) for key in keys)
+    longest = max(
+        (len(request) for row in rows for request in requests_of(row.sequences)), default=0
+    )
+    if longest + settings.max_new_tokens > limit:
+        raise GenPIError(
+            f"with its prompt a request has up to {longest} tokens, and an answer "
+            f"{settings.max_new_tokens} more (`on_policy.max_new_tokens`), but the model reads "
+            f"{limit} at most (max_position_embeddings).",
+            f"set `max_new_tokens: {limit - longest}` or less."
+            if limit > longest
+            else "shorten the prompt or the conversations, or remove `on_policy`.",
+        )
