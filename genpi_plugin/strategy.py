@@ -33,6 +33,7 @@ from genpi_plugin.data.recitals import recited_by_row
 from genpi_plugin.data.rows import Row, parse
 from genpi_plugin.data.shares import reciting_rows, unrecited
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
+from genpi_plugin.keeping.prompt import record_prompt
 
 LOG = get_logger("axolotl.genpi")
 # Below this many rows a process, starting processes costs more than it saves.
@@ -49,12 +50,15 @@ class GenPIStrategy(DatasetWrappingStrategy):
         sequence_len: int,
         name: str,
         prepared_path: str | None,
+        trains: bool = True,
     ) -> None:
         self.view = view
         self.settings = settings
         self.sequence_len = sequence_len
         self.name = name
         self.prepared_path = prepared_path
+        # Whether the rows are trained on, and not only evaluated.
+        self.trains = trains
 
     def wrap_dataset(
         self,
@@ -95,6 +99,8 @@ class GenPIStrategy(DatasetWrappingStrategy):
         rows = parse_all(dataset, self.name)
         if self.prepared_path:
             record_prompts(self.prepared_path, describe_prompts(rows))
+            if self.trains and self.settings.keeps and self.settings.keep == "teacher":
+                record_prompt(self.prepared_path, rows)
         self._warn_of_other_answers(rows)
         self._warn_of_shared_requests(rows)
         self._warn_of_other_arguments(rows[0])
@@ -292,4 +298,5 @@ def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
             sequence_len=int(cfg["sequence_len"]),
             name=str(entry.get("path") or "the dataset"),
             prepared_path=cfg.get("dataset_prepared_path"),
+            trains=not entry or any(dict(entry) == dict(one) for one in cfg.get("datasets") or []),
         )

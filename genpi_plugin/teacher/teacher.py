@@ -121,10 +121,7 @@ class Teacher:
                 "resume with the data and the `dataset_prepared_path` that training started with, "
                 "or start anew.",
             )
-        if self.base is not None:
-            with _teaching(model, with_adapter=False):
-                check_off_is_base(model, self.base)
-            self.base = None  # it holds a whole vocabulary's numbers
+        self.check_base(model)
         # By position among all keys, so that targets that others wrote don't change the shares.
         share = keys[accelerator.process_index :: accelerator.num_processes]
         mine = [key for key in share if key in missing]
@@ -141,6 +138,13 @@ class Teacher:
                 "set `dataset_prepared_path` to a folder that all nodes share.",
             )
         self._ready = True
+
+    def check_base(self, model: Any) -> None:
+        """Once: the model with its adapter off must be the base model; raises `GenPIError`."""
+        if self.base is not None:
+            with teaching(model, with_adapter=False):
+                check_off_is_base(model, self.base)
+            self.base = None  # it holds a whole vocabulary's numbers
 
     def targets(self, keys: Sequence[str], device: torch.device) -> Targets:
         """The targets of rows, concatenated, in the order of their behaviour tokens."""
@@ -163,7 +167,7 @@ class Teacher:
         by_prompt: dict[str, list[TeacherRow]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
-        with _teaching(model, self.with_adapter):
+        with teaching(model, self.with_adapter):
             head = SupervisedHead(model)
             for group in _starting_alike(by_prompt.values()):
                 requests = [
@@ -205,7 +209,7 @@ class Teacher:
 
 
 @contextlib.contextmanager
-def _teaching(model: Any, with_adapter: bool) -> Iterator[None]:
+def teaching(model: Any, with_adapter: bool) -> Iterator[None]:
     """The model as its own teacher: no dropout, no gradients, the adapter on or off."""
     training = model.training
     model.eval()

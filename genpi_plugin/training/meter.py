@@ -18,11 +18,12 @@ class LossMeter:
 
     def reset(self) -> None:
         self._losses: torch.Tensor | None = None
-        self._tokens = [0, 0]
+        self._tokens = [0, 0, 0]
 
     def add(self, sums: LossSums, tokens: list[int]) -> None:
-        """Args: sums (0-dim tensors) and supervised tokens of one micro-batch."""
-        parts = [sums.behaviour, sums.prompt_generation, sums.divergence]
+        """Args: sums (0-dim tensors) and supervised tokens of one micro-batch: of each half, and of
+        the requests to keep."""
+        parts = [sums.behaviour, sums.prompt_generation, sums.divergence, sums.keep]
         losses = torch.stack(parts).detach().float()
         self._losses = losses if self._losses is None else self._losses + losses
         self._tokens = [old + new for old, new in zip(self._tokens, tokens, strict=True)]
@@ -41,11 +42,11 @@ class LossMeter:
             settings: metrics of halves that are not trained on are left out.
             reduce_sum: adds a tensor up over all ranks; every rank must call.
         """
-        losses = torch.zeros(3, device=device) if self._losses is None else self._losses
+        losses = torch.zeros(4, device=device) if self._losses is None else self._losses
         counts = torch.tensor(self._tokens, device=device)
         losses, counts = reduce_sum(losses).cpu(), reduce_sum(counts).cpu()
-        behaviour, prompt_generation, divergence = losses.tolist()
-        behaviour_tokens, prompt_generation_tokens = counts.tolist()
+        behaviour, prompt_generation, divergence, keep = losses.tolist()
+        behaviour_tokens, prompt_generation_tokens, keep_tokens = counts.tolist()
         found: dict[str, float] = {}
         if settings.trains_behaviour:
             found["behaviour_tokens"] = float(behaviour_tokens)
@@ -57,4 +58,7 @@ class LossMeter:
             found["prompt_generation_tokens"] = float(prompt_generation_tokens)
             if prompt_generation_tokens:
                 found["prompt_generation_loss"] = prompt_generation / prompt_generation_tokens
+        if keep_tokens:
+            found["keep_tokens"] = float(keep_tokens)
+            found["keep_divergence"] = keep / keep_tokens
         return found

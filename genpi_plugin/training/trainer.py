@@ -12,6 +12,8 @@ from datasets import Dataset
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
 from genpi_plugin.errors import plain_exit
+from genpi_plugin.keeping.keeping import KEEP, Keeping
+from genpi_plugin.keeping.keeping import TOKENS as KEEP_TOKENS
 from genpi_plugin.reading.capabilities import Together, begin, split, training_layout
 from genpi_plugin.reading.head import SupervisedHead
 from genpi_plugin.reading.layout import Layout, make_calls
@@ -43,6 +45,7 @@ class GenPITrainer(AxolotlTrainer):
         self._head: SupervisedHead | None = None
         self._together: Together = "padded"
         self.teacher: Teacher | None = None
+        self.keeping: Keeping | None = None
         self._train_meter = LossMeter()
         self._eval_meter = LossMeter()
         self._recital_rate: float | None = None
@@ -58,14 +61,14 @@ class GenPITrainer(AxolotlTrainer):
 
         Args:
             inputs: a batch of `GenPICollator`.
-            num_items_in_batch: [2], supervised tokens of the step (behaviour, prompt
-                generation); without it, those of this batch.
+            num_items_in_batch: supervised tokens of the step (behaviour, prompt generation, and
+                those of requests to keep); without it, those of this batch.
         """
         sums = self._sums(model, inputs)
         counts = inputs[TOKENS] if num_items_in_batch is None else num_items_in_batch.tolist()
         loss = self._joint_loss(sums, self._weighed(TokenCounts(*counts)))
         meter = self._train_meter if model.training else self._eval_meter
-        meter.add(sums, inputs[TOKENS])
+        meter.add(sums, [*inputs[TOKENS], inputs.get(KEEP, {}).get(KEEP_TOKENS, 0)])
         if model.training:
             self._count_tokens(inputs)
             if num_items_in_batch is not None:
@@ -86,7 +89,7 @@ class GenPITrainer(AxolotlTrainer):
         cut = sum(lengths[:count])
         ids, labels = inputs["input_ids"][0], inputs["labels"][0]
         nothing = torch.zeros((), device=ids.device)
-        behaviour = divergence = prompt_generation = nothing
+        behaviour = divergence = prompt_generation = keep = nothing
         if self.genpi.trains_behaviour:
             teacher = self._targets(inputs[TEACHER_KEY])
             behaviour, divergence = self._half(
@@ -97,7 +100,13 @@ class GenPITrainer(AxolotlTrainer):
         single_process = self.accelerator.num_processes == 1
         if self.genpi.trains_prompt_generation and (lengths[count:] or not single_process):
             prompt_generation, _ = self._half(model, ids[cut:], labels[cut:], lengths[count:])
-        return LossSums(behaviour, prompt_generation, divergence)
+        if self.keeping is not None and (kept := inputs.get(KEEP)):
+            targets = self.keeping.targets(kept[TEACHER_KEY], ids.device)
+            if targets or not single_process:
+                _, keep = self._half(
+                    model, kept["input_ids"], kept["labels"], kept[LENGTHS], targets
+                )
+        return LossSums(behaviour, prompt_generation, divergence, keep)
 
     def _half(
         self,
@@ -134,7 +143,13 @@ class GenPITrainer(AxolotlTrainer):
 
     def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
         settings = self.genpi
-        return joint_loss(sums, counts, settings.sft_weight, settings.distill_weight or 0.0)
+        return joint_loss(
+            sums,
+            counts,
+            settings.sft_weight,
+            settings.distill_weight or 0.0,
+            settings.keep_weight,
+        )
 
     def _weighed(self, counts: TokenCounts) -> TokenCounts:
         """The tokens to divide by: the step's own, but for recitals that a share of the rows has.
@@ -148,7 +163,22 @@ class GenPITrainer(AxolotlTrainer):
             self._recital_rate = recital_rate(self.train_dataset)
         if not self._recital_rate:
             return counts
-        return TokenCounts(counts.behaviour, counts.behaviour * self._recital_rate)
+        return TokenCounts(counts.behaviour, counts.behaviour * self._recital_rate, counts.keep)
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], torch.Tensor]:
+        """The batches of a step with its requests to keep, and its supervised tokens."""
+        batches, counts = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.keeping is not None and batches:
+            with plain_exit(), self.compute_loss_context_manager():
+                self.keeping.prepare(
+                    self._unwrapped_model, self.accelerator, self.state.global_step
+                )
+            share = self.accelerator.process_index, self.accelerator.num_processes
+            tokens = self.keeping.add(batches, self.state.global_step, *share, device)
+            counts = torch.cat([counts, torch.tensor([tokens])])
+        return batches, counts
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device
