@@ -17,6 +17,9 @@ from pydantic import (
 
 from genpi_plugin.errors import ConfigError
 
+# What has an effect with a `keep_weight` alone.
+KEEP_SETTINGS = ("keep", "keep_inputs", "keep_rows", "keep_tokens")
+
 
 class GenPISettings(BaseModel):
     """How the pairs are made and weighted. Every field has a default: `genpi: {}` is enough."""

@@ -8,7 +8,7 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin, PluginManager
 from axolotl.utils.logging import get_logger
 
-from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.args import KEEP_SETTINGS, GenPISettings, parse_settings
 from genpi_plugin.checks import (
     check_config,
     check_distillation,
@@ -69,6 +69,11 @@ class GenPIPlugin(BasePlugin):
                 check_keeping(cfg)
                 if settings.keep_inputs != OWN:
                     read_requests(settings.keep_inputs)
+            elif idle := [name for name in cfg["genpi"] if name in KEEP_SETTINGS]:
+                LOG.warning(
+                    f"genpi: {', '.join(idle)} without effect: `keep_weight` is 0, so there are no "
+                    "requests to keep."
+                )
             check_teacher(cfg, settings.teacher, settings.distills or settings.keeps)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.

@@ -7,7 +7,7 @@ of the rows in turn.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,21 @@ class KeepPrompt:
 
     def teacher_request(self, number: int, messages: list[Message]) -> list[Message]:
         return under(self.prompt, self.asked(number, messages))
+
+
+def is_noted(cfg: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a dataset's prompt is to be noted: its rows are trained on, and not only evaluated,
+    and a teacher reads it before requests to keep.
+
+    Args:
+        cfg: the axolotl config, its `genpi:` block checked.
+        entry: of `datasets` or `test_datasets`; empty where axolotl names none.
+    """
+    block = cfg["genpi"]
+    trained, tested = ([dict(one) for one in cfg.get(key) or []]
+                       for key in ("datasets", "test_datasets"))  # fmt: skip
+    wanted = block.get("keep_weight") and block.get("keep") == "teacher"
+    return bool(wanted) and (dict(entry) in trained or dict(entry) not in tested)
 
 
 def record_prompt(folder: str, rows: Sequence[Row]) -> None:
