@@ -17,6 +17,9 @@ from pydantic import (
 
 from genpi_plugin.errors import ConfigError
 
+# What has an effect with a `keep_weight` alone.
+KEEP_SETTINGS = ("keep", "keep_inputs", "keep_rows", "keep_tokens")
+
 
 class OnPolicySettings(BaseModel):
     """The last epochs, in which the student learns from its own answers."""
@@ -115,6 +118,30 @@ class GenPISettings(BaseModel):
         "off, or `start`, the model with the adapter of `lora_model_dir` that training starts "
         "from, as it is before the first step.",
     )
+    keep_weight: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="Weight of the divergence from the model as it was, on requests that the "
+        "prompt is not about, added to the loss. 0: there are no such requests.",
+    )
+    keep: Literal["floor", "teacher"] = Field(
+        default="floor",
+        description="What the student keeps to on those requests: `floor`, what the model does "
+        "without the prompt, or `teacher`, what it does with the prompt. It is the model of "
+        "`teacher`, and the tokens are those of its own answers.",
+    )
+    keep_inputs: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Those requests: a file of inputs, or `self` for some that the model writes "
+        "itself from nothing. null takes the everyday ones that are shipped.",
+    )
+    keep_rows: int = Field(default=4, ge=1, description="Such requests in an optimizer step.")
+    keep_tokens: int = Field(
+        default=128,
+        ge=1,
+        description="Tokens of an answer to such a request; a longer one is learned up to there.",
+    )
     student_prompt: Literal["never", "always", "random"] = Field(
         default="never",
         description="Whether the student keeps the prompt in the behaviour half: `never` (prompt "
@@ -150,6 +177,10 @@ class GenPISettings(BaseModel):
     @property
     def distills(self) -> bool:
         return bool(self.distill_weight)
+
+    @property
+    def keeps(self) -> bool:
+        return self.keep_weight > 0.0
 
     @property
     def trains_behaviour(self) -> bool:

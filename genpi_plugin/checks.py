@@ -104,14 +104,26 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
         raise ConfigError(f"`genpi.distill_weight` {cause}", f"{cure}, or set `distill_weight: 0`.")
 
 
-def check_teacher(cfg: Mapping[str, Any], who: str, distills: bool) -> None:
+def check_keeping(cfg: Mapping[str, Any]) -> None:
+    """Refuse settings under which the model in training can't say what is to be kept.
+
+    Raises:
+        ConfigError: no adapter to switch off, or parameters that are sharded over processes.
+    """
+    if why := no_teacher(cfg):
+        cause, cure = why
+        raise ConfigError(f"`genpi.keep_weight` {cause}", f"{cure}, or set `keep_weight: 0`.")
+
+
+def check_teacher(cfg: Mapping[str, Any], who: str, asked: bool) -> None:
     """Refuse a teacher that is not there.
 
     Args:
         who: `genpi.teacher`.
+        asked: whether there is anything to ask it: distillation, or requests to keep.
 
     Raises:
-        ConfigError: `start` without an adapter to start from, or without distillation.
+        ConfigError: `start` without an adapter to start from, or without anything to ask.
     """
     if who != "start":
         return
@@ -121,7 +133,7 @@ def check_teacher(cfg: Mapping[str, Any], who: str, distills: bool) -> None:
             "its first step, so its teacher is the base model.",
             "name the adapter that training starts from, or set `teacher: base`.",
         )
-    if not distills:
+    if not asked:
         raise ConfigError(
             "`genpi.teacher: start` has no effect without distillation.",
             "set `distill_weight: 1`, or remove `teacher`.",

@@ -8,10 +8,11 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin, PluginManager
 from axolotl.utils.logging import get_logger
 
-from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.args import KEEP_SETTINGS, GenPISettings, parse_settings
 from genpi_plugin.checks import (
     check_config,
     check_distillation,
+    check_keeping,
     check_on_policy,
     check_teacher,
     no_teacher,
@@ -21,6 +22,7 @@ from genpi_plugin.checks import (
 from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
 from genpi_plugin.errors import ConfigError, plain_exit
+from genpi_plugin.keeping.requests import OWN, read_requests
 from genpi_plugin.training.cpu import (
     cpu_requested,
     shards,
@@ -45,6 +47,8 @@ class GenPIPlugin(BasePlugin):
         super().__init__()
         # What the base model computes on fixed tokens, before it has an adapter.
         self.base: Any = None
+        # Of the requests to keep, once they are known; a part of the manifest.
+        self.kept: dict[str, Any] = {}
 
     def register(self, cfg: Any) -> None:
         """Check the YAML, and give this state of data and settings its own prepared folder."""
@@ -62,7 +66,16 @@ class GenPIPlugin(BasePlugin):
                 settings = self._decide_on_a_teacher(cfg)
             if settings.distills:
                 check_distillation(cfg)
-            check_teacher(cfg, settings.teacher, settings.distills)
+            if settings.keeps:
+                check_keeping(cfg)
+                if settings.keep_inputs != OWN:
+                    read_requests(settings.keep_inputs)
+            elif idle := [name for name in cfg["genpi"] if name in KEEP_SETTINGS]:
+                LOG.warning(
+                    f"genpi: {', '.join(idle)} without effect: `keep_weight` is 0, so there are no "
+                    "requests to keep."
+                )
+            check_teacher(cfg, settings.teacher, settings.distills or settings.keeps)
             check_on_policy(cfg, settings.model_dump())
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
@@ -170,21 +183,28 @@ class GenPIPlugin(BasePlugin):
                 )
         unpacked = "padded" if trainer.sharded else "bucketed"
         trainer.layout = "packed" if cfg.sample_packing else unpacked
-        if trainer.genpi.distills:
-            from genpi_plugin.teacher.opening import open_teacher
+        from genpi_plugin.teacher.opening import open_teacher
 
-            who = trainer.genpi.teacher
+        who, top_k = trainer.genpi.teacher, trainer.genpi.distill_top_k
+        if trainer.genpi.distills:
             if cfg.lora_model_dir:
                 LOG.info(f"genpi: {TEACHERS[who].format(cfg.lora_model_dir)}")
-            trainer.distill_from(
-                open_teacher(cfg, trainer.genpi.distill_top_k, who, self.base, trainer.accelerator)
-            )
-            self.base = None
+            trainer.distill_from(open_teacher(cfg, top_k, who, self.base, trainer.accelerator))
             if trainer.genpi.on_policy:
                 from genpi_plugin.on_policy.opening import open_on_policy
 
                 with plain_exit():
                     trainer.on_policy = open_on_policy(cfg, trainer.genpi.on_policy, trainer)
+        if trainer.genpi.keeps:
+            from genpi_plugin.keeping.opening import open_keeping
+
+            reference = open_teacher(cfg, top_k, who, self.base, trainer.accelerator)
+            with plain_exit():
+                trainer.keeping = open_keeping(
+                    cfg, trainer.genpi, trainer.processing_class, trainer.model, reference,
+                    self.kept,
+                )  # fmt: skip
+        self.base = None
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         if not _active(cfg):
@@ -192,6 +212,8 @@ class GenPIPlugin(BasePlugin):
         from genpi_plugin.training.manifest import ManifestCallback, build_manifest
 
         manifest = build_manifest(cfg, len(trainer.train_dataset))
+        if parse_settings(dict(cfg.genpi)).keeps:
+            manifest["keep"] = self.kept
         return [ManifestCallback(manifest, cfg.resume_from_checkpoint)]
 
     def post_lora_merge(self, cfg: Any, adapter_path: str, output_path: str) -> None:

@@ -32,8 +32,9 @@ from genpi_plugin.data.prompt_generation import Recited
 from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.recitals import recited_by_row
 from genpi_plugin.data.rows import Row, parse
-from genpi_plugin.data.shares import reciting_rows, unrecited
+from genpi_plugin.data.shares import named_prompts, reciting_rows, unrecited
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
+from genpi_plugin.keeping.prompt import is_noted, record_prompt
 
 LOG = get_logger("axolotl.genpi")
 # Below this many rows a process, starting processes costs more than it saves.
@@ -50,12 +51,14 @@ class GenPIStrategy(DatasetWrappingStrategy):
         sequence_len: int,
         name: str,
         prepared_path: str | None,
+        notes_prompt: bool = False,
     ) -> None:
         self.view = view
         self.settings = settings
         self.sequence_len = sequence_len
         self.name = name
         self.prepared_path = prepared_path
+        self.notes_prompt = notes_prompt
 
     def wrap_dataset(
         self,
@@ -96,6 +99,8 @@ class GenPIStrategy(DatasetWrappingStrategy):
         rows = parse_all(dataset, self.name)
         if self.prepared_path:
             record_prompts(self.prepared_path, describe_prompts(rows))
+            if self.notes_prompt:
+                record_prompt(self.prepared_path, rows)
         self._warn_of_other_answers(rows)
         self._warn_of_shared_requests(rows)
         self._warn_of_other_arguments(rows[0])
@@ -172,7 +177,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
         silent = unrecited(rows, chosen)
         if silent:
             LOG.warning(
-                f"genpi: no row of {self.name} recites {_prompts(silent)}: none has both a "
+                f"genpi: no row of {self.name} recites {named_prompts(silent)}: none has both a "
                 "`floor_output` and a `reason`. `reasons: {share: ...}` in task.yml makes some; "
                 "`genpi: {sft_weight: 1}` trains without recitals."
             )
@@ -258,11 +263,6 @@ class GenPIStrategy(DatasetWrappingStrategy):
         return f"{behaviour} in the behaviour half and {generation} in the prompt-generation half."
 
 
-def _prompts(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"
-
-
 def _opens_with(row: Row, text: str) -> bool:
     """Whether a text is the first answer of a row: what it says, or that with its calls."""
     first = row.conversation[0]
@@ -300,4 +300,5 @@ def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
             sequence_len=int(cfg["sequence_len"]),
             name=str(entry.get("path") or "the dataset"),
             prepared_path=cfg.get("dataset_prepared_path"),
+            notes_prompt=is_noted(cfg, entry),
         )

@@ -45,3 +45,9 @@ def unrecited(rows: Sequence[Row], chosen: set[int]) -> list[str]:
 
 def _draw(row: Row) -> bytes:
     return hashlib.sha256(f"recital {row.id}".encode()).digest()
+
+
+def named_prompts(names: list[str]) -> str:
+    """Prompts by their names, for a message."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"

@@ -2,11 +2,12 @@
 
     L = w / N_b * sum CE(behaviour tokens) + (1 - w) / N_p * sum CE(prompt-generation tokens)
         + d / N_b * sum KL(teacher || student) over the behaviour tokens
+        + k / N_k * sum KL(reference || student) over the tokens of requests to keep
 
 On policy (`genpi.on_policy`) the student's own answers take the place of recorded ones: their
 tokens are behaviour tokens without a cross entropy, with the divergence that the settings name.
 
-N_b and N_p count the supervised tokens of the whole optimizer step, over all accumulation
+N_b, N_p and N_k count the supervised tokens of the whole optimizer step, over all accumulation
 micro-batches and all data-parallel ranks, so the shape of a batch does not change the loss. Where
 only a share of the rows recites, N_p is what a step with N_b behaviour tokens has on average. With
 one micro-batch on one device it equals kaistAI/GenPI's
@@ -26,22 +27,24 @@ from genpi_plugin.teacher.targets import Targets
 @dataclass(frozen=True)
 class LossSums:
     """Sums over tokens, in nats: cross entropy of each half, divergence of the behaviour half, and
-    divergence along the student's own answers."""
+    divergence along the student's own answers, and that of the requests to keep."""
 
     behaviour: torch.Tensor | float
     prompt_generation: torch.Tensor | float
     divergence: torch.Tensor | float = 0.0
     own: torch.Tensor | float = 0.0
+    keep: torch.Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Supervised tokens of each half; `recorded` are those of the behaviour half before the
-    student's own answers took the place of some."""
+    """Supervised tokens of each half, and of the requests to keep; `recorded` are those of the
+    behaviour half before the student's own answers took the place of some."""
 
     behaviour: float
     prompt_generation: float
     recorded: float = 0.0
+    keep: float = 0.0
 
 
 def token_loss_sums(
@@ -78,7 +81,11 @@ def token_loss_sums(
 
 
 def joint_loss(
-    sums: LossSums, counts: TokenCounts, sft_weight: float, distill_weight: float = 0.0
+    sums: LossSums,
+    counts: TokenCounts,
+    sft_weight: float,
+    distill_weight: float = 0.0,
+    keep_weight: float = 0.0,
 ) -> torch.Tensor | float:
     """The weighted sum of the mean losses.
 
@@ -87,6 +94,7 @@ def joint_loss(
         counts: supervised tokens of the whole optimizer step, not only of those at hand.
         sft_weight: w, the weight of the behaviour half, in [0, 1].
         distill_weight: d, the weight of the divergence, 0 or more.
+        keep_weight: k, the weight of the requests to keep, 0 or more.
 
     Returns:
         The contribution of the tokens at hand to the step's joint loss; contributions add up to
@@ -95,8 +103,10 @@ def joint_loss(
     behaviour = sums.behaviour / max(counts.behaviour, 1)
     prompt_generation = sums.prompt_generation / max(counts.prompt_generation, 1)
     divergence = (sums.divergence + sums.own) / max(counts.behaviour, 1)
+    keep = sums.keep / max(counts.keep, 1)
     return (
         sft_weight * behaviour
         + (1.0 - sft_weight) * prompt_generation
         + distill_weight * divergence
+        + keep_weight * keep
     )

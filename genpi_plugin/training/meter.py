@@ -19,16 +19,18 @@ class LossMeter:
 
     def reset(self) -> None:
         self._losses: torch.Tensor | None = None
-        # Supervised tokens of each half, the first without own answers; own tokens, answers, cuts.
-        self._counts = [0] * 5
+        # Supervised tokens of each half, the first without own answers; of requests to keep; own
+        # tokens, answers, cuts.
+        self._counts = [0] * 6
 
     def add(self, sums: LossSums, tokens: list[int], own: Own | None = None) -> None:
-        """Args: sums (0-dim tensors), supervised tokens and own answers of one micro-batch."""
-        parts = [sums.behaviour, sums.prompt_generation, sums.divergence, sums.own]
+        """Args: sums (0-dim tensors), supervised tokens (of each half, and of the requests to
+        keep) and own answers of one micro-batch."""
+        parts = [sums.behaviour, sums.prompt_generation, sums.divergence, sums.own, sums.keep]
         losses = torch.stack(parts).detach().float()
         self._losses = losses if self._losses is None else self._losses + losses
         mine = [own.tokens, own.answers, own.cut] if own else [0, 0, 0]
-        counts = [tokens[0] - mine[0], tokens[1], *mine]
+        counts = [tokens[0] - mine[0], *tokens[1:], *mine]
         self._counts = [old + new for old, new in zip(self._counts, counts, strict=True)]
 
     def metrics(
@@ -46,11 +48,12 @@ class LossMeter:
             settings: metrics of halves that are not trained on are left out.
             reduce_sum: adds a tensor up over all ranks; every rank must call.
         """
-        losses = torch.zeros(4, device=device) if self._losses is None else self._losses
+        losses = torch.zeros(5, device=device) if self._losses is None else self._losses
         counts = torch.tensor(self._counts, device=device)
         losses, counts = reduce_sum(losses).cpu(), reduce_sum(counts).cpu()
-        behaviour, prompt_generation, divergence, own = losses.tolist()
-        behaviour_tokens, prompt_generation_tokens, own_tokens, answers, cut = counts.tolist()
+        behaviour, prompt_generation, divergence, own, keep = losses.tolist()
+        behaviour_tokens, prompt_generation_tokens, keep_tokens = counts[:3].tolist()
+        own_tokens, answers, cut = counts[3:].tolist()
         found: dict[str, float] = {}
         if settings.trains_behaviour:
             found["behaviour_tokens"] = float(behaviour_tokens)
@@ -69,4 +72,7 @@ class LossMeter:
                 "own_length": own_tokens / answers,
                 "own_cut": cut / answers,
             }
+        if keep_tokens:
+            found["keep_tokens"] = float(keep_tokens)
+            found["keep_divergence"] = keep / keep_tokens
         return found

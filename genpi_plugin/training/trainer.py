@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from datasets import Dataset
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
 from genpi_plugin.errors import plain_exit
+from genpi_plugin.keeping.keeping import KEEP, Keeping
+from genpi_plugin.keeping.keeping import TOKENS as KEEP_TOKENS
 from genpi_plugin.on_policy.batches import OWN
 from genpi_plugin.on_policy.targets import Own, OwnTargets
 from genpi_plugin.on_policy.windows import OnPolicy
@@ -47,6 +50,7 @@ class GenPITrainer(AxolotlTrainer):
         self._together: Together = "padded"
         self.teacher: Teacher | None = None
         self.on_policy: OnPolicy | None = None
+        self.keeping: Keeping | None = None
         self._train_meter = LossMeter()
         self._eval_meter = LossMeter()
         self._recital_rate: float | None = None
@@ -62,14 +66,15 @@ class GenPITrainer(AxolotlTrainer):
 
         Args:
             inputs: a batch of `GenPICollator`.
-            num_items_in_batch: [3], the `TokenCounts` of the step; without it, those of this
+            num_items_in_batch: [4], the `TokenCounts` of the step; without it, those of this
                 batch.
         """
         sums = self._sums(model, inputs)
         counts = _counts(inputs) if num_items_in_batch is None else num_items_in_batch.tolist()
         loss = self._joint_loss(sums, self._weighed(TokenCounts(*counts)))
         meter = self._train_meter if model.training else self._eval_meter
-        meter.add(sums, inputs[TOKENS], inputs.get(OWN))
+        kept = inputs.get(KEEP, {}).get(KEEP_TOKENS, 0)
+        meter.add(sums, [*inputs[TOKENS], kept], inputs.get(OWN))
         if model.training:
             self._count_tokens(inputs)
             if num_items_in_batch is not None:
@@ -108,7 +113,13 @@ class GenPITrainer(AxolotlTrainer):
         single_process = self.accelerator.num_processes == 1
         if self.genpi.trains_prompt_generation and (recitals or not single_process):
             sums["prompt_generation"], _ = self._half(model, ids[2], labels[2], recitals)
-        return LossSums(**{"divergence": nothing, "own": nothing, **sums})
+        if self.keeping is not None and (kept := inputs.get(KEEP)):
+            targets = self.keeping.targets(kept[TEACHER_KEY], ids[0].device)
+            if targets or not single_process:
+                _, sums["keep"] = self._half(
+                    model, kept["input_ids"], kept["labels"], kept[LENGTHS], targets
+                )
+        return LossSums(**{"divergence": nothing, "own": nothing, "keep": nothing, **sums})
 
     def _half(
         self,
@@ -145,7 +156,13 @@ class GenPITrainer(AxolotlTrainer):
 
     def _joint_loss(self, sums: LossSums, counts: TokenCounts) -> Any:
         settings = self.genpi
-        return joint_loss(sums, counts, settings.sft_weight, settings.distill_weight or 0.0)
+        return joint_loss(
+            sums,
+            counts,
+            settings.sft_weight,
+            settings.distill_weight or 0.0,
+            settings.keep_weight,
+        )
 
     def _weighed(self, counts: TokenCounts) -> TokenCounts:
         """The tokens to divide by: the step's own, but for recitals that a share of the rows has.
@@ -159,17 +176,28 @@ class GenPITrainer(AxolotlTrainer):
             self._recital_rate = recital_rate(self.train_dataset)
         if not self._recital_rate:
             return counts
-        return TokenCounts(counts.behaviour, counts.recorded * self._recital_rate)
+        recited = counts.recorded * self._recital_rate
+        return dataclasses.replace(counts, prompt_generation=recited)
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
-    ) -> tuple[list[dict[str, Any]], Any]:
-        """As the parent's; on policy, with the student's own answers in the batches."""
+    ) -> tuple[list[dict[str, Any]], torch.Tensor]:
+        """The batches of a step: on policy with the student's own answers, and with the requests to
+        keep; and its supervised tokens."""
+        step = self.state.global_step
         if self.on_policy is None:
-            return super().get_batch_samples(epoch_iterator, num_batches, device)
-        with plain_exit():
-            batches = self.on_policy.take(epoch_iterator, num_batches, self)
-        return batches, self._get_num_items_in_batch(batches, device)
+            batches, counts = super().get_batch_samples(epoch_iterator, num_batches, device)
+        else:
+            with plain_exit():
+                batches = self.on_policy.take(epoch_iterator, num_batches, self)
+            counts = self._get_num_items_in_batch(batches, device)
+        if self.keeping is not None and batches:
+            with plain_exit(), self.compute_loss_context_manager():
+                self.keeping.prepare(self._unwrapped_model, self.accelerator, step)
+            share = self.accelerator.process_index, self.accelerator.num_processes
+            tokens = self.keeping.add(batches, step, *share, device)
+            counts = torch.cat([counts, torch.tensor([tokens])])
+        return batches, counts
 
     def _get_num_items_in_batch(
         self, batch_samples: list[dict[str, Any]], device: torch.device

@@ -164,6 +164,33 @@ def test_the_teacher_reads_each_row_once_for_all_runs(place):
     assert all(entry["divergence"] > 0 for entry in losses(text) if "loss" in entry)
 
 
+@pytest.mark.slow
+def test_requests_of_the_models_own_are_kept_to_as_the_prompt_has_them(place):
+    """`keep: teacher` on requests that the model wrote, then resumed: nothing is written again."""
+    genpi = {"sft_weight": 0.6, "distill_weight": 0, "prompt_generation_share": 1,
+             "keep_weight": 0.5, "keep": "teacher", "keep_inputs": "self", "keep_rows": 3,
+             "keep_tokens": 8}  # fmt: skip
+    text = axolotl(place, "train", write_config(place, "kept", genpi=genpi), "--launcher", "python")
+    assert re.search(r"\d+ requests to keep are the model's own, of \d+ that it wrote", text)
+    steps = [entry for entry in losses(text) if "loss" in entry]
+    for entry in steps:
+        joint = 0.6 * entry["behaviour_loss"] + 0.4 * entry["prompt_generation_loss"]
+        assert entry["loss"] == pytest.approx(joint + 0.5 * entry["keep_divergence"], rel=2e-3)
+        assert entry["keep_divergence"] > 0
+    manifest = json.loads((place / "out" / "kept" / "genpi_manifest.json").read_text())
+    assert 0 < manifest["keep"]["requests"] <= 200
+    assert len(manifest["keep"]["digest"]) == 16
+    written = {path: path.stat().st_mtime_ns for path in place.rglob("keep/*/*.json")}
+    name = write_config(
+        place, "kept_on", genpi=genpi, resume_from_checkpoint="out/kept/checkpoint-2"
+    )
+    text = axolotl(place, "train", name, "--launcher", "python")
+    assert [one["loss"] for one in losses(text) if "loss" in one] == [
+        one["loss"] for one in steps[2:]
+    ]
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("keep/*/*.json")} == written
+
+
 def test_resumed_is_uninterrupted(place, trained):
     name = write_config(place, "resumed", resume_from_checkpoint="out/plain/checkpoint-2")
     text = axolotl(place, "train", name, "--launcher", "python")

@@ -17,11 +17,13 @@ from tests.genpi_plugin.test_axolotl import CONFIG, adapter, axolotl, losses, pl
 
 __all__ = ["place"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-DISTILLED = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
+UNDISTILLED = {"sft_weight": 0.6, "distill_weight": 0, "prompt_generation_share": 0.5}
+# An odd number of requests to keep: the processes do not have equally many.
+DISTILLED = {**UNDISTILLED, "distill_weight": 0.5, "keep_weight": 0.5, "keep_rows": 3,
+             "keep_tokens": 8}  # fmt: skip
 ON_POLICY = {
     **DISTILLED, "on_policy": {"epochs": 1, "refresh": 2, "max_new_tokens": 12, "share": 0.7}
 }  # fmt: skip
-UNDISTILLED = {**DISTILLED, "distill_weight": 0}
 # Four rows to evaluate on: one process of two has none of them.
 BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
 PLUGINS = ["tests.genpi_plugin.cpu_processes.CpuProcessesPlugin", *CONFIG["plugins"]]

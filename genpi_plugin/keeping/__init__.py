@@ -1,0 +1,1 @@
+"""Requests that the prompt is not about, and what the student keeps to on them."""

@@ -1,0 +1,150 @@
+"""The requests to keep in training: answered and read once, then a few of them in each step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from axolotl.utils.logging import get_logger
+from datasets import Dataset
+
+from genpi_plugin.data import digests
+from genpi_plugin.data.chat import IGNORE_INDEX, TokenSequence
+from genpi_plugin.data.examples import LENGTHS, TEACHER_KEY, Pair
+from genpi_plugin.keeping.answers import Writer
+from genpi_plugin.keeping.requests import KeepRequest
+from genpi_plugin.teacher.targets import Targets
+from genpi_plugin.teacher.teacher import Teacher
+
+LOG = get_logger("axolotl.genpi")
+# The place of these requests in a batch.
+KEEP = "genpi_keep"
+TOKENS = "tokens"
+ANSWERS = "answers to requests to keep"
+
+
+@dataclass
+class Keeping:
+    """The requests of a run with the answers of their reference.
+
+    Args:
+        requests: gives them, once there is the model (and accelerator and step, as `prepare`).
+        writer: writes the reference's answers.
+        reference: reads them.
+        keep_rows: requests of a step.
+        keep_tokens: of an answer at most.
+        seed: of the order in which requests come.
+        facts: for the manifest; filled once the requests are known.
+    """
+
+    requests: Callable[[Any, Any, int], list[KeepRequest]]
+    writer: Writer
+    reference: Teacher
+    keep_rows: int
+    keep_tokens: int
+    seed: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def prepare(self, model: Any, accelerator: Any, step: int = 0) -> None:
+        """Have the reference's answers written and read where they are missing; every rank must
+        call.
+
+        Args:
+            model: the model in training, not wrapped.
+            step: how many steps the adapter has been trained.
+
+        Raises:
+            GenPIError: see `Writer.write` and `Teacher.prepare`.
+        """
+        if self.rows:
+            return
+        self.reference.check_base(model)
+        requests = self.requests(model, accelerator, step)
+        keys = [self.writer.key(one.reference, self.keep_tokens) for one in requests]
+        asked = {key: one.reference for key, one in zip(keys, requests, strict=True)}
+        answers = self.writer.write(model, asked, self.keep_tokens, accelerator, step, ANSWERS)
+        rows = [
+            row_of(one, answers[key], self.writer.key([], 0))
+            for key, one in zip(keys, requests, strict=True)
+        ]
+        self.reference.take_teacher_columns(Dataset.from_list(rows))
+        self.reference.prepare(model, accelerator, step)
+        self.rows = rows
+        digest = digests.of([[one.student, one.reference] for one in requests])
+        self.facts |= {"requests": len(requests), "digest": digest}
+        ended = sum(ids[-1] in self.writer.end_ids for ids in answers.values())
+        LOG.info(
+            f"genpi: {len(rows)} requests to keep, {min(self.keep_rows, len(rows))} a step; "
+            f"{ended} of their answers end within {self.keep_tokens} tokens"
+        )
+
+    def add(
+        self, batches: list[dict[str, Any]], step: int, process: int, processes: int, device: Any
+    ) -> int:
+        """Put a process's share of a step's requests into its batches.
+
+        Returns: supervised tokens of all the step's requests, in all batches and processes.
+        """
+        chosen = [self.rows[place] for place in places(step, self.keep_rows, len(self.rows),
+                                                       self.seed)]  # fmt: skip
+        mine = chosen[process::processes]
+        for number, batch in enumerate(batches):
+            batch[KEEP] = batch_of(mine[number :: len(batches)], device)
+        return sum(map(_supervised, chosen))
+
+    def targets(self, keys: Sequence[str], device: torch.device) -> Targets | None:
+        return self.reference.targets(keys, device) if keys else None
+
+
+def places(step: int, each: int, count: int, seed: int) -> list[int]:
+    """Which of `count` requests stand in a step of `each`: by seed and step alone.
+
+    All are walked through in a drawn order, then again in another, so that none comes more than
+    once more often than others. Where a step takes more than there are, it has each once.
+    """
+    each = min(each, count)
+    walked = range(step * each, (step + 1) * each)
+    return [_order(seed, place // count, count)[place % count] for place in walked]
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, walk: int, count: int) -> list[int]:
+    return random.Random(f"{seed} {walk}").sample(range(count), count)
+
+
+def row_of(request: KeepRequest, answer: Sequence[int], group: str) -> dict[str, Any]:
+    """A request with an answer, in the columns of a pair (`Pair.columns`).
+
+    Args:
+        group: a name for requests that are read behind the same beginning.
+    """
+    student, reference = TokenSequence(), TokenSequence()
+    for sequence, ids in ((student, request.student), (reference, request.reference)):
+        sequence.extend(ids, supervised=False)
+        sequence.extend(answer, supervised=True)
+    return Pair([student], [], [reference], group).columns()
+
+
+def batch_of(rows: Sequence[dict[str, Any]], device: Any) -> dict[str, Any]:
+    """Some of `row_of`'s rows as a part of a batch; without any, tensors of no tokens."""
+
+    def joined(name: str) -> torch.Tensor:
+        tokens = [token for row in rows for token in row[name]]
+        return torch.tensor(tokens, dtype=torch.long, device=device)
+
+    return {
+        "input_ids": joined("input_ids"),
+        "labels": joined("labels"),
+        LENGTHS: [length for row in rows for length in row[LENGTHS]],
+        TEACHER_KEY: [row[TEACHER_KEY] for row in rows],
+        TOKENS: sum(map(_supervised, rows)),
+    }
+
+
+def _supervised(row: dict[str, Any]) -> int:
+    return sum(label != IGNORE_INDEX for label in row["labels"])

@@ -1,0 +1,82 @@
+"""Requests to keep in a YAML: what is refused before anything loads, and what is said."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from axolotl.utils.dict import DictDefault
+
+from genpi_plugin.args import parse_settings
+from genpi_plugin.checks import check_keeping, check_teacher
+from genpi_plugin.errors import ConfigError
+from genpi_plugin.keeping.prompt import is_noted, recorded_prompt
+from genpi_plugin.plugin import GenPIPlugin
+from tests.genpi_plugin.rows_made import PROMPT, our_row
+from tests.genpi_plugin.test_settings import DATASET, strategy
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"adapter": None}, r"(?s)`genpi.keep_weight` needs an adapter.*`keep_weight: 0`"),
+        ({"fsdp_config": {"version": 2}}, "can't be combined with FSDP or DeepSpeed ZeRO-3"),
+        ({"deepspeed": {"zero_optimization": {"stage": 3}}}, "ZeRO-3"),
+    ],
+)
+def test_what_leaves_no_reference_is_refused(changes, says):
+    check_keeping({"adapter": "qlora", "deepspeed": {"zero_optimization": {"stage": 2}}})
+    with pytest.raises(ConfigError, match=says):
+        check_keeping({"adapter": "lora", **changes})
+
+
+@pytest.mark.parametrize("block", [{"keep_weight": -1}, {"keep": "both"}, {"keep_rows": 0}])
+def test_values_that_mean_nothing_are_refused(block):
+    with pytest.raises(ConfigError, match=f"genpi.{next(iter(block))}"):
+        parse_settings(block)
+
+
+def register(tmp_path, **genpi):
+    cfg = {"genpi": genpi, "datasets": [DATASET], "base_model": "tiny", "adapter": "lora",
+           "dataset_prepared_path": str(tmp_path)}  # fmt: skip
+    GenPIPlugin().register(cfg)
+
+
+def test_a_file_that_is_not_there_stops_the_run_before_the_model_loads(tmp_path):
+    register(tmp_path, keep_weight=1, keep_inputs="self")
+    with pytest.raises(SystemExit, match=r"nowhere\.txt"):
+        register(tmp_path, keep_weight=1, keep_inputs=str(tmp_path / "nowhere.txt"))
+
+
+def test_settings_without_effect_are_said(tmp_path, caplog):
+    logging.getLogger("axolotl").propagate = True
+    register(tmp_path, keep_weight=0.5, keep_rows=2)
+    assert "without effect" not in caplog.text
+    register(tmp_path, keep="teacher", keep_rows=2)
+    assert "keep, keep_rows without effect: `keep_weight` is 0" in caplog.text
+
+
+def test_the_start_may_be_asked_for_requests_to_keep_alone():
+    check_teacher({"adapter": "lora", "lora_model_dir": "a"}, "start", True)
+
+
+@pytest.mark.parametrize(
+    ("block", "entry", "noted"),
+    [
+        ({"keep_weight": 1, "keep": "teacher"}, {"path": "a", "split": "train"}, True),
+        ({"keep_weight": 1, "keep": "teacher"}, {"path": "a", "split": "test"}, False),
+        ({"keep_weight": 1, "keep": "floor"}, {"path": "a", "split": "train"}, False),
+        ({"keep_weight": 0, "keep": "teacher"}, {"path": "a", "split": "train"}, False),
+    ],
+)
+def test_prompts_of_training_rows_are_noted_and_of_no_others(block, entry, noted):
+    datasets = [{"path": "a", "split": "train"}]
+    tested = [{"path": "a", "split": "test"}]
+    cfg = DictDefault(genpi=block, datasets=datasets, test_datasets=tested)
+    assert is_noted(cfg, DictDefault(entry)) == noted
+
+
+def test_the_dataset_type_notes_the_prompt(tmp_path):
+    strategy(tmp_path, [our_row()], keep_weight=1, keep="teacher")
+    [path] = tmp_path.rglob("genpi_keep_prompt.json")
+    assert recorded_prompt(str(path.parent)).prompt == PROMPT
