@@ -154,7 +154,7 @@ def test_steps_on_own_answers_are_the_plain_ones(tmp_path, kind, template, batch
         optimizer.step()
         entry = logged[step]
         assert entry["loss"] == pytest.approx(loss.item(), rel=1e-5)
-        assert entry["own_divergence"] == pytest.approx(float(total) / tokens, rel=1e-4)
+        assert entry["own_divergence"] == pytest.approx(float(total.detach()) / tokens, rel=1e-4)
         assert entry["own_tokens"] == tokens
         given = [one for row in answers[step].values() for one in row]
         assert entry["own_length"] == pytest.approx(tokens / len(given))
@@ -196,7 +196,7 @@ def test_the_epochs_before_are_off_policy(tmp_path):
     )
     assert ["own_divergence" in entry for entry in logged] == [False] * 3 + [True] * 3
     assert ["divergence" in entry for entry in logged] == [True] * 3 + [False] * 3
-    assert sorted(kept_answers(tmp_path)) == [3, 4]
+    assert sorted(kept_answers(tmp_path)) == [3, 4, 5]
 
 
 class Killed(Exception):
@@ -231,10 +231,12 @@ def test_a_run_killed_within_a_window_goes_on_with_the_same_answers(tmp_path, lo
     resumed = made(folder, kill=False)
     logged, found = trained(resumed, str(folder / "checkpoint-2"))
     if lost:
-        assert not torch.equal(found, weights)
+        assert not torch.allclose(found, weights, rtol=1e-4, atol=1e-3)
         return
-    assert [entry["loss"] for entry in logged] == [entry["loss"] for entry in whole]
-    assert torch.equal(found, weights)
+    # The teacher reads the rest of the window in other company: the same but for rounding.
+    for left, right in zip(logged, whole, strict=True):
+        assert left["loss"] == pytest.approx(right["loss"], rel=1e-5)
+    torch.testing.assert_close(found, weights, rtol=1e-4, atol=1e-5)
     assert kept_answers(folder) == kept_answers(tmp_path / "whole")
 
 
