@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from genpi_plugin.data import digests
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.reading.generation import sampled
+from genpi_plugin.reading.generation import BATCH, sampled
 from genpi_plugin.teacher.teacher import teaching
 
 # Increase when the same model and requests would give other answers.
@@ -27,14 +27,22 @@ class Writer:
     """The model as it writes: how long, up to which tokens, and where that is kept."""
 
     def __init__(
-        self, folder: Path, end_ids: Sequence[int], pad_id: int, seed: int, with_adapter: bool
+        self,
+        folder: Path,
+        end_ids: Sequence[int],
+        pad_id: int,
+        seed: int,
+        with_adapter: bool,
+        token_budget: int,
     ) -> None:
         """
         Args:
             folder: of what this model has written.
             end_ids: tokens that end an answer.
             with_adapter: the adapter is on.
+            token_budget: tokens that a call holds in its cache; a longer row gets one of its own.
         """
+        self.token_budget = token_budget
         self.folder = folder
         self.end_ids = sorted(end_ids)
         self.pad_id = pad_id
@@ -101,6 +109,7 @@ class Writer:
         self, model: Any, requests: Mapping[str, list[int]], limit: int, what: str, shown: bool
     ) -> None:
         keys = list(requests)
+        longest = max(map(len, requests.values())) + limit
         with tqdm(total=len(keys), desc=f"Writing {what}", leave=False, disable=not shown) as bar:
 
             def done(place: int, ids: list[int]) -> None:
@@ -115,6 +124,7 @@ class Writer:
                     limit,
                     self.end_ids,
                     self.pad_id,
+                    batch_size=max(1, min(BATCH, self.token_budget // longest)),
                     done=done,
                 )
 

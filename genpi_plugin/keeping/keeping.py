@@ -68,10 +68,7 @@ class Keeping:
         keys = [self.writer.key(one.reference, self.keep_tokens) for one in requests]
         asked = {key: one.reference for key, one in zip(keys, requests, strict=True)}
         answers = self.writer.write(model, asked, self.keep_tokens, accelerator, step, ANSWERS)
-        rows = [
-            row_of(one, answers[key], self.writer.key([], 0))
-            for key, one in zip(keys, requests, strict=True)
-        ]
+        rows = [row_of(one, answers[key]) for key, one in zip(keys, requests, strict=True)]
         self.reference.take_teacher_columns(Dataset.from_list(rows))
         self.reference.prepare(model, accelerator, step)
         self.rows = rows
@@ -117,17 +114,13 @@ def _order(seed: int, walk: int, count: int) -> list[int]:
     return random.Random(f"{seed} {walk}").sample(range(count), count)
 
 
-def row_of(request: KeepRequest, answer: Sequence[int], group: str) -> dict[str, Any]:
-    """A request with an answer, in the columns of a pair (`Pair.columns`).
-
-    Args:
-        group: a name for requests that are read behind the same beginning.
-    """
+def row_of(request: KeepRequest, answer: Sequence[int]) -> dict[str, Any]:
+    """A request with an answer, in the columns of a pair (`Pair.columns`)."""
     student, reference = TokenSequence(), TokenSequence()
     for sequence, ids in ((student, request.student), (reference, request.reference)):
         sequence.extend(ids, supervised=False)
         sequence.extend(answer, supervised=True)
-    return Pair([student], [], [reference], group).columns()
+    return Pair([student], [], [reference], KEEP).columns()
 
 
 def batch_of(rows: Sequence[dict[str, Any]], device: Any) -> dict[str, Any]:

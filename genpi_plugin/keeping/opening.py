@@ -27,6 +27,9 @@ from genpi_plugin.teacher.teacher import Teacher
 
 LOG = get_logger("axolotl.genpi")
 FOLDER = "keep"
+# A token in a cache takes a small part of the memory of one that is trained on, at most the
+# inverse of this.
+CACHED = 8
 
 
 def open_keeping(
@@ -48,6 +51,7 @@ def open_keeping(
         GenPIError: requests that can't be read or rendered, or are too long.
     """
     view = ChatView(tokenizer, _template_arguments(cfg))
+    reference.called = f"the {settings.keep}"
     prompt = None
     if settings.keep == "teacher":
         prompt = recorded_prompt(str(cfg.dataset_prepared_path))
@@ -56,7 +60,8 @@ def open_keeping(
     pad = pad_token(tokenizer)
 
     def writer(end_ids: list[int]) -> Writer:
-        return Writer(folder, end_ids, pad, seed, reference.with_adapter)
+        budget = CACHED * reference.token_budget
+        return Writer(folder, end_ids, pad, seed, reference.with_adapter, budget)
 
     finish = partial(_finished, view, prompt, settings, int(cfg.sequence_len))
     if settings.keep_inputs == OWN:

@@ -78,6 +78,7 @@ class Teacher:
             with_adapter: the teacher is the model as training starts, its adapter on.
             base: of the base model before it had an adapter.
         """
+        self.called = "the teacher"
         self.with_adapter = with_adapter
         self.base = base
         self.store = store
@@ -111,7 +112,7 @@ class Teacher:
         keys = sorted(self.rows)
         missing = {key for key in keys if key not in self.store}
         LOG.info(
-            f"genpi: the teacher reads {len(missing)} of {len(keys)} rows; its targets are "
+            f"genpi: {self.called} reads {len(missing)} of {len(keys)} rows; its targets are "
             f"stored in {self.store.folder}"
         )
         if missing and self.with_adapter and step:

@@ -77,6 +77,7 @@ def test_prompts_of_training_rows_are_noted_and_of_no_others(block, entry, noted
 
 
 def test_the_dataset_type_notes_the_prompt(tmp_path):
-    strategy(tmp_path, [our_row()], keep_weight=1, keep="teacher")
+    cfg = {"datasets": [{"path": "data/shop"}]}
+    strategy(tmp_path, [our_row()], cfg, keep_weight=1, keep="teacher")
     [path] = tmp_path.rglob("genpi_keep_prompt.json")
     assert recorded_prompt(str(path.parent)).prompt == PROMPT

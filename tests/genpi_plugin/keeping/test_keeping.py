@@ -39,10 +39,10 @@ def requests_of(tmp_path, keep):
     return rendered(asked, ChatView(make_tokenizer()), prompt)
 
 
-def keeping_of(tmp_path, keep="floor", with_adapter=False):
+def keeping_of(tmp_path, keep="floor", with_adapter=False, token_budget=400):
     requests = requests_of(tmp_path, keep)
     reference = Teacher(TargetStore(tmp_path / "targets"), None, 200, with_adapter)
-    writer = Writer(tmp_path / "answers", range(2, 40), 0, SEED, with_adapter)
+    writer = Writer(tmp_path / "answers", range(2, 40), 0, SEED, with_adapter, 400)
     return Keeping(lambda *_: requests, writer, reference, EACH, LIMIT, SEED)
 
 

@@ -13,7 +13,7 @@ from tests.tiny import make_tokenizer
 
 
 def writer(tmp_path, view, ends=()):
-    return Writer(tmp_path, [*ends, *view.tokens.marks], 0, 3, with_adapter=False)
+    return Writer(tmp_path, [*ends, *view.tokens.marks], 0, 3, with_adapter=False, token_budget=400)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,6 @@ def test_a_model_that_ends_no_turn_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(own, "WANTED", 2)
     monkeypatch.setattr(own, "LIMIT", 3)
     view = ChatView(make_tokenizer())
-    nowhere = Writer(tmp_path, [511], 0, 3, with_adapter=False)
+    nowhere = Writer(tmp_path, [511], 0, 3, with_adapter=False, token_budget=400)
     with pytest.raises(GenPIError, match=r"(?s)wrote 6 requests.*none.*name a file"):
         own.own_requests(view, nowhere, with_random_adapter(), Alone(), 0)

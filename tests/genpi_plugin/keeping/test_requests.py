@@ -32,7 +32,7 @@ def test_what_is_shipped_is_varied_and_none_of_what_drift_is_measured_on():
     for text in texts(asked):
         mine = words(text)
         for other in unseen:
-            assert len(mine & other) / len(mine | other) < 0.6, text
+            assert len(mine & other) / len(mine | other) < 0.5, text
     assert sum(not text.isascii() for text in texts(asked)) >= 15  # other scripts and languages
 
 
