@@ -101,20 +101,38 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
     """
     if why := no_teacher(cfg):
         cause, cure = why
-        raise ConfigError(f"`genpi.distill_weight` {cause}", f"{cure}, or set `distill_weight: 0`.")
+        raise ConfigError(
+            f"`genpi.distill_weight` {cause}",
+            f"{cure}; or learn from what the rows hold (`python -m synth run --logprobs 20`, "
+            "`distill_from: rows`); or set `distill_weight: 0`.",
+        )
 
 
-def check_teacher(cfg: Mapping[str, Any], who: str, distills: bool) -> None:
+def check_teacher(
+    cfg: Mapping[str, Any], who: str, distills: bool, source: str | None = None
+) -> None:
     """Refuse a teacher that is not there.
 
     Args:
         who: `genpi.teacher`.
+        source: `genpi.distill_from`.
 
     Raises:
-        ConfigError: `start` without an adapter to start from, or without distillation.
+        ConfigError: `start` without an adapter to start from, without distillation, or where the
+            rows teach; a source of distributions without distillation.
     """
+    if source and not distills:
+        raise ConfigError(
+            f"`genpi.distill_from: {source}` has no effect with `distill_weight: 0`.",
+            "set `distill_weight: 1`, or remove `distill_from`.",
+        )
     if who != "start":
         return
+    if source == "rows":
+        raise ConfigError(
+            "`genpi.teacher: start` and `distill_from: rows` name two teachers.",
+            "remove one of them: the rows' distributions are of the model that gave the answers.",
+        )
     if not cfg.get("lora_model_dir"):
         raise ConfigError(
             "`genpi.teacher: start` needs `lora_model_dir:`; a new adapter does nothing before "

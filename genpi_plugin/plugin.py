@@ -19,6 +19,7 @@ from genpi_plugin.checks import (
 )
 from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
+from genpi_plugin.data.told import all_told
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.training.cpu import (
     cpu_requested,
@@ -57,11 +58,10 @@ class GenPIPlugin(BasePlugin):
             for line in without_effect(cfg):
                 LOG.info(f"genpi: {line}")
             templates.settle(cfg)
-            if settings.distill_weight is None:
-                settings = self._decide_on_a_teacher(cfg)
-            if settings.distills:
+            settings = self._decide_on_a_teacher(cfg, settings)
+            if settings.has_teacher:
                 check_distillation(cfg)
-            check_teacher(cfg, settings.teacher, settings.distills)
+            check_teacher(cfg, settings.teacher, settings.distills, settings.distill_from)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
@@ -69,13 +69,28 @@ class GenPIPlugin(BasePlugin):
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), state)
             isolate_datasets_cache(cfg)
 
-    def _decide_on_a_teacher(self, cfg: Any) -> GenPISettings:
-        """Distill where a teacher is possible (docs/results.md); log why where it is not."""
-        why = no_teacher(cfg)
-        if why:
+    def _decide_on_a_teacher(self, cfg: Any, settings: GenPISettings) -> GenPISettings:
+        """Distill where there is a teacher (docs/results.md), and say who it is or why none is."""
+        source, weight = settings.distill_from, settings.distill_weight
+        if weight == 0:
+            return settings
+        if source is None:
+            entries = [*(cfg.get("datasets") or []), *(cfg.get("test_datasets") or [])]
+            in_rows = settings.teacher == "base" and all_told(entries)
+            source = "rows" if in_rows else "model"
+        why = no_teacher(cfg) if source == "model" else None
+        if why and weight is None:
             LOG.info(f"genpi: training without distillation, which {why[0]} To choose this: "
                      "`distill_weight: 0`")  # fmt: skip
-        cfg["genpi"]["distill_weight"] = 0.0 if why else 1.0
+            cfg["genpi"]["distill_weight"] = 0.0
+            return parse_settings(dict(cfg["genpi"]))
+        if source == "rows":
+            LOG.info(
+                "genpi: the teacher's distributions are those in the rows (`top_ids`, "
+                "`top_logprobs`); no model reads the prompt (genpi.distill_from: rows)"
+            )
+        cfg["genpi"]["distill_weight"] = 1.0 if weight is None else weight
+        cfg["genpi"]["distill_from"] = source
         return parse_settings(dict(cfg["genpi"]))
 
     def get_input_args(self) -> str:
@@ -168,7 +183,7 @@ class GenPIPlugin(BasePlugin):
                 )
         unpacked = "padded" if trainer.sharded else "bucketed"
         trainer.layout = "packed" if cfg.sample_packing else unpacked
-        if trainer.genpi.distills:
+        if trainer.genpi.has_teacher:
             from genpi_plugin.teacher.opening import open_teacher
 
             who = trainer.genpi.teacher

@@ -9,6 +9,8 @@ prompt-generation half of 4 (2 supervised), the second with a behaviour half of 
     genpi_behaviour_sequences  2                           the first two lengths are behaviour
     genpi_tokens               [2, 2]                      supervised: behaviour, prompt generation
     genpi_teacher_key          []                          with distillation, one key for each row
+
+Rows with targets of their own (`row_targets`) have them in place of keys, as tensors.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 
 from genpi_plugin.data.chat import IGNORE_INDEX
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
+from genpi_plugin.training.told import collated
 
 TOKENS = "genpi_tokens"
 
@@ -31,10 +34,12 @@ class GenPICollator:
 
     def __call__(self, features: list[Any]) -> dict[str, Any]:
         rows = [row for item in features for row in (item if isinstance(item, list) else [item])]
-        behaviour, prompt_generation = [], []
+        behaviour, prompt_generation, taught = [], [], []
         for row in rows:
             sequences = _split(row)
             count = int(row[BEHAVIOUR_SEQUENCES][0])
+            if _supervised(sequences[:count]):  # none in the rows that fill up an evaluation
+                taught.append(row)
             behaviour += sequences[:count]
             prompt_generation += sequences[count:]
         ordered = [*behaviour, *prompt_generation]
@@ -45,6 +50,7 @@ class GenPICollator:
             BEHAVIOUR_SEQUENCES: len(behaviour),
             TOKENS: [_supervised(behaviour), _supervised(prompt_generation)],
             TEACHER_KEY: [row[TEACHER_KEY] for row in rows if TEACHER_KEY in row],
+            **collated(taught),
         }
 
 

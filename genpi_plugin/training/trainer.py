@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
+from genpi_plugin.data.row_targets import TARGETS
 from genpi_plugin.errors import plain_exit
 from genpi_plugin.reading.capabilities import Together, begin, split, training_layout
 from genpi_plugin.reading.head import SupervisedHead
@@ -24,6 +25,7 @@ from genpi_plugin.training.meter import LossMeter
 from genpi_plugin.training.padding import pad_to_multiple
 from genpi_plugin.training.rates import recital_rate
 from genpi_plugin.training.supervised_loss import loss_sums
+from genpi_plugin.training.told import told
 
 LOG = get_logger("axolotl.genpi")
 
@@ -88,7 +90,7 @@ class GenPITrainer(AxolotlTrainer):
         nothing = torch.zeros((), device=ids.device)
         behaviour = divergence = prompt_generation = nothing
         if self.genpi.trains_behaviour:
-            teacher = self._targets(inputs[TEACHER_KEY])
+            teacher = told(inputs) or self._targets(inputs[TEACHER_KEY])
             behaviour, divergence = self._half(
                 model, ids[:cut], labels[:cut], lengths[:count], teacher
             )
@@ -248,6 +250,6 @@ class GenPITrainer(AxolotlTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         """Keep the pair's columns, which the model's forward does not name."""
         super()._set_signature_columns_if_needed()
-        for name in (LENGTHS, BEHAVIOUR_SEQUENCES, TEACHER_KEY):
+        for name in (LENGTHS, BEHAVIOUR_SEQUENCES, TEACHER_KEY, *TARGETS):
             if name not in self._signature_columns:
                 self._signature_columns.append(name)
