@@ -133,12 +133,15 @@ def _pair(row: Row, view: ChatView, settings: GenPISettings, recited: Sequence[R
     )
 
 
-def make_pairs(rows: Sequence[Row], view: ChatView, settings: GenPISettings) -> list[Pair]:
-    """The pairs of a whole dataset, in order; raises what `make_pair` raises."""
+def make_pairs(
+    rows: Sequence[Row], view: ChatView, settings: GenPISettings, vocabulary: int | None = None
+) -> list[Pair]:
+    """The pairs of a whole dataset, in order; see `make_pair`."""
     chosen = reciting_rows(rows, settings.prompt_generation_share)
     recited = recited_by_row(rows, chosen, view, settings.prompt_generation_piece)
     return [
-        make_pair(row, view, settings, recited.get(place, ())) for place, row in enumerate(rows)
+        make_pair(row, view, settings, recited.get(place, ()), vocabulary)
+        for place, row in enumerate(rows)
     ]
 
 

@@ -14,11 +14,14 @@ import yaml
 
 from tests import ROOT
 from tests.genpi_plugin.test_axolotl import CONFIG, adapter, axolotl, losses, place, write_config
+from tests.genpi_plugin.told_made import add_told
 
 __all__ = ["place"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DISTILLED = {"sft_weight": 0.6, "distill_weight": 0.5, "prompt_generation_share": 0.5}
 UNDISTILLED = {**DISTILLED, "distill_weight": 0}
+# As the data in `data/told` say by themselves.
+TOLD = {"sft_weight": 0.6, "distill_weight": 0.25, "prompt_generation_share": 0.5}
 # Four rows to evaluate on: one process of two has none of them.
 BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
 PLUGINS = ["tests.genpi_plugin.cpu_processes.CpuProcessesPlugin", *CONFIG["plugins"]]
@@ -29,18 +32,35 @@ WAYS = {
     "zero2": (DISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero2.json")}, "DEEPSPEED"),
     "zero3": (UNDISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
     "fsdp2": (UNDISTILLED, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
+    "told_ddp": (TOLD, {}, "MULTI_CPU"),
+    "told_zero3": (TOLD, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
+    "told_fsdp2": (TOLD, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
 }
+
+
+def data_of(genpi):
+    """The YAML's data: told rows for what is learnt from them."""
+    if genpi is not TOLD:
+        return {}
+    entry = {"path": "data/told", "type": "genpi_plugin.strategy"}
+    return {
+        "datasets": [{**entry, "split": "train"}],
+        "test_datasets": [{**entry, "split": "test"}],
+    }
 
 
 @pytest.fixture(scope="module")
 def alone(place):
-    """Losses and weights of one process, with and without distillation.
+    """Losses and weights of one process, with and without distillation, and from told rows.
 
     The whole training split is in a step, so that order does not matter.
     """
     found = {}
-    for name, genpi in (("distilled", DISTILLED), ("undistilled", UNDISTILLED)):
-        one = write_config(place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES)
+    add_told(place)
+    for name, genpi in (("distilled", DISTILLED), ("undistilled", UNDISTILLED), ("told", TOLD)):
+        one = write_config(
+            place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES, **data_of(genpi)
+        )
         text = axolotl(place, "train", one, "--launcher", "python")
         found[genpi["distill_weight"]] = losses(text), adapter(place / "out" / name)
     return found
@@ -55,7 +75,7 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     genpi, changes, kind = WAYS[way]
     two = write_config(
         place, way, gradient_accumulation_steps=2, genpi=genpi, plugins=PLUGINS, **BATCHES,
-        **changes,
+        **changes, **data_of(genpi),
     )  # fmt: skip
     text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
     assert f"2 processes, {kind}" in text

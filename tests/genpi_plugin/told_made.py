@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from datasets import Dataset
 
 from genpi_plugin.data import tokenizers
 from genpi_plugin.data.chat import ChatView
@@ -36,3 +40,26 @@ def told_row(
     mark = tokenizers.mark(view.tokenizer)
     told = {"token_ids": tokens, "tokenizer": mark, "top_ids": top_ids}
     return {**raw, **told, "top_logprobs": top_logprobs}
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as the synthesizer does: ids as int32, log-probabilities as float16."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = Dataset.from_list(rows).data.table
+    for name, kind in (("top_ids", pa.int32()), ("top_logprobs", pa.float16())):
+        if name in rows[0]:
+            nested = pa.list_(pa.list_(pa.list_(kind)))
+            values = pa.array([row[name] for row in rows], nested)
+            table = table.set_column(table.column_names.index(name), name, values)
+    pq.write_table(table, path)
+
+
+def add_told(place: Path, top_k: int = 20) -> None:
+    """`data/told` beside `data/shop`: its rows, told by the model in `tiny`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    view = ChatView(AutoTokenizer.from_pretrained(place / "tiny"))
+    model = AutoModelForCausalLM.from_pretrained(place / "tiny", dtype=torch.float32).eval()
+    for path in sorted((place / "data" / "shop" / "data").glob("*.parquet")):
+        rows = [told_row(row, view, model, top_k) for row in pq.read_table(path).to_pylist()]
+        write_parquet(place / "data" / "told" / "data" / path.name, rows)

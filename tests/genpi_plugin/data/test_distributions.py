@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, load_dataset
 
@@ -19,6 +17,7 @@ from genpi_plugin.data.rows import parse
 from genpi_plugin.data.told import all_told
 from genpi_plugin.errors import RowError
 from tests.genpi_plugin.rows_made import our_row
+from tests.genpi_plugin.told_made import write_parquet
 from tests.tiny import make_tokenizer
 
 IDS = [[5, 6], [7, 8]]
@@ -185,22 +184,13 @@ def test_a_pair_has_targets_at_each_behaviour_token_in_order():
     assert (pair.targets.tail == NOTHING).sum() == len(answers[0])
 
 
-FLOATS = pa.list_(pa.list_(pa.list_(pa.float16())))
-INTS = pa.list_(pa.list_(pa.list_(pa.int32())))
-
-
 def write(path, rows):
     """As Parquet with float16, or as JSON Lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jsonl":
         Dataset.from_list(rows).to_json(path)
-        return
-    table = Dataset.from_list(rows).data.table
-    for name, kind in (("top_ids", INTS), ("top_logprobs", FLOATS)):
-        if name in rows[0]:
-            values = pa.array([row[name] for row in rows], kind)
-            table = table.set_column(table.column_names.index(name), name, values)
-    pq.write_table(table, path)
+    else:
+        write_parquet(path, rows)
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])

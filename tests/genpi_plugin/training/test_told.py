@@ -43,7 +43,9 @@ def raws(top_k=None):
 
 
 def pairs(rows, settings):
-    return make_pairs([parse(row, "w") for row in rows], ChatView(make_tokenizer()), settings)
+    """The model has 512 tokens, some more than its tokenizer, as many models have."""
+    view = ChatView(make_tokenizer())
+    return make_pairs([parse(row, "w") for row in rows], view, settings, vocabulary=512)
 
 
 def from_rows(**changes):
@@ -128,7 +130,7 @@ def test_training_and_evaluation_report_one_divergence(tmp_path, whole):
 
 
 def test_answers_without_distributions_add_no_divergence_and_move_no_other(tmp_path):
-    """Of a row with two answers, the second told: divergence as of a step with that answer alone."""
+    """Rows with two answers, the second told: the divergence is that of those answers alone."""
     rows = [row for row in raws(20) if len(row["token_ids"]) == 2]
     partly = [
         {**row, **{name: [None, row[name][1]] for name in ("top_ids", "top_logprobs")}}
