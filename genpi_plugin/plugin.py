@@ -79,7 +79,7 @@ class GenPIPlugin(BasePlugin):
             in_rows = settings.teacher == "base" and all_told(entries)
             source = "rows" if in_rows else "model"
         why = no_teacher(cfg) if source == "model" else None
-        if why and weight is None:
+        if why and weight is None and settings.distill_from is None:
             LOG.info(f"genpi: training without distillation, which {why[0]} To choose this: "
                      "`distill_weight: 0`")  # fmt: skip
             cfg["genpi"]["distill_weight"] = 0.0

@@ -49,7 +49,7 @@ def parse_distributions(
             those of `token_ids`; k changes within the row; or the numbers are no token ids, or no
             sorted log-probabilities of one distribution.
     """
-    given = {name: raw.get(name) for name in FIELDS}
+    given: dict[str, Any] = {name: raw.get(name) for name in FIELDS}
     there = [name for name, value in given.items() if _holds(value)]
     if not there:
         return []

@@ -15,7 +15,7 @@ from genpi_plugin.errors import ConfigError
 
 def other_answers(rows: Sequence[Row], name: str) -> list[str]:
     """A recital shows `teacher_output`; what is trained is the conversation."""
-    other = [row for row in rows if not _opens_with(row, row.teacher_output.strip())]
+    other = [row for row in rows if not opens_with(row, row.teacher_output.strip())]
     if not other:
         return []
     return [
@@ -74,7 +74,7 @@ def unused_distributions(rows: Sequence[Row], name: str) -> list[str]:
     ]
 
 
-def _opens_with(row: Row, text: str) -> bool:
+def opens_with(row: Row, text: str) -> bool:
     """Whether a text is the first answer of a row: what it says, or that with its calls."""
     first = row.conversation[0]
     return text in (first["content"].strip(), readable(first).strip())

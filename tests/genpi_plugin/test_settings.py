@@ -232,14 +232,14 @@ def test_recitals_that_show_another_answer_than_is_trained_are_said(tmp_path, sa
 
 
 def test_a_first_answer_that_calls_a_tool_is_known_by_its_readable_form():
-    from genpi_plugin.strategy import _opens_with
+    from genpi_plugin.data.notes import opens_with
 
     call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"n": 1}'}}
     turn = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
     row = parse(our_row(conversation=[turn]), "w")
-    assert _opens_with(row, "Let me see.")
-    assert _opens_with(row, 'Let me see.\n{"name": "find", "arguments": {"n": 1}}')
-    assert not _opens_with(row, "Something else.")
+    assert opens_with(row, "Let me see.")
+    assert opens_with(row, 'Let me see.\n{"name": "find", "arguments": {"n": 1}}')
+    assert not opens_with(row, "Something else.")
 
 
 def test_official_rows_become_pairs_as_ours_do(tmp_path):
