@@ -89,7 +89,7 @@ def train_adapter(
         )  # fmt: skip
         trainer.genpi = settings
         trainer.layout = "bucketed"
-        if settings.distills:
+        if settings.has_teacher:
             store = TargetStore(Path(folder) / "targets")
             trainer.distill_from(Teacher(store, settings.distill_top_k, token_budget=8192))
         trainer.train()

@@ -103,14 +103,21 @@ class GenPISettings(BaseModel):
         default=None,
         ge=0.0,
         description="Weight of the divergence KL(teacher‖student) over the behaviour tokens, added "
-        "to the joint loss. The teacher is the same model with the prompt (see `teacher`). Left "
-        "out: 1 where there is such a teacher, else 0. 0 is the paper's.",
+        "to the joint loss. Who teaches is said by `distill_from` and `teacher`. Left "
+        "out: 1 where there is a teacher, else 0. 0 is the paper's.",
+    )
+    distill_from: Literal["model", "rows"] | None = Field(
+        default=None,
+        description="Where the teacher's distributions come from: `model`, the model in training, "
+        "which reads each row with the prompt in front, or `rows`, the fields `top_ids` and "
+        "`top_logprobs` of the dataset. Left out: `rows` where every answer of local data has "
+        "them, else `model`.",
     )
     distill_top_k: int | None = Field(
         default=128,
         ge=1,
         description="The teacher's most likely tokens that are kept at each position; all others "
-        "form one bucket. null keeps the whole vocabulary.",
+        "form one bucket. null keeps the whole vocabulary, or all that a row holds.",
     )
     teacher: Literal["base", "start"] = Field(
         default="base",
@@ -181,6 +188,15 @@ class GenPISettings(BaseModel):
     @property
     def keeps(self) -> bool:
         return self.keep_weight > 0.0
+
+    @property
+    def learns_from_rows(self) -> bool:
+        return self.distills and self.distill_from == "rows"
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the model in training is its own teacher."""
+        return self.distills and not self.learns_from_rows
 
     @property
     def trains_behaviour(self) -> bool:

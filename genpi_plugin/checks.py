@@ -8,10 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from axolotl.integrations import base
+
 from genpi_plugin.errors import ConfigError
 from genpi_plugin.options import DATASET_KEYS, OPTIONS, PLUGINS, listed_plugins, used
 
 DATASET_TYPE = "genpi_plugin.strategy"
+PLUGIN = "genpi_plugin.GenPIPlugin"
+
+
+def is_loaded(cfg: Mapping[str, Any]) -> bool:
+    """Whether axolotl calls the plugin's hooks: the YAML lists it, or 0.21 found it installed."""
+    installed = getattr(base, "get_builtin_plugins", tuple)()
+    listed = [str(name).replace(":", ".") for name in cfg.get("plugins") or []]
+    return PLUGIN in (*listed, *installed)
 
 
 def check_config(cfg: Mapping[str, Any]) -> None:
@@ -101,7 +111,11 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
     """
     if why := no_teacher(cfg):
         cause, cure = why
-        raise ConfigError(f"`genpi.distill_weight` {cause}", f"{cure}, or set `distill_weight: 0`.")
+        raise ConfigError(
+            f"`genpi.distill_weight` {cause}",
+            f"{cure}; or learn from what the rows hold (`python -m synth run --logprobs 20`, "
+            "`distill_from: rows`); or set `distill_weight: 0`.",
+        )
 
 
 def check_keeping(cfg: Mapping[str, Any]) -> None:
@@ -115,18 +129,38 @@ def check_keeping(cfg: Mapping[str, Any]) -> None:
         raise ConfigError(f"`genpi.keep_weight` {cause}", f"{cure}, or set `keep_weight: 0`.")
 
 
-def check_teacher(cfg: Mapping[str, Any], who: str, asked: bool) -> None:
+def check_source(source: str | None, distills: bool) -> None:
+    """Refuse a source of distributions (`genpi.distill_from`) that nothing is learnt from.
+
+    Raises:
+        ConfigError: there is no distillation.
+    """
+    if source and not distills:
+        raise ConfigError(
+            f"`genpi.distill_from: {source}` has no effect with `distill_weight: 0`.",
+            "set `distill_weight: 1`, or remove `distill_from`.",
+        )
+
+
+def check_teacher(cfg: Mapping[str, Any], who: str, asked: bool, source: str | None = None) -> None:
     """Refuse a teacher that is not there.
 
     Args:
         who: `genpi.teacher`.
         asked: whether there is anything to ask it: distillation, or requests to keep.
+        source: `genpi.distill_from`.
 
     Raises:
-        ConfigError: `start` without an adapter to start from, or without anything to ask.
+        ConfigError: `start` without an adapter to start from, without anything to ask, or where
+            the rows teach.
     """
     if who != "start":
         return
+    if source == "rows":
+        raise ConfigError(
+            "`genpi.teacher: start` and `distill_from: rows` name two teachers.",
+            "remove one of them: the rows' distributions are of the model that gave the answers.",
+        )
     if not cfg.get("lora_model_dir"):
         raise ConfigError(
             "`genpi.teacher: start` needs `lora_model_dir:`; a new adapter does nothing before "
@@ -161,6 +195,12 @@ def check_on_policy(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> None
             "`genpi.on_policy` has no effect with `distill_weight: 0`: the divergence from the "
             "teacher is all that is learned along the student's own answers.",
             "set `distill_weight: 1`, or remove `on_policy`.",
+        )
+    if settings["distill_from"] == "rows":
+        raise ConfigError(
+            "`genpi.on_policy` can't be combined with `distill_from: rows`: rows hold what the "
+            "teacher held likely along its own answers, and nothing along the student's.",
+            "set `distill_from: model`, or remove `on_policy`.",
         )
     if settings["teacher"] == "start":
         raise ConfigError(

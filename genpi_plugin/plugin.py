@@ -14,6 +14,7 @@ from genpi_plugin.checks import (
     check_distillation,
     check_keeping,
     check_on_policy,
+    check_source,
     check_teacher,
     no_teacher,
     shards_parameters,
@@ -21,6 +22,7 @@ from genpi_plugin.checks import (
 )
 from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
+from genpi_plugin.data.told import all_told
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.keeping.requests import OWN, read_requests
 from genpi_plugin.training.cpu import (
@@ -62,9 +64,8 @@ class GenPIPlugin(BasePlugin):
             for line in without_effect(cfg):
                 LOG.info(f"genpi: {line}")
             templates.settle(cfg)
-            if settings.distill_weight is None:
-                settings = self._decide_on_a_teacher(cfg)
-            if settings.distills:
+            settings = self._decide_on_a_teacher(cfg, settings)
+            if settings.has_teacher:
                 check_distillation(cfg)
             if settings.keeps:
                 check_keeping(cfg)
@@ -75,7 +76,10 @@ class GenPIPlugin(BasePlugin):
                     f"genpi: {', '.join(idle)} without effect: `keep_weight` is 0, so there are no "
                     "requests to keep."
                 )
-            check_teacher(cfg, settings.teacher, settings.distills or settings.keeps)
+            check_source(settings.distill_from, settings.distills)
+            check_teacher(
+                cfg, settings.teacher, settings.distills or settings.keeps, settings.distill_from
+            )
             check_on_policy(cfg, settings.model_dump())
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
@@ -84,13 +88,29 @@ class GenPIPlugin(BasePlugin):
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), state)
             isolate_datasets_cache(cfg)
 
-    def _decide_on_a_teacher(self, cfg: Any) -> GenPISettings:
-        """Distill where a teacher is possible (docs/results.md); log why where it is not."""
-        why = no_teacher(cfg)
-        if why:
+    def _decide_on_a_teacher(self, cfg: Any, settings: GenPISettings) -> GenPISettings:
+        """Distill where there is a teacher (docs/results.md), and say who it is or why none is."""
+        source, weight = settings.distill_from, settings.distill_weight
+        if weight == 0:
+            return settings
+        if source is None:
+            entries = [*(cfg.get("datasets") or []), *(cfg.get("test_datasets") or [])]
+            reads_along = settings.teacher == "start" or settings.on_policy is not None
+            in_rows = not reads_along and all_told(entries)
+            source = "rows" if in_rows else "model"
+        why = no_teacher(cfg) if source == "model" else None
+        if why and weight is None and settings.distill_from is None:
             LOG.info(f"genpi: training without distillation, which {why[0]} To choose this: "
                      "`distill_weight: 0`")  # fmt: skip
-        cfg["genpi"]["distill_weight"] = 0.0 if why else 1.0
+            cfg["genpi"]["distill_weight"] = 0.0
+            return parse_settings(dict(cfg["genpi"]))
+        if source == "rows":
+            LOG.info(
+                "genpi: the teacher's distributions are those in the rows (`top_ids`, "
+                "`top_logprobs`); no model reads the prompt (genpi.distill_from: rows)"
+            )
+        cfg["genpi"]["distill_weight"] = 1.0 if weight is None else weight
+        cfg["genpi"]["distill_from"] = source
         return parse_settings(dict(cfg["genpi"]))
 
     def get_input_args(self) -> str:
@@ -186,7 +206,7 @@ class GenPIPlugin(BasePlugin):
         from genpi_plugin.teacher.opening import open_teacher
 
         who, top_k = trainer.genpi.teacher, trainer.genpi.distill_top_k
-        if trainer.genpi.distills:
+        if trainer.genpi.has_teacher:
             if cfg.lora_model_dir:
                 LOG.info(f"genpi: {TEACHERS[who].format(cfg.lora_model_dir)}")
             trainer.distill_from(open_teacher(cfg, top_k, who, self.base, trainer.accelerator))

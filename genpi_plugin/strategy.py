@@ -9,12 +9,13 @@ import json
 from textwrap import shorten
 from typing import Any
 
-from axolotl.integrations import base
 from axolotl.prompt_tokenizers import DatasetWrappingStrategy
 from axolotl.utils.logging import get_logger
 from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings, parse_settings
+from genpi_plugin.checks import is_loaded
+from genpi_plugin.data import notes
 from genpi_plugin.data.all_rows import parse_all
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import (
@@ -24,9 +25,7 @@ from genpi_plugin.data.examples import (
     keeps_prompt,
     make_pair,
 )
-from genpi_plugin.data.kept import unseen
 from genpi_plugin.data.made import other_request, template_arguments
-from genpi_plugin.data.messages import readable
 from genpi_plugin.data.prepared import describe_prompts, record_prompts
 from genpi_plugin.data.prompt_generation import Recited
 from genpi_plugin.data.prompts_apart import shared_requests
@@ -52,6 +51,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
         name: str,
         prepared_path: str | None,
         notes_prompt: bool = False,
+        vocabulary: int | None = None,
     ) -> None:
         self.view = view
         self.settings = settings
@@ -59,6 +59,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
         self.name = name
         self.prepared_path = prepared_path
         self.notes_prompt = notes_prompt
+        self.vocabulary = vocabulary
 
     def wrap_dataset(
         self,
@@ -101,11 +102,20 @@ class GenPIStrategy(DatasetWrappingStrategy):
             record_prompts(self.prepared_path, describe_prompts(rows))
             if self.notes_prompt:
                 record_prompt(self.prepared_path, rows)
-        self._warn_of_other_answers(rows)
+        for note in [*notes.other_answers(rows, self.name), *self._of_distributions(rows)]:
+            LOG.warning(f"genpi: {note}")
         self._warn_of_shared_requests(rows)
         self._warn_of_other_arguments(rows[0])
-        self._warn_of_unseen_values(rows)
+        for note in notes.unseen_values(rows, self.settings, self.name):
+            LOG.warning(f"genpi: {note}")
         return rows
+
+    def _of_distributions(self, rows: list[Row]) -> list[str]:
+        if self.settings.learns_from_rows:
+            return notes.untold_answers(rows, self.name)
+        for note in notes.unused_distributions(rows, self.name):
+            LOG.info(f"genpi: {note}")
+        return []
 
     def _warn_of_other_arguments(self, row: Row) -> None:
         """Answers are trained after another request than they were given to."""
@@ -116,16 +126,6 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"{json.dumps(made)}`, and requests are trained with "
                 f"{json.dumps(self.view.rendering.kwargs)}, which makes others of them. Set those "
                 "of the answers at the top of the YAML, and serve the adapter with them."
-            )
-
-    def _warn_of_other_answers(self, rows: list[Row]) -> None:
-        """A recital shows `teacher_output`; what is trained is the conversation."""
-        other = [row for row in rows if not _opens_with(row, row.teacher_output.strip())]
-        if other:
-            LOG.warning(
-                f"genpi: {len(other)} of {len(rows)} rows of {self.name} have a `teacher_output` "
-                "that is not the first answer of their conversation, which is what is trained: "
-                f"recitals show another answer than that. The first is {other[0].where}."
             )
 
     def _warn_of_shared_requests(self, rows: list[Row]) -> None:
@@ -145,20 +145,6 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 f"and learns a mixture. For example {shorten(request, 80)!r}, under "
                 f"{' and '.join(prompts)}. "
                 "Train an adapter for each prompt, or have each request say which one it is for."
-            )
-
-    def _warn_of_unseen_values(self, rows: list[Row]) -> None:
-        """A value that the student does not see is learned by heart, if at all."""
-        found: dict[str, list[Row]] = {}
-        for row in rows:
-            if not keeps_prompt(row, self.settings):
-                for name in unseen(row.student_request, row.slots):
-                    found.setdefault(name, []).append(row)
-        for name, its in found.items():
-            LOG.warning(
-                f"genpi: in {len(its)} of {len(rows)} rows of {self.name} the student does not see "
-                f"the value of the slot `{name}`: it can't know it, and learns to guess. The first "
-                f"is {its[0].where}. Write the value into the row's `kept`."
             )
 
     def _reciting(self, rows: list[Row]) -> set[int]:
@@ -209,7 +195,8 @@ class GenPIStrategy(DatasetWrappingStrategy):
         self, raw: dict[str, Any], index: int, recited: dict[int, list[Recited]]
     ) -> dict[str, Any]:
         row = self._row(raw, index)
-        return make_pair(row, self.view, self.settings, recited.get(index, ())).columns()
+        recitals = recited.get(index, ())
+        return make_pair(row, self.view, self.settings, recitals, self.vocabulary).columns()
 
     def _trained(self, pairs: Dataset) -> Dataset:
         """Without the rows that nothing is trained on: those that don't recite, where recitals are
@@ -263,24 +250,16 @@ class GenPIStrategy(DatasetWrappingStrategy):
         return f"{behaviour} in the behaviour half and {generation} in the prompt-generation half."
 
 
-def _opens_with(row: Row, text: str) -> bool:
-    """Whether a text is the first answer of a row: what it says, or that with its calls."""
-    first = row.conversation[0]
-    return text in (first["content"].strip(), readable(first).strip())
-
-
-def _loaded(cfg: Any) -> bool:
-    """Whether axolotl calls the plugin's hooks: the YAML lists it, or 0.21 found it installed."""
-    installed = getattr(base, "get_builtin_plugins", tuple)()
-    listed = [str(name).replace(":", ".") for name in cfg.get("plugins") or []]
-    return "genpi_plugin.GenPIPlugin" in (*listed, *installed)
+def _prompts(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"
 
 
 def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
     """What axolotl calls for `type: genpi_plugin.strategy`."""
     entry = ds_cfg or {}
     with plain_exit():
-        if not _loaded(cfg):
+        if not is_loaded(cfg):
             raise ConfigError(
                 "the dataset type `genpi_plugin.strategy` needs its plugin.",
                 "add to the YAML:\n    plugins:\n      - genpi_plugin.GenPIPlugin\n    genpi: {}",
@@ -294,11 +273,23 @@ def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
             **(cfg.get("chat_template_kwargs") or {}),
             **(entry.get("chat_template_kwargs") or {}),
         }
+        settings = parse_settings(dict(cfg["genpi"]))
         return GenPIStrategy(
             view=ChatView(tokenizer, kwargs),
-            settings=parse_settings(dict(cfg["genpi"])),
+            settings=settings,
             sequence_len=int(cfg["sequence_len"]),
             name=str(entry.get("path") or "the dataset"),
             prepared_path=cfg.get("dataset_prepared_path"),
             notes_prompt=is_noted(cfg, entry),
+            vocabulary=_vocabulary(tokenizer, cfg) if settings.learns_from_rows else None,
         )
+
+
+def _vocabulary(tokenizer: Any, cfg: Any) -> int:
+    """The number of tokens that the model tells apart: often some more than its tokenizer has."""
+    if not cfg.get("base_model") or cfg.get("shrink_embeddings"):
+        return len(tokenizer)
+    from axolotl.loaders.utils import load_model_config
+
+    config = load_model_config(cfg).get_text_config()
+    return max(len(tokenizer), int(config.vocab_size))

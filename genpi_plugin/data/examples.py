@@ -21,6 +21,7 @@ from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import IGNORE_INDEX, ChatView, TokenSequence
 from genpi_plugin.data.prompt_generation import Recited, answer, question
 from genpi_plugin.data.recitals import recited_by_row, whole
+from genpi_plugin.data.row_targets import RowTargets, targets_of
 from genpi_plugin.data.rows import Row
 from genpi_plugin.data.shares import reciting_rows
 from genpi_plugin.errors import TemplateError
@@ -46,13 +47,15 @@ class Pair:
     """One row's two halves. A half is empty where the objective does not use it.
 
     `teacher` is the behaviour half as the teacher reads it, after the prompt: the same
-    supervised tokens in the same order. It is empty without distillation.
+    supervised tokens in the same order. `targets` are the row's own in its place. There is at
+    most one of them, with distillation.
     """
 
     behaviour: list[TokenSequence]
     prompt_generation: list[TokenSequence]
     teacher: list[TokenSequence] = field(default_factory=list)
     prompt_id: str = ""
+    targets: RowTargets | None = field(default=None, compare=False)
 
     @property
     def behaviour_length(self) -> int:
@@ -83,11 +86,17 @@ class Pair:
                 TEACHER_PROMPT: self.prompt_id,
                 TEACHER_KEY: hashlib.sha256(read.encode()).hexdigest()[:32],
             }
+        if self.targets:
+            columns |= self.targets.columns()
         return columns
 
 
 def make_pair(
-    row: Row, view: ChatView, settings: GenPISettings, recited: Sequence[Recited] | None = None
+    row: Row,
+    view: ChatView,
+    settings: GenPISettings,
+    recited: Sequence[Recited] | None = None,
+    vocabulary: int | None = None,
 ) -> Pair:
     """Build the halves that `settings` trains on.
 
@@ -96,17 +105,23 @@ def make_pair(
         view: the chat template that renders it.
         settings: what is trained.
         recited: what of its prompt the row recites (`recited_by_row`); None for all of it at once.
+        vocabulary: the number of tokens that the model tells apart; None for the tokenizer's.
 
     Raises:
+        RowError: the row's distributions are not of these tokens.
         TemplateError: the chat template can't render a half (see `ChatView`); names the row, and
             the field where it is about one.
     """
     try:
-        return _pair(row, view, settings, [whole(row)] if recited is None else recited)
+        pair = _pair(row, view, settings, [whole(row)] if recited is None else recited)
     except TemplateError as error:
         field = row.field_of(error.text) if error.text else ""
         place = f"{row.where}, the field `{field}`" if field else row.where
         raise type(error)(f"{place}: {error.cause}", error.cure, error.text) from error
+    if settings.learns_from_rows:
+        known = vocabulary or len(view.tokenizer)
+        pair.targets = targets_of(row, _turns(pair.behaviour), settings.distill_top_k, known)
+    return pair
 
 
 def _pair(row: Row, view: ChatView, settings: GenPISettings, recited: Sequence[Recited]) -> Pair:
@@ -117,17 +132,20 @@ def _pair(row: Row, view: ChatView, settings: GenPISettings, recited: Sequence[R
         prompt_generation=(
             prompt_generation_half(row, view, recited) if settings.trains_prompt_generation else []
         ),
-        teacher=teacher_view(row, view) if settings.distills else [],
+        teacher=teacher_view(row, view) if settings.has_teacher else [],
         prompt_id=row.prompt_id,
     )
 
 
-def make_pairs(rows: Sequence[Row], view: ChatView, settings: GenPISettings) -> list[Pair]:
-    """The pairs of a whole dataset, in order; raises what `make_pair` raises."""
+def make_pairs(
+    rows: Sequence[Row], view: ChatView, settings: GenPISettings, vocabulary: int | None = None
+) -> list[Pair]:
+    """The pairs of a whole dataset, in order; see `make_pair`."""
     chosen = reciting_rows(rows, settings.prompt_generation_share)
     recited = recited_by_row(rows, chosen, view, settings.prompt_generation_piece)
     return [
-        make_pair(row, view, settings, recited.get(place, ())) for place, row in enumerate(rows)
+        make_pair(row, view, settings, recited.get(place, ()), vocabulary)
+        for place, row in enumerate(rows)
     ]
 
 
@@ -199,3 +217,17 @@ def _flat(sequences: list[TokenSequence]) -> tuple[list[int], list[int], list[in
 
 def _supervised(sequences: list[TokenSequence]) -> int:
     return sum(label != IGNORE_INDEX for sequence in sequences for label in sequence.labels)
+
+
+def _turns(sequences: list[TokenSequence]) -> list[int]:
+    """The supervised tokens of each assistant turn: a generation prompt stands between two."""
+    lengths = []
+    for sequence in sequences:
+        before = IGNORE_INDEX
+        for label in sequence.labels:
+            if label != IGNORE_INDEX:
+                if before == IGNORE_INDEX:
+                    lengths.append(0)
+                lengths[-1] += 1
+            before = label
+    return lengths

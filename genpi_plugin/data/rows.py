@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genpi_plugin.data import roles, slots
+from genpi_plugin.data.distributions import FIELDS, Distributions, parse_distributions
 from genpi_plugin.data.messages import Message, check_known, check_text, kind, parse_messages
 from genpi_plugin.data.requests import Valued, teacher_messages, under
 from genpi_plugin.data.tools import Tool, parse_tools
@@ -34,10 +35,8 @@ MESSAGE_FIELDS = ("prompt", "kept", "request", "conversation")
 # What recitals alone need: a row may do without them.
 OPTIONAL = ("floor_output", "reason")
 # What rows have since they are conversations; no row needs them.
-SECOND_VERSION = {"tools", "slots", "kept", "request", "token_ids", "tokenizer"}
+SECOND_VERSION = {"tools", "slots", "kept", "request", "token_ids", "tokenizer", *FIELDS}
 UNSUPPORTED = {
-    "top_ids": "a teacher's distributions are not read from a dataset yet",
-    "top_logprobs": "a teacher's distributions are not read from a dataset yet",
     "tool_calls": "calls stand in the messages of `conversation`",
     "reasoning_content": "thoughts stand in the messages of `conversation`",
 }
@@ -50,7 +49,7 @@ class Row:
     `floor_output` and `reason` are None where they were not made. `slots` holds the values of the
     prompt's slots. `request` is the input as a user's message where the row has none. `token_ids`
     has an entry for each assistant turn of the conversation, None where its tokens are not known;
-    it is empty where none are.
+    it is empty where none are. So has `distributions`, the teacher's at those tokens.
     """
 
     id: str
@@ -68,6 +67,7 @@ class Row:
     request: list[Message] = field(default_factory=list)
     token_ids: list[list[int] | None] = field(default_factory=list)
     tokenizer: str = ""
+    distributions: list[Distributions | None] = field(default_factory=list, compare=False)
 
     @property
     def asked(self) -> list[Message] | Valued:
@@ -195,6 +195,8 @@ def _second_version(
             f"{where}: the row has a `tokenizer` and no `token_ids`.",
             "write the tokens that it is of, or take the field out.",
         )
+    if told := parse_distributions(raw, found.get("token_ids", []), where):
+        found["distributions"] = told
     return found
 
 

@@ -10,6 +10,8 @@ prompt-generation half of 4 (2 supervised), the second with a behaviour half of 
     genpi_row_sequences        [1, 1]                      of each row
     genpi_tokens               [2, 2]                      supervised: behaviour, prompt generation
     genpi_teacher_key          []                          with distillation, one key for each row
+
+Rows with targets of their own (`row_targets`) have them in place of keys, as tensors.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from genpi_plugin.data.examples import (
     TEACHER_KEY,
     TOKENS,
 )
+from genpi_plugin.training.told import collated
 
 __all__ = ["TOKENS", "GenPICollator"]
 
@@ -38,10 +41,12 @@ class GenPICollator:
 
     def __call__(self, features: list[Any]) -> dict[str, Any]:
         rows = [row for item in features for row in (item if isinstance(item, list) else [item])]
-        behaviour, prompt_generation = [], []
+        behaviour, prompt_generation, taught = [], [], []
         for row in rows:
             sequences = _split(row)
             count = int(row[BEHAVIOUR_SEQUENCES][0])
+            if _supervised(sequences[:count]):  # none in the rows that fill up an evaluation
+                taught.append(row)
             behaviour += sequences[:count]
             prompt_generation += sequences[count:]
         ordered = [*behaviour, *prompt_generation]
@@ -53,6 +58,7 @@ class GenPICollator:
             ROW_SEQUENCES: [int(row[BEHAVIOUR_SEQUENCES][0]) for row in rows],
             TOKENS: [_supervised(behaviour), _supervised(prompt_generation)],
             TEACHER_KEY: [row[TEACHER_KEY] for row in rows if TEACHER_KEY in row],
+            **collated(taught),
         }
 
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, TEACHER_KEY
+from genpi_plugin.data.row_targets import TARGETS
 from genpi_plugin.errors import plain_exit
 from genpi_plugin.keeping.keeping import KEEP, Keeping
 from genpi_plugin.keeping.keeping import TOKENS as KEEP_TOKENS
@@ -25,11 +26,13 @@ from genpi_plugin.teacher.targets import Targets
 from genpi_plugin.teacher.teacher import Teacher
 from genpi_plugin.training.bins import check_not_empty, left_out, with_last_batch
 from genpi_plugin.training.collator import TOKENS
+from genpi_plugin.training.counts import step_counts
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 from genpi_plugin.training.meter import LossMeter
 from genpi_plugin.training.padding import pad_to_multiple
 from genpi_plugin.training.rates import recital_rate
 from genpi_plugin.training.supervised_loss import loss_sums
+from genpi_plugin.training.told import told
 
 LOG = get_logger("axolotl.genpi")
 
@@ -70,7 +73,7 @@ class GenPITrainer(AxolotlTrainer):
                 batch.
         """
         sums = self._sums(model, inputs)
-        counts = _counts(inputs) if num_items_in_batch is None else num_items_in_batch.tolist()
+        counts = step_counts(inputs) if num_items_in_batch is None else num_items_in_batch.tolist()
         loss = self._joint_loss(sums, self._weighed(TokenCounts(*counts)))
         meter = self._train_meter if model.training else self._eval_meter
         kept = inputs.get(KEEP, {}).get(KEEP_TOKENS, 0)
@@ -94,15 +97,14 @@ class GenPITrainer(AxolotlTrainer):
         own: Own | None = inputs.get(OWN)
         parts = [count, own.sequences if own else 0]
         # Recorded answers, the student's own, recitals: the sequences of each, and their tokens.
-        behaviour, mine, recitals = (
-            lengths[:count], lengths[count : sum(parts)], lengths[sum(parts) :]
-        )  # fmt: skip
+        behaviour, mine = lengths[:count], lengths[count : sum(parts)]
+        recitals = lengths[sum(parts) :]
         sizes = [sum(behaviour), sum(mine), sum(recitals)]
         ids, labels = (inputs[name][0].split(sizes) for name in ("input_ids", "labels"))
         nothing = torch.zeros((), device=ids[0].device)
         sums = {"behaviour": nothing, "prompt_generation": nothing}
         if self.genpi.trains_behaviour and (behaviour or not own):
-            teacher = self._targets(inputs[TEACHER_KEY])
+            teacher = told(inputs) or self._targets(inputs[TEACHER_KEY])
             sums["behaviour"], sums["divergence"] = self._half(
                 model, ids[0], labels[0], behaviour, teacher
             )
@@ -205,7 +207,7 @@ class GenPITrainer(AxolotlTrainer):
         """Supervised tokens of a step over all ranks, as in `TokenCounts`."""
         counts = torch.zeros(3, dtype=torch.long, device=device)
         for batch in batch_samples:
-            counts += torch.tensor(_counts(batch), device=device)
+            counts += torch.tensor(step_counts(batch), device=device)
         return self._sum_over_ranks(counts).cpu()
 
     def _sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -285,9 +287,8 @@ class GenPITrainer(AxolotlTrainer):
         """Update axolotl's token counters, as the parent's `compute_loss` does."""
         if not self.args.include_tkps:
             return
-        here = torch.tensor(
-            [sum(inputs[TOKENS]), inputs["input_ids"].numel()], device=self.args.device
-        )
+        counts = [sum(inputs[TOKENS]), inputs["input_ids"].numel()]
+        here = torch.tensor(counts, device=self.args.device)
         trainable, total = self._sum_over_ranks(here).cpu()
         if not hasattr(self.state, "tokens"):
             self.state.tokens = {"trainable": torch.zeros(1), "total": torch.zeros(1)}
@@ -297,14 +298,6 @@ class GenPITrainer(AxolotlTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         """Keep the pair's columns, which the model's forward does not name."""
         super()._set_signature_columns_if_needed()
-        for name in (LENGTHS, BEHAVIOUR_SEQUENCES, TEACHER_KEY):
+        for name in (LENGTHS, BEHAVIOUR_SEQUENCES, TEACHER_KEY, *TARGETS):
             if name not in self._signature_columns:
                 self._signature_columns.append(name)
-
-
-def _counts(batch: dict[str, Any]) -> list[int]:
-    """The `TokenCounts` of a batch."""
-    behaviour, prompt_generation = batch[TOKENS]
-    own: Own | None = batch.get(OWN)
-    recorded = behaviour - own.tokens + own.recorded if own else behaviour
-    return [behaviour, prompt_generation, recorded]

@@ -237,14 +237,14 @@ def test_recitals_that_show_another_answer_than_is_trained_are_said(tmp_path, sa
 
 
 def test_a_first_answer_that_calls_a_tool_is_known_by_its_readable_form():
-    from genpi_plugin.strategy import _opens_with
+    from genpi_plugin.data.notes import opens_with
 
     call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"n": 1}'}}
     turn = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
     row = parse(our_row(conversation=[turn]), "w")
-    assert _opens_with(row, "Let me see.")
-    assert _opens_with(row, 'Let me see.\n{"name": "find", "arguments": {"n": 1}}')
-    assert not _opens_with(row, "Something else.")
+    assert opens_with(row, "Let me see.")
+    assert opens_with(row, 'Let me see.\n{"name": "find", "arguments": {"n": 1}}')
+    assert not opens_with(row, "Something else.")
 
 
 def test_official_rows_become_pairs_as_ours_do(tmp_path):
@@ -324,6 +324,7 @@ def test_a_change_in_any_data_file_of_a_folder_is_another_state(tmp_path, name):
         ({}, {"fsdp_config": {"offload_params": False}}, "can't be combined with FSDP"),
         ({"distill_weight": 0}, {}, "no effect with `distill_weight: 0`"),
         ({"teacher": "start"}, {"lora_model_dir": "x"}, "can't be combined with `teacher: start`"),
+        ({"distill_from": "rows"}, {}, "can't be combined with `distill_from: rows`"),
         ({"student_prompt": "random"}, {}, "`student_prompt: random`"),
         ({}, {"num_epochs": 0.5}, "`genpi.on_policy.epochs: 1` is more than `num_epochs: 0.5`"),
     ],

@@ -14,6 +14,7 @@ import yaml
 
 from tests import ROOT
 from tests.genpi_plugin.test_axolotl import CONFIG, adapter, axolotl, losses, place, write_config
+from tests.genpi_plugin.told_made import add_told
 
 __all__ = ["place"]  # the fixture
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -24,6 +25,8 @@ DISTILLED = {**UNDISTILLED, "distill_weight": 0.5, "keep_weight": 0.5, "keep_row
 ON_POLICY = {
     **DISTILLED, "on_policy": {"epochs": 1, "refresh": 2, "max_new_tokens": 12, "share": 0.7}
 }  # fmt: skip
+# As the data in `data/told` say by themselves.
+TOLD = {"sft_weight": 0.6, "distill_weight": 0.25, "prompt_generation_share": 0.5}
 # Four rows to evaluate on: one process of two has none of them.
 BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
 PLUGINS = ["tests.genpi_plugin.cpu_processes.CpuProcessesPlugin", *CONFIG["plugins"]]
@@ -35,20 +38,39 @@ WAYS = {
     "zero2": (DISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero2.json")}, "DEEPSPEED"),
     "zero3": (UNDISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
     "fsdp2": (UNDISTILLED, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
+    "told_ddp": (TOLD, {}, "MULTI_CPU"),
+    "told_zero3": (TOLD, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
+    "told_fsdp2": (TOLD, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
 }
+
+
+def data_of(genpi):
+    """The YAML's data: told rows for what is learnt from them."""
+    if genpi is not TOLD:
+        return {}
+    entry = {"path": "data/told", "type": "genpi_plugin.strategy"}
+    return {
+        "datasets": [{**entry, "split": "train"}],
+        "test_datasets": [{**entry, "split": "test"}],
+    }
 
 
 @pytest.fixture(scope="module")
 def alone(place):
-    """Losses and weights of one process, with and without distillation, and on policy.
+    """Losses and weights of one process, with and without distillation, on policy, and from told
+    rows.
 
     The whole training split is in a step, so that order does not matter.
     """
     found = {}
+    add_told(place)
     for name, genpi in (
-        ("distilled", DISTILLED), ("undistilled", UNDISTILLED), ("alone_on_policy", ON_POLICY)
+        ("distilled", DISTILLED), ("undistilled", UNDISTILLED), ("alone_on_policy", ON_POLICY),
+        ("told", TOLD),
     ):  # fmt: skip
-        one = write_config(place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES)
+        one = write_config(
+            place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES, **data_of(genpi)
+        )
         text = axolotl(place, "train", one, "--launcher", "python")
         found[json.dumps(genpi)] = losses(text), adapter(place / "out" / name)
     return found
@@ -63,7 +85,7 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     genpi, changes, kind = WAYS[way]
     two = write_config(
         place, way, gradient_accumulation_steps=2, genpi=genpi, plugins=PLUGINS, **BATCHES,
-        **changes,
+        **changes, **data_of(genpi),
     )  # fmt: skip
     text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
     assert f"2 processes, {kind}" in text

@@ -28,7 +28,8 @@ def load_config(path: Path, overrides: dict[str, Any]) -> Any:
     if not cfg.adapter:
         raise GenPIError(
             f"{path} has no `adapter:`.",
-            "teacher and floor are the model with its adapter switched off, so it needs one.",
+            "teacher and floor are the model with its adapter switched off, so it needs one; of a "
+            "model whose own weights were trained, nothing is left to compare with.",
         )
     return cfg
 

@@ -190,7 +190,6 @@ def test_tools_are_the_json_of_schemas(tools, says):
         ({"token_ids": [[1, 2.0]], "tokenizer": "a"}, "token_ids[0]` is no list of token ids"),
         ({"token_ids": [[1]]}, "`tokenizer` is nothing, not text"),
         ({"tokenizer": "a"}, "a `tokenizer` and no `token_ids`"),
-        ({"top_ids": [[[1]]]}, "`top_ids` is not one of a row"),
     ],
 )
 def test_token_ids_are_for_each_turn_and_with_their_tokenizer(changes, says):
