@@ -54,12 +54,16 @@ def _head(card: dict[str, object]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check",
-                                     description=(__doc__ or "").partition("\n")[0])  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=MINUTES,
-                        help=f"after which no check is started any more (default {MINUTES:g})")  # fmt: skip
-    parser.add_argument("--only", nargs="+", choices=list(GROUPS), metavar="GROUP",
-                        help=f"these groups alone: {', '.join(GROUPS)}")  # fmt: skip
+    about = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=about)
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES,
+        help=f"after which no check is started any more (default {MINUTES:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", nargs="+", choices=list(GROUPS), metavar="GROUP",
+        help=f"these groups alone: {', '.join(GROUPS)}",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, default=OUT, help=f"the file (default {OUT})")
     return parser.parse_args()
 

@@ -17,8 +17,10 @@ from synth.engines.base import Answer, Engine, Message, Request, Sampling
 from tests.tiny import make_tokenizer
 
 # About 0.15 billion parameters with the made-up tokenizer's vocabulary.
-SHAPE = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12,
-         "num_attention_heads": 16, "num_key_value_heads": 4, "initializer_range": 0.03}  # fmt: skip
+SHAPE = {
+    "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12,
+    "num_attention_heads": 16, "num_key_value_heads": 4, "initializer_range": 0.03,
+}  # fmt: skip
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 WORDS = ("red", "blue", "cotton", "shirt", "medium", "price", "lower", "than", "search", "click")
 # Of the answers; greedy, so that only a near tie may fall either way.
@@ -36,9 +38,11 @@ def checks(machine: Machine) -> list[Check]:
         Check("engine transformers, static batching",
               lambda here: speed(here, lambda folder: local(folder, "auto", False)), "tokens/s"),
         Check("engine transformers, continuous batching",
-              lambda here: speed(here, lambda folder: local(folder, "auto", continuous)), "tokens/s"),
+              lambda here: speed(here, lambda folder: local(folder, "auto", continuous)),
+              "tokens/s"),
         Check("engine transformers, answers of continuous = static batching, float32",
-              lambda here: alike(here, lambda folder: local(folder, "float32", continuous), "float32"),
+              lambda here: alike(here, lambda folder: local(folder, "float32", continuous),
+                                 "float32"),
               "of the answers", LEAST_ALIKE, True),
     ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -29,7 +29,8 @@ NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 WAYS: list[tuple[str, torch.dtype, Layout]] = [
     *(("sdpa", dtype, layout) for dtype in TOLERANCE
       for layout in ("padded", "bucketed", "packed")),
-    *(("flex_attention", dtype, layout) for dtype in TOLERANCE for layout in ("bucketed", "packed")),
+    *(("flex_attention", dtype, layout) for dtype in TOLERANCE
+      for layout in ("bucketed", "packed")),
     *(("flash_attention_2", torch.bfloat16, layout) for layout in ("bucketed", "packed")),
 ]  # fmt: skip
 
@@ -47,21 +48,19 @@ def checks(machine: Machine) -> list[Check]:
     found = [
         Check(f"joint loss, {attention}, {NAMES[dtype]}, {layout}",
               lambda here, way=(attention, dtype, layout): against_plain(here, *way),
-              "rel. difference", TOLERANCE[dtype])
+              "relative", TOLERANCE[dtype])
         for attention, dtype, layout in WAYS
     ]  # fmt: skip
     for kind, reentrant in (("plain", False), ("reentrant", True)):
         found.append(
             Check(f"joint loss, gradient checkpointing ({kind}), float32",
                   lambda here, reentrant=reentrant: checkpointed(here, reentrant),
-                  "rel. difference", TOLERANCE[torch.float32])
+                  "relative", TOLERANCE[torch.float32])
         )  # fmt: skip
     return found
 
 
-def against_plain(
-    machine: Machine, attention: str, dtype: torch.dtype, layout: Layout
-) -> Finding:
+def against_plain(machine: Machine, attention: str, dtype: torch.dtype, layout: Layout) -> Finding:
     """One layout with one attention kernel in one precision."""
     check_there(machine, attention, dtype)
     rows, targets, right = reference_step(machine)
@@ -241,4 +240,3 @@ def compared(found: Step, right: Step) -> Finding:
     loss = abs(found.loss - right.loss) / abs(right.loss)
     gradients = float((found.gradients - right.gradients).norm() / right.gradients.norm())
     return Finding(max(loss, gradients), f"loss {loss:.1e}, gradients {gradients:.1e}")
-

@@ -25,7 +25,10 @@ GROUPS = {
 
 
 def checks_of(group: str, machine: Machine) -> list[Check]:
-    """A group's checks, in order."""
+    """A group's checks, in order, in a process that has no TF32 in float32."""
+    import torch
+
+    torch.set_float32_matmul_precision("highest")
     module, _, name = GROUPS[group].partition(":")
     give: Callable[[Machine], list[Check]] = getattr(
         importlib.import_module(f"benchmarks.gpu_check.{module}"), name

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.gpu_check.checks import BAD, Line, Machine
@@ -48,14 +49,25 @@ def show(console: Console, lines: Sequence[Line]) -> None:
         table.add_column(name, justify="right" if name in ("value", "allowed", "s") else "left",
                          overflow="fold")  # fmt: skip
     group = ""
-    for line in lines:
+    for line, more in merged(lines):
         if line.group != group:
             table.add_section()
         group = line.group
-        colour = COLOURS[line.verdict]
-        table.add_row(line.name, f"[{colour}]{line.verdict}[/]", _value(line), _allowed(line),
-                      f"{line.seconds:.1f}", line.why.replace("[", r"\["))  # fmt: skip
+        name = f"{line.name}, and {more} more" if more else line.name
+        table.add_row(escape(name), f"[{COLOURS[line.verdict]}]{line.verdict}[/]", _value(line),
+                      _allowed(line), f"{line.seconds:.1f}" if line.seconds >= 0.05 else "",
+                      escape(line.why))  # fmt: skip
     console.print(table)
+
+
+def merged(lines: Sequence[Line]) -> list[tuple[Line, int]]:
+    """Lines, and how many more of their group were left out for the same reason; these once."""
+    found: dict[object, tuple[Line, int]] = {}
+    for place, line in enumerate(lines):
+        left_out = line.verdict in ("skipped", "not run")
+        key = (line.group, line.verdict, line.why) if left_out else place
+        found[key] = (found[key][0], found[key][1] + 1) if key in found else (line, 0)
+    return list(found.values())
 
 
 def summary(lines: Sequence[Line]) -> str:
@@ -70,7 +82,7 @@ def status(lines: Sequence[Line]) -> int:
 
 
 def _value(line: Line) -> str:
-    return "" if line.value is None else f"{line.value:.3g} {line.unit}"
+    return "" if line.value is None else f"{line.value:.3g} {line.unit}".rstrip()
 
 
 def _allowed(line: Line) -> str:

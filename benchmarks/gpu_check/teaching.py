@@ -56,7 +56,7 @@ def checks(machine: Machine) -> list[Check]:
                   lambda here, dtype=dtype: taught(here, dtype), UNIT, NATS[dtype]),
             Check(f"joint loss, QLoRA nf4, {name}, bucketed",
                   lambda here, dtype=dtype: nf4_loss(here, dtype),
-                  "rel. difference", NF4[dtype]),
+                  "relative", NF4[dtype]),
             Check(f"teacher, QLoRA nf4, adapter off = base with the prompt, {name}",
                   lambda here, dtype=dtype: taught(here, dtype, nf4=True),
                   UNIT, NATS[dtype]),

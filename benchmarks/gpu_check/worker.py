@@ -1,6 +1,6 @@
 """A group's process: runs its checks and writes a line of each into a file at once.
 
-    python -m benchmarks.gpu_check.worker GROUP cuda FILE DEADLINE DONE...
+python -m benchmarks.gpu_check.worker GROUP cuda FILE DEADLINE DONE...
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ def work(group: str, machine: Machine, file: Path, done: frozenset[str] = frozen
         file: gets a JSON object a line: the names of all checks, then {"begun": name} and the
             line of each.
     """
-    import torch
-
-    torch.set_float32_matmul_precision("highest")  # no TF32 in float32
     with file.open("a", encoding="utf-8") as out:
 
         def tell(what: object) -> None:
