@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -83,24 +85,32 @@ def grown(shape: dict[str, Any], device: str, dtype: torch.dtype, nf4: bool) -> 
     """
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+    with _made_in(device, dtype):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config_of({**shape, "num_hidden_layers": 0}))
+    model.config.num_hidden_layers = shape["num_hidden_layers"]
+    for place in range(shape["num_hidden_layers"]):
+        with _made_in(device, dtype):
+            layer = LlamaDecoderLayer(model.config, place)
+        for name, parameter in layer.named_parameters():
+            if "norm" not in name:
+                torch.nn.init.normal_(parameter, std=model.config.initializer_range)
+        model.model.layers.append(layer.requires_grad_(False))
+        if nf4:
+            quantized(model, device, dtype)
+    return with_adapter(model, fresh=True).to(device)
+
+
+@contextlib.contextmanager
+def _made_in(device: str, dtype: torch.dtype) -> Iterator[None]:
+    """Parameters are made on this device, in this type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            torch.manual_seed(0)
-            model = LlamaForCausalLM(config_of({**shape, "num_hidden_layers": 0}))
-            model.config.num_hidden_layers = shape["num_hidden_layers"]
-            for place in range(shape["num_hidden_layers"]):
-                layer = LlamaDecoderLayer(model.config, place)
-                for name, parameter in layer.named_parameters():
-                    if "norm" not in name:
-                        torch.nn.init.normal_(parameter, std=model.config.initializer_range)
-                model.model.layers.append(layer.requires_grad_(False))
-                if nf4:
-                    quantized(model, device, dtype)
+            yield
     finally:
         torch.set_default_dtype(before)
-    return with_adapter(model, fresh=True).to(device)
 
 
 def trained(model: Any) -> list[torch.nn.Parameter]:

@@ -13,30 +13,20 @@ from benchmarks.gpu_check.checks import Skipped
 
 # Module -> (what it is for, how to install it). docs/gpu.md has the same table; a test compares.
 PACKAGES = {
-    "axolotl": (
-        "the trainings, and the teacher",
-        "`make env`",
-    ),
-    "bitsandbytes": (
-        "nf4 (QLoRA)",
-        "`make env` (axolotl brings it)",
-    ),
-    "liger_kernel": (
-        "Liger's kernels",
-        "`make env` (axolotl brings it)",
-    ),
+    "axolotl": ("the trainings, and the teacher", "`make env`"),
+    "bitsandbytes": ("nf4 (QLoRA)", "`make env`, axolotl brings it"),
+    "liger_kernel": ("Liger's kernels", "`make env`, axolotl brings it"),
     "flash_attn": (
         "flash attention 2",
         "`pip install flash-attn==2.8.3 --no-build-isolation`, built for the torch that is there",
     ),
     "cut_cross_entropy": (
         "cut cross entropy",
-        "axolotl's fork: `python -m axolotl.integrations.cut_cross_entropy` names the commit",
+        "axolotl's fork, by the command in its `integrations/cut_cross_entropy/README.md`",
     ),
     "vllm": (
         "the engine `vllm`",
-        "`pip install vllm`; where its torch is another, in an environment of its own, with "
-        "`pip install -e .` beside it",
+        "`pip install vllm`, in an environment of its own where it wants another torch",
     ),
 }
 # Distributions whose versions decide what a result is worth.

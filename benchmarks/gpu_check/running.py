@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from benchmarks.gpu_check.checks import LONGEST_REASON, Line, Machine
 from benchmarks.gpu_check.groups import GROUPS
@@ -70,7 +69,8 @@ def one_process(
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu_check.worker", group, machine.device,
                  str(file), str(machine.deadline), *done],
-                stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=environment(),
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                env=environment(folder),
             )  # fmt: skip
             try:
                 status = process.wait(max(1.0, machine.deadline + GRACE - time.time()))
@@ -86,17 +86,23 @@ def one_process(
     return names, begun[-1] if begun else None, lines, status, words[-1] if words else ""
 
 
-def environment() -> dict[str, str]:
-    """Of the processes: one GPU, and nothing is asked of a network."""
+def environment(folder: str) -> dict[str, str]:
+    """Of the processes: one GPU, and nothing is asked of a network.
+
+    Args:
+        folder: for what they leave behind. What they compile is kept for the next ones.
+    """
     told = os.environ
     first = told.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     here = str(Path(__file__).parents[2])
     paths = [here, *filter(None, [told.get("PYTHONPATH")])]
-    own: dict[str, Any] = {
+    own: dict[str, str] = {
         "CUDA_VISIBLE_DEVICES": first,
         "HF_HUB_OFFLINE": "1",
         "AXOLOTL_DO_NOT_TRACK": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "TMPDIR": folder,
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / "torchinductor_gpu_check"),
         "PYTHONPATH": os.pathsep.join(paths),
     }
     return {**told, **own}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -138,7 +137,7 @@ def make_place(folder: Path, machine: Machine) -> None:
 
 
 def run(command: list[str], folder: Path, seconds: float) -> None:
-    """Run a program of this environment, and end all its processes where it takes too long.
+    """Run a program of this environment, and end it where it takes too long.
 
     Raises:
         RuntimeError: it failed; with the last line that says why.
@@ -146,18 +145,16 @@ def run(command: list[str], folder: Path, seconds: float) -> None:
     """
     program = Path(sys.executable).with_name(command[0])
     env = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    with subprocess.Popen(
-        [str(program), *command[1:]], cwd=folder, env=env, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            text, _ = process.communicate(timeout=max(1.0, min(seconds, 10**6)))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise TimeoutError(f"still training when the time was up, {seconds:.0f} s") from None
-    if process.returncode:
-        raise RuntimeError(last_words(text))
+    try:
+        done = subprocess.run(
+            [str(program), *command[1:]], cwd=folder, env=env, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=max(1.0, min(seconds, 10**6)),
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"still training when the time was up, {seconds:.0f} s") from None
+    if done.returncode:
+        raise RuntimeError(last_words(done.stdout))
 
 
 def last_words(text: str) -> str:

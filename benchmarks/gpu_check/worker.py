@@ -6,6 +6,7 @@ python -m benchmarks.gpu_check.worker GROUP cuda FILE DEADLINE DONE...
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -73,7 +74,10 @@ def main() -> None:
     """See the module."""
     group, device, file, deadline, *done = sys.argv[1:]
     machine = Machine(device, float(deadline))
-    sys.exit(work(group, machine, Path(file), frozenset(done)))
+    status = work(group, machine, Path(file), frozenset(done))
+    sys.stdout.flush()
+    # At once, whatever trainings and engines still wait for; who started this ends them.
+    os._exit(status)
 
 
 if __name__ == "__main__":

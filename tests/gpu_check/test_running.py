@@ -167,3 +167,12 @@ def test_lines_left_out_for_one_reason_are_one_row():
 def test_no_two_checks_have_one_name():
     names = [check.name for group in groups.GROUPS for check in groups.checks_of(group, CPU)]
     assert len(names) == len(set(names)) > 30
+
+
+def test_the_page_has_the_packages_and_the_groups():
+    page = (ROOT / "docs" / "gpu.md").read_text()
+    for module, (what, how) in packages.PACKAGES.items():
+        assert f"| `{module}` | {what} | {how} |" in page
+    assert [row.split("`")[1] for row in page.splitlines() if row.startswith("| `")] == [
+        *packages.PACKAGES, *groups.GROUPS
+    ]  # fmt: skip
