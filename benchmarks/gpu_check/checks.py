@@ -43,6 +43,10 @@ class Skipped(Exception):
     """The machine lacks what the check needs; the text says what, and how to get it."""
 
 
+class TimeUp(Exception):
+    """The check was stopped, because the time was up."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One line of the report.
@@ -87,6 +91,8 @@ def run_check(check: Check, group: str, machine: Machine) -> Line:
         verdict = judge(check, value)
     except Skipped as reason:
         verdict, why = "skipped", str(reason)
+    except TimeUp as reason:
+        verdict, why = "not run", str(reason)
     except Exception as error:  # of whatever library and driver
         verdict, why = "failed", first_line(error)
     # JSON has no word for what is no number.

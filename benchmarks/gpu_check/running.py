@@ -20,6 +20,7 @@ from benchmarks.gpu_check.worker import CARD_LOST, TIME_UP
 # Seconds that a check may go on behind the time at which no check is started any more.
 GRACE = 45.0
 TIME_IS_UP = "the time was up (--minutes)"
+STILL_RUNNING = "it was still running when the time was up (--minutes)"
 
 
 def run_groups(machine: Machine, groups: list[str] | None = None) -> Iterator[Line]:
@@ -38,12 +39,14 @@ def run_group(group: str, machine: Machine) -> Iterator[Line]:
         names, begun, lines, status, last = one_process(group, machine, done)
         yield from lines
         done += [line.name for line in lines]
+        stopped = status == -signal.SIGKILL and time.time() >= machine.deadline
         if begun is not None and begun not in done:
-            stopped = status == -signal.SIGKILL and time.time() >= machine.deadline
-            why = "it was still running when the time was up" if stopped else died(status, last)
-            yield Line(group, begun, "failed", why=why)
+            if stopped:
+                yield Line(group, begun, "not run", why=STILL_RUNNING)
+            else:
+                yield Line(group, begun, "failed", why=died(status, last))
             done.append(begun)
-        elif status not in (0, TIME_UP, CARD_LOST):
+        elif status not in (0, TIME_UP, CARD_LOST) and not stopped:
             yield Line(group, f"{group}: all", "failed", why=died(status, last))
             return
         left = [name for name in names if name not in done]

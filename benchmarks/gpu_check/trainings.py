@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.gpu_check.checks import Check, Finding, Machine
+from benchmarks.gpu_check.checks import Check, Finding, Machine, TimeUp
 from benchmarks.gpu_check.configs import ROWS, STEPS, TRAININGS, Training, can, config_of, need_for
 from benchmarks.gpu_check.made import SMALL, TINY, base_model
 from tests.genpi_plugin.rows_made import our_row
@@ -141,7 +141,7 @@ def run(command: list[str], folder: Path, seconds: float) -> None:
 
     Raises:
         RuntimeError: it failed; with the last line that says why.
-        TimeoutError: it took longer.
+        TimeUp: it took longer.
     """
     program = Path(sys.executable).with_name(command[0])
     env = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
@@ -152,7 +152,7 @@ def run(command: list[str], folder: Path, seconds: float) -> None:
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise TimeoutError(f"still training when the time was up, {seconds:.0f} s") from None
+        raise TimeUp("it was still training when the time was up") from None
     if done.returncode:
         raise RuntimeError(last_words(done.stdout))
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from benchmarks.gpu_check import trainings
-from benchmarks.gpu_check.checks import Machine
+from benchmarks.gpu_check.checks import Machine, TimeUp
 from benchmarks.gpu_check.configs import TRAININGS, config_of
 
 CPU = Machine("cpu")
@@ -82,7 +82,7 @@ def test_a_training_that_does_not_learn_or_logs_something_else_fails():
 def test_a_program_that_fails_is_quoted_and_one_that_goes_on_is_ended(tmp_path):
     with pytest.raises(RuntimeError, match="ValueError: no such kernel"):
         trainings.run(["python", "-c", "raise ValueError('no such kernel')"], tmp_path, 60)
-    with pytest.raises(TimeoutError, match="still training"):
+    with pytest.raises(TimeUp, match="still training"):
         trainings.run(["python", "-c", "import time; time.sleep(60)"], tmp_path, 1)
     assert trainings.last_words("a\nKeyError: 'x'\n[rank0] ends\n") == "KeyError: 'x'"
 
