@@ -13,7 +13,7 @@ DEMO_ROWS ?= 120
 RUN := . $(VENV)/bin/activate && AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow test-axolotl-latest lint format clean
+.PHONY: help env demo test test-slow test-axolotl-latest gpu-check lint format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 22
@@ -42,6 +42,9 @@ test-slow: env $(MODEL)/config.json ## Run the long proofs on a real model
 
 test-axolotl-latest: ## The same tests on Python 3.12 with the newest axolotl
 	$(MAKE) test VENV=.venv-latest PYTHON=$(PYTHON_LATEST)
+
+gpu-check: env ## Check all of it on this machine's GPU (ten minutes; docs/gpu.md)
+	$(RUN) python -m benchmarks.gpu_check
 
 lint: env ## Check style and types
 	$(VENV)/bin/ruff format --check .

@@ -1,0 +1,1 @@
+"""`make gpu-check`, as far as a machine without a GPU can show it."""
