@@ -112,6 +112,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
             dataset=dataset,
             adapter=next(iter(adapters.values())),
             base_model=str(cfg.base_model),
+            adapters=adapters,
         ),
         warnings=[
             *data.notes,

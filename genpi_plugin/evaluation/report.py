@@ -18,6 +18,10 @@ from genpi_plugin.evaluation.sections.cost import table_rows as cost_rows
 METRICS = {
     "internalization": ("internalization", "{:.2f}"),
     "kl_to_teacher": ("KL(teacher‖.), nats/token", "{:.3f}"),
+    "own_path": ("own path: share taken over", "{:.2f}"),
+    "kl_own_path": ("own path: KL(teacher‖.)", "{:.3f}"),
+    "kl_own_path_reverse": ("own path: KL(.‖teacher)", "{:.3f}"),
+    "answer_tokens": ("tokens of an answer", "{:.1f}"),
     "valid": ("well-formed actions", "{:.0%}"),
     "agreement": ("action = teacher's", "{:.0%}"),
     "call_made": ("calls where the teacher does", "{:.0%}"),
@@ -83,6 +87,7 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     for name, student in metrics["students"].items():
         of = f" of {name}" if len(metrics["students"]) > 1 else ""
         lines.append(f"Internalization{of}: {_figure(student['internalization'], '{:.2f}')}")
+        lines += _own_path(name, metrics["systems"])
         lines += [
             f"Retention{of}, {METRICS[metric][0]}: {_figure(retained, '{:.2f}')}"
             for metric, retained in student["retention"].items()
@@ -90,9 +95,10 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
         ]
     lines += [_difference(one) for one in headline_comparisons(metrics)]
     for turn in metrics.get("turns", []):
+        own = _figure(turn["own_path"], "{:.2f}")
         lines.append(
             f"Turn {turn['turn']} ({turn['n']} conversations), internalization: "
-            f"{_figure(turn['internalization'], '{:.2f}')}"
+            f"{_figure(turn['internalization'], '{:.2f}')}, along its own answers: {own}"
         )
     for point in metrics.get("checkpoints", []):
         lines.append(
@@ -116,12 +122,29 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _own_path(name: str, systems: dict[str, Any]) -> list[str]:
+    """The first student's figures along its own answers, and how long those are."""
+    mine = systems[name]
+    if "own_path" not in mine:
+        return []
+    nats, tokens = _figure(mine["kl_own_path"], "{:.3f}"), mine["answer_tokens"]["value"]
+    return [
+        f"Along the answers of {name} itself: {_figure(mine['own_path'], '{:.2f}')}, "
+        f"KL(teacher‖.) {nats} nats/token ({tokens:.0f} tokens an answer, the teacher's "
+        f"{systems[TEACHER]['answer_tokens']['value']:.0f})"
+    ]
+
+
 def _side_effects(metrics: dict[str, Any]) -> list[str]:
     """Of the first student: what else changed, and what attacks extract."""
     lines = []
     if drift := metrics.get("drift"):
         kl, changed = _figure(drift["kl_from_floor"], "{:.3f}"), _figure(drift["changed"], "{:.0%}")
         lines.append(f"Other requests: KL(floor‖.) {kl} nats/token, answers changed: {changed}")
+        lines.append(
+            f"Other requests: KL(teacher‖.) {_figure(drift['kl_from_teacher'], '{:.3f}')} "
+            f"nats/token (the floor: {_figure(drift['floor']['kl_from_teacher'], '{:.3f}')})"
+        )
         if drift["over_reach"]:
             reach = _figure(drift["over_reach"], "{:.0%}")
             lines.append(f"Other requests answered in the prompt's format: {reach}")
@@ -140,13 +163,13 @@ def _side_effects(metrics: dict[str, Any]) -> list[str]:
 
 
 def headline_comparisons(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Comparisons worth a line: students and other prompts with each other, on internalization, and
-    on scores where the difference is significant."""
+    """Comparisons worth a line: students and other prompts with each other, on internalization, along
+    their own answers, and on scores where the difference is significant."""
     return [
         one
         for one in metrics["comparisons"]
         if one["right"] not in (FLOOR, TEACHER)
-        and (one["significant"] or one["figure"] == "internalization")
+        and (one["significant"] or one["figure"] in ("internalization", "own_path"))
     ]
 
 
@@ -196,10 +219,21 @@ def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
                 **({"thoughts": found} if (found := answers[index].thoughts) else {}),
                 "cut": answers[index].cut,
                 "kl_to_teacher": measured.kl[name][index] / max(measured.tokens[index], 1),
+                **_along_own(measured, name, index),
                 **{metric: values[index] for metric, values in measured.scores[name].items()},
             }
             for name, answers in measured.answers.items()
         },
+    }
+
+
+def _along_own(measured: Measured, name: str, index: int) -> dict[str, float]:
+    if name not in measured.own_path:
+        return {}
+    own, tokens = measured.own_path[name], max(len(measured.answers[name][index].ids), 1)
+    return {
+        "kl_own_path": own.kl[index] / tokens,
+        "kl_own_path_reverse": own.reverse[index] / tokens,
     }
 
 

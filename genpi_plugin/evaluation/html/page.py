@@ -66,6 +66,7 @@ def render(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         taken_over=systems.taken_over(metrics),
         table=systems.table(metrics),
         divergence=systems.divergence(metrics),
+        own_path=systems.divergence(metrics, "kl_own_path"),
         comparisons=systems.comparisons(metrics),
         turns=systems.turns(metrics),
         checkpoints=systems.checkpoints(metrics),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Options:
         server, server_model, server_adapter: URL of a server to measure cost on, and its names for
             model and adapter.
         dataset, adapter, base_model: the training data, the first adapter, and the base model.
+        adapters: of the students, by name.
     """
 
     recitals: int = 3
@@ -68,6 +69,7 @@ class Options:
     dataset: Path = Path()
     adapter: Path = Path()
     base_model: str = ""
+    adapters: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,12 @@ from genpi_plugin.evaluation.sections.disclosure import (
     read_attacks,
     summarize_disclosure,
 )
-from genpi_plugin.evaluation.sections.drift import GENERAL, measure_drift, summarize_drift
+from genpi_plugin.evaluation.sections.drift import (
+    GENERAL,
+    kept_to,
+    measure_drift,
+    summarize_drift,
+)
 from genpi_plugin.evaluation.sections.recital import (
     measure_recitals,
     summarize_recitals,
@@ -41,9 +46,11 @@ SECTIONS = [
     ),
     Section(
         "drift",
-        lambda context, options: measure_drift(context, options.general),
+        lambda context, options: measure_drift(
+            context, options.general, kept_to(options.adapters)
+        ),
         summarize_drift,
-        lambda options: options.general,
+        lambda options: [options.general, sorted(kept_to(options.adapters).items())],
         lambda _, options: read_inputs(options.general or GENERAL),
     ),
     Section(
