@@ -90,7 +90,11 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
         settings.also_prompts, task.get("prompt_role", "system"), [TEACHER, FLOOR, *adapters]
     )
     systems = list_systems(data, adapters, others)
-    sections = [section for section in SECTIONS if section.name not in settings.skip]
+    sections = [
+        section
+        for section in SECTIONS
+        if section.name not in settings.skip and section.wanted(settings.options)
+    ]
     for section in sections:
         section.check(data.prompt, settings.options)
     planned = [section.name for section in sections]

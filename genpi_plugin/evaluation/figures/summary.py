@@ -47,7 +47,8 @@ def compare(measured: Measured, names: Sequence[str], seed: int) -> list[dict[st
     """Differences between systems on the same inputs, left minus right, and which are significant.
 
     Every two of `names` on internalization, along their own answers and on each task score; and
-    each of them with the floor and the teacher on the task scores. Significant: the 95 % interval leaves out 0.
+    each of them with the floor and the teacher on the task scores. Significant: the 95 %
+    interval leaves out 0.
     """
     pairs = [*itertools.combinations(names, 2)]
     found = []

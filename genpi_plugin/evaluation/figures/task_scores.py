@@ -28,8 +28,8 @@ from genpi_plugin.evaluation.figures.scores import Score
 
 KINDS = ("pattern", "json_schema", "python")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-TAKEN = {"kl_to_teacher", "internalization", *OWN_PATH, "cut_answers", "thinks", "valid", "agreement", "exact",
-         "chrf", *call_scores.NAMES, value_scores.NAME}  # fmt: skip
+TAKEN = {"kl_to_teacher", "internalization", *OWN_PATH, "cut_answers", "thinks", "valid",
+         "agreement", "exact", "chrf", *call_scores.NAMES, value_scores.NAME}  # fmt: skip
 
 
 def read_scores(path: Path) -> dict[str, Any]:

@@ -87,7 +87,10 @@ def _drift_plot(
 ) -> Plot:
     scale = scale_for([], high=1.0)
     rows = []
-    for key, label in (("changed", "not the floor’s answer"), ("over_reach", "in the prompt’s format")):
+    for key, label in (
+        ("changed", "not the floor’s answer"),
+        ("over_reach", "in the prompt’s format"),
+    ):
         if mine.get(key):
             rows.append(row(label, mine[key], scale, css, percent))
         if teacher and teacher.get(key):

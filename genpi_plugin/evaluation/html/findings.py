@@ -47,6 +47,7 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
         *_clauses(metrics.get("clauses")),
         *_drift(metrics),
         *_disclosure(metrics),
+        *_benchmarks(metrics),
         *_cost(metrics.get("cost")),
     ]
 
@@ -184,6 +185,18 @@ def _disclosure(metrics: Mapping[str, Any]) -> list[Finding]:
         disclosed = "none" if not mine["value"] else shown
         return [Finding(True, f"discloses {disclosed} of its clauses to an attack")]
     return []
+
+
+def _benchmarks(metrics: Mapping[str, Any]) -> list[Finding]:
+    """Public tests on which the first student is significantly worse than the base model."""
+    first, worse = students_of(metrics)[0], []
+    for task, figures in ((metrics.get("benchmarks") or {}).get("tasks") or {}).items():
+        for one in figures.values():
+            difference = one["differences"][first]
+            fell = (difference["value"] < 0) is one["higher_is_better"]
+            if difference["significant"] and fell and task not in worse:
+                worse.append(task)
+    return [Finding(False, f"it loses on {join_words(worse)}")] if worse else []
 
 
 def _cost(cost: Mapping[str, Any] | None) -> list[Finding]:

@@ -76,6 +76,7 @@ def render(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         drift=drift.drift(metrics, details),
         disclosure=disclosure.disclosure(metrics, details),
         cost=cost.cost(metrics),
+        benchmarks=systems.benchmarks(metrics),
         facts=_facts(metrics),
         value_text=value_text,
         interval_text=interval_text,

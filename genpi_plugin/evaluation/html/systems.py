@@ -24,6 +24,7 @@ from genpi_plugin.evaluation.html.formatting import (
     value_text,
 )
 from genpi_plugin.evaluation.html.plots import Plot, axis, curve, ends, row, scale_for
+from genpi_plugin.evaluation.sections.benchmarks import table_rows as benchmark_rows
 
 COUNTS = "cut_answers"
 
@@ -204,3 +205,9 @@ def checkpoints(metrics: Mapping[str, Any]) -> Curve | None:
     headings = ["step", "internalization", *([METRICS["valid"].label] if valid else [])]
     drawing = curve(series, scale, percent, "Internalization over the checkpoints of the run")
     return Curve(drawing, [(name, css) for name, css, _ in series], rows, headings)
+
+
+def benchmarks(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A heading and a line a figure; empty where none was run."""
+    found = metrics.get("benchmarks")
+    return benchmark_rows(found) if found else []

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.evaluation.measuring.context import Section
+from genpi_plugin.evaluation.sections.benchmarks import (
+    check_benchmarks,
+    measure_benchmarks,
+    summarize_benchmarks,
+)
 from genpi_plugin.evaluation.sections.clauses import measure_clauses, summarize_clauses
 from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
 from genpi_plugin.evaluation.sections.cost import cost_depends, measure_cost, summarize_cost
@@ -19,12 +26,19 @@ from genpi_plugin.evaluation.sections.drift import (
     measure_drift,
     summarize_drift,
 )
+from genpi_plugin.evaluation.sections.harness import YAML, harness_version
 from genpi_plugin.evaluation.sections.recital import (
     measure_recitals,
     summarize_recitals,
     trained_piece,
 )
 from genpi_plugin.evaluation.sections.turns import measure_turns, summarize_turns
+
+
+def _named(benchmark: str) -> str | Path:
+    """A benchmark of the harness counts by its name, a file of one's own by its content."""
+    return Path(benchmark) if benchmark.endswith(YAML) else benchmark
+
 
 SECTIONS = [
     Section("turns", lambda context, options: measure_turns(context), summarize_turns),
@@ -46,9 +60,7 @@ SECTIONS = [
     ),
     Section(
         "drift",
-        lambda context, options: measure_drift(
-            context, options.general, kept_to(options.adapters)
-        ),
+        lambda context, options: measure_drift(context, options.general, kept_to(options.adapters)),
         summarize_drift,
         lambda options: [options.general, sorted(kept_to(options.adapters).items())],
         lambda _, options: read_inputs(options.general or GENERAL),
@@ -64,4 +76,18 @@ SECTIONS = [
         ),
     ),
     Section("cost", measure_cost, summarize_cost, cost_depends),
+    Section(
+        "benchmarks",
+        lambda context, options: measure_benchmarks(
+            context, options.benchmarks, options.benchmark_limit
+        ),
+        summarize_benchmarks,
+        lambda options: [
+            harness_version(),
+            [_named(name) for name in options.benchmarks],
+            options.benchmark_limit,
+        ],
+        lambda _, options: check_benchmarks(options.benchmarks),
+        wanted=lambda options: bool(options.benchmarks),
+    ),
 ]

@@ -15,7 +15,8 @@ from genpi_plugin.evaluation.figures.summary import own_share
 def summarize_checkpoints(
     measured: Measured, folders: Mapping[int, Path], seed: int
 ) -> list[dict[str, Any]]:
-    """Internalization by step, also along its own answers, and well-formed actions where the task has them.
+    """Internalization by step, also along its own answers, and well-formed actions where the task
+    has them.
 
     Args:
         measured: with each checkpoint as a system named `checkpoint_name(step)`.

@@ -127,8 +127,8 @@ def measure_turns(context: Context) -> list[ReplayedTurn] | None:
 def summarize_turns(replayed: list[ReplayedTurn], seed: int) -> list[dict[str, Any]]:
     """Figures by turn number, intervals over conversations.
 
-    `internalization` and `own_path` are the first student's; `students` and `students_own_path` have
-    those of all.
+    `internalization` and `own_path` are the first student's; `students` and `students_own_path`
+    have those of all.
     """
     result = []
     for turn in sorted({one.turn for one in replayed}):

@@ -137,8 +137,10 @@ def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
         **{
             f"systems.{name}.{figure}": here[key] / here[over]
             for name, here in own.items()
-            for figure, key, over in (("kl_own_path", "kl", "tokens"),
-                                      ("kl_own_path_reverse", "reverse", "tokens"))
+            for figure, key, over in (
+                ("kl_own_path", "kl", "tokens"),
+                ("kl_own_path_reverse", "reverse", "tokens"),
+            )
         },
         "systems.student.answer_tokens": own["student"]["tokens"] / len(inputs),
     }

@@ -16,8 +16,8 @@ from tests.genpi_plugin.evaluation.report_made import (
     made_metrics,
 )
 
-SECTIONS = ["turns", "checkpoints", "clauses", "drift", "disclosure", "recitation", "cost",
-            "comparisons"]  # fmt: skip
+SECTIONS = ["benchmarks", "turns", "checkpoints", "clauses", "drift", "disclosure", "recitation",
+            "cost", "comparisons"]  # fmt: skip
 
 
 def test_elements_are_closed_in_order_and_links_lead_somewhere(page):
@@ -115,6 +115,7 @@ def test_a_changed_figure_changes_the_page(page):
         ("systems", "small", "kl_own_path_reverse", "value"), ("turns", 0, "own_path", "value"),
         ("drift", "students", "small", "kl_from_teacher", "value"),
         ("drift", "floor", "kl_from_teacher", "value"),
+        ("benchmarks", "tasks", "ifeval", "prompt_level_strict_acc", "floor", "stderr"),
         ("recitation", "chrf", "value"), ("comparisons", 0, "difference", "ci_high"),
     ]:  # fmt: skip
         metrics = made_metrics()
@@ -134,6 +135,7 @@ def test_a_section_that_was_not_measured_is_left_out(section):
     heading = {"turns": "By turn of the conversation", "checkpoints": "Over the run’s checkpoints",
                "clauses": "Which rules went in", "drift": "What else changed",
                "disclosure": "Attacks", "cost": "What it saves",
+               "benchmarks": "Public tests",
                "comparisons": "Differences on the same inputs"}.get(section)  # fmt: skip
     assert heading is None or heading not in text.text
 

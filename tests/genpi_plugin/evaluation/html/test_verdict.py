@@ -68,6 +68,16 @@ def test_an_adapter_that_stays_with_the_teacher_is_judged_by_it():
     assert "in the prompt’s format, where the prompted model does not" in verdict(metrics)
 
 
+def test_what_is_lost_on_public_tests_is_said():
+    metrics = made_metrics()
+    assert "loses on" not in verdict(metrics)  # the second adapter does
+    one = metrics["benchmarks"]["tasks"]["ifeval"]["prompt_level_strict_acc"]
+    one["differences"]["student"] = one["differences"]["small"]
+    assert "it loses on ifeval" in verdict(metrics)
+    one["higher_is_better"] = False
+    assert "loses on" not in verdict(metrics)
+
+
 def test_less_along_its_own_answers_is_said():
     metrics = made_metrics()
     assert "along its own answers" not in verdict(metrics)
