@@ -6,9 +6,11 @@ benchmark is asked for and not before.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,7 +81,7 @@ def run_benchmarks(
     from lm_eval.models.huggingface import HFLM
 
     names, manager = _manager(tuple(names))
-    with subject.switched():
+    with subject.switched(), _quiet():
         # Its own tokenizer: the harness sets a padding token.
         model = HFLM(
             pretrained=subject.model,
@@ -97,6 +99,18 @@ def run_benchmarks(
         for task, figures in found["results"].items()
         if (results := _results(task, figures, found))
     }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the harness's warnings: that it was given a loaded model, and uses a template."""
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _results(task: str, figures: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Result]:
@@ -184,9 +198,9 @@ _Untagged.add_multi_constructor("!", lambda loader, suffix, node: None)
 @functools.cache
 def _load(names: tuple[str, ...]) -> dict[Any, Any]:
     """The tasks with their data."""
+    called, manager = _manager(names)
     from lm_eval.tasks import get_task_dict
 
-    called, manager = _manager(names)
     loaded: dict[Any, Any] = {}
     for name in called:
         try:

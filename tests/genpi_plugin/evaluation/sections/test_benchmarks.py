@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -22,13 +23,11 @@ from genpi_plugin.evaluation.sections.benchmarks import (
 from tests.genpi_plugin.evaluation.context_made import adapted, make_context
 
 installed = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm_eval is not installed")
+# Answers of one token each, so that their length decides nothing.
 ITEMS = [
-    {"question": f"{first} {second} or", "choices": [first, second], "answer": i % 2}
-    for i, (first, second) in enumerate(
-        [("red", "cotton"), ("shirt", "page"), ("Buy Now", "Next"), ("size", "medium"),
-         ("click", "search"), ("Thought", "Action"), ("price", "dollars"), ("first", "answer")]
-    )
-]  # fmt: skip
+    {"question": f"{first} or {second}", "choices": [first, second], "answer": i % 2}
+    for i, (first, second) in enumerate(["ab", "cd", "ez", "gq", "ij", "kx", "mn", "wy", "pt"])
+]
 TASK = """
 task: genpi_colours
 dataset_path: json
@@ -117,7 +116,7 @@ def test_what_is_not_there_is_said_with_its_cure(task, monkeypatch, tmp_path):
 
 
 def test_without_the_harness_the_cure_is_to_install_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "lm_eval.tasks", None)
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     harness._manager.cache_clear()
     with pytest.raises(GenPIError, match=r"pip install 'axolotl-genpi\[benchmarks\]'"):
         check_benchmarks(["ifeval"])
