@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.evaluation.measuring.context import Section
 from genpi_plugin.evaluation.sections.benchmarks import (
@@ -26,19 +24,13 @@ from genpi_plugin.evaluation.sections.drift import (
     measure_drift,
     summarize_drift,
 )
-from genpi_plugin.evaluation.sections.harness import YAML, harness_version
+from genpi_plugin.evaluation.sections.harness import benchmark_facts
 from genpi_plugin.evaluation.sections.recital import (
     measure_recitals,
     summarize_recitals,
     trained_piece,
 )
 from genpi_plugin.evaluation.sections.turns import measure_turns, summarize_turns
-
-
-def _named(benchmark: str) -> str | Path:
-    """A benchmark of the harness counts by its name, a file of one's own by its content."""
-    return Path(benchmark) if benchmark.endswith(YAML) else benchmark
-
 
 SECTIONS = [
     Section("turns", lambda context, options: measure_turns(context), summarize_turns),
@@ -82,11 +74,7 @@ SECTIONS = [
             context, options.benchmarks, options.benchmark_limit
         ),
         summarize_benchmarks,
-        lambda options: [
-            harness_version(),
-            [_named(name) for name in options.benchmarks],
-            options.benchmark_limit,
-        ],
+        lambda options: [benchmark_facts(options.benchmarks), options.benchmark_limit],
         lambda _, options: check_benchmarks(options.benchmarks),
         wanted=lambda options: bool(options.benchmarks),
     ),

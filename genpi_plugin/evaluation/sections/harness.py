@@ -67,6 +67,26 @@ def check_benchmarks(names: Sequence[str]) -> None:
                 )
 
 
+def benchmark_facts(names: Sequence[str]) -> list[Any]:
+    """What the figures depend on besides the model: the harness, the tasks and their data.
+
+    A file of one's own is a `Path`, which counts by its content.
+    """
+    if not names:
+        return []
+    return [
+        harness_version(),
+        [Path(name) if name.endswith(YAML) else name for name in names],
+        [[name, _fingerprints(task)] for name, task in _tasks(_load(tuple(names)))],
+    ]
+
+
+def _fingerprints(task: Any) -> dict[str, str]:
+    """By split, the mark by which `datasets` tells data that has changed."""
+    splits = dict(getattr(task, "dataset", None) or {})
+    return {str(split): str(getattr(rows, "_fingerprint", "")) for split, rows in splits.items()}
+
+
 def run_benchmarks(
     subject: Subject, names: Sequence[str], limit: int | None, kwargs: Mapping[str, Any], seed: int
 ) -> dict[str, dict[str, Result]]:

@@ -98,6 +98,17 @@ def test_floor_and_student_score_as_plain_forward_passes_say(task, monkeypatch, 
 
 
 @installed
+def test_changed_data_are_not_taken_for_what_was_measured(task, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    before = harness.benchmark_facts([str(task)])
+    assert before == harness.benchmark_facts([str(task)])
+    with (tmp_path / "items.jsonl").open("a") as file:
+        file.write(json.dumps(ITEMS[0]) + "\n")
+    harness._load.cache_clear()  # as another run
+    assert before != harness.benchmark_facts([str(task)])
+
+
+@installed
 def test_what_is_not_there_is_said_with_its_cure(task, monkeypatch, tmp_path):
     for names, says in [
         (["genpi_no_such_task"], "has no benchmark 'genpi_no_such_task'"),
