@@ -158,8 +158,8 @@ def measure_systems(
     for system in others:
 
         def along(system: System = system) -> dict[str, Any]:
-            subjects = (loader.subject(one) for one in (teacher, floor, system))
-            return asdict(own_path(inputs, *subjects, answers[system.name], progress))
+            truth, bare, mine = (loader.subject(one) for one in (teacher, floor, system))
+            return asdict(own_path(inputs, truth, bare, mine, answers[system.name], progress))
 
         own_facts = {**divergence_facts[system.name], "floor": floor.facts()}
         along_own[system.name] = OwnPath(**cache.part("own-path", own_facts, along))
