@@ -70,7 +70,7 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
 
 
 def _own_path(name: str, systems: dict[str, Any]) -> list[str]:
-    """The first student's figures along its own answers, and how long those are."""
+    """A student's figures along its own answers, and how long those are."""
     mine = systems[name]
     if "own_path" not in mine:
         return []
