@@ -36,6 +36,7 @@ class Seen:
 
     answers: dict[str, list[list[int]]]
     kl: dict[str, list[float]]
+    own: dict[str, list[float]]
     seconds: float
 
 
@@ -79,6 +80,12 @@ def main() -> None:
         furthest = max(abs(ours.kl[name][i] - one) for i, one in zip(chosen, sums, strict=True))
         mean = sum(sums) / count
         print(f"KL(teacher||{name}) of an answer: {mean:.4f} nats, at most {furthest:.1e} apart")
+    for name, sums in plain.own.items():
+        furthest = max(abs(ours.own[name][i] - one) for i, one in zip(chosen, sums, strict=True))
+        mean = sum(sums) / count
+        print(
+            f"KL(teacher||{name}) of its own answer: {mean:.4f} nats, at most {furthest:.1e} apart"
+        )
 
 
 def evaluation(systems: list[Subject], inputs: list[str], max_new_tokens: int) -> Seen:
@@ -89,7 +96,8 @@ def evaluation(systems: list[Subject], inputs: list[str], max_new_tokens: int) -
                     lambda label, total: contextlib.nullcontext(lambda count: None))  # fmt: skip
     answers = {name: [one.ids for one in given] for name, given in found.answers.items()}
     kl = {system.name: found.kl[system.name] for system in others}
-    return Seen(answers, kl, time.perf_counter() - started)
+    own = {system.name: found.own_path[system.name].kl for system in others}
+    return Seen(answers, kl, own, time.perf_counter() - started)
 
 
 @torch.inference_mode()
@@ -99,6 +107,7 @@ def plain_loop(systems: list[Subject], inputs: list[str], max_new_tokens: int) -
     teacher, *others = systems
     answers: dict[str, list[list[int]]] = {system.name: [] for system in systems}
     kl: dict[str, list[float]] = {system.name: [] for system in others}
+    own: dict[str, list[float]] = {system.name: [] for system in others}
     for text in inputs:
         requests = {system.name: system.requests([text])[0] for system in systems}
         for system in systems:
@@ -110,7 +119,14 @@ def plain_loop(systems: list[Subject], inputs: list[str], max_new_tokens: int) -
         for system in others:
             mine = logprobs(system, requests[system.name], given)
             kl[system.name].append(float((truth.exp() * (truth - mine)).sum()))
-    return Seen(answers, kl, time.perf_counter() - started)
+        for system in others:
+            # As the evaluation: teacher, system and floor along the system's own answer.
+            given = answers[system.name][-1]
+            theirs, mine, _ = (
+                logprobs(one, requests[one.name], given) for one in (teacher, system, others[0])
+            )
+            own[system.name].append(float((theirs.exp() * (theirs - mine)).sum()))
+    return Seen(answers, kl, own, time.perf_counter() - started)
 
 
 def generate(system: Subject, request: list[int], max_new_tokens: int) -> list[int]:

@@ -19,14 +19,22 @@ Examples:
   axolotl genpi-eval my.yml --adapter outputs/a --adapter outputs/b --also-prompt short.md
   axolotl genpi-eval my.yml --inputs real_requests.jsonl --checkpoints --skip cost
   axolotl genpi-eval my.yml --inputs logs.jsonl --answers last
+  axolotl genpi-eval my.yml --benchmarks ifeval,gsm8k --benchmark-limit 100
   axolotl genpi-eval my.yml --require 'internalization>=0.8' --require 'valid.retention>=0.95'
 """
-SECTIONS = ("turns", "recitation", "clauses", "drift", "disclosure", "cost")
+SECTIONS = ("turns", "recitation", "clauses", "drift", "disclosure", "cost", "benchmarks")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+def _listed(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    names = (name.strip() for value in values for name in value.split(",") if name.strip())
+    return tuple(dict.fromkeys(names))
+
+
+def _names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    names = _listed(context, parameter, values)
     for name in names:
         if name not in SECTIONS:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(SECTIONS)}.")
@@ -106,6 +114,17 @@ def _names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "--general", type=FILE, help="Inputs that the prompt is not about. Default: those shipped."
 )
 @click.option("--attacks", type=FILE, help="More requests that try to extract the prompt.")
+@click.option(
+    "--benchmarks",
+    multiple=True,
+    callback=_listed,
+    metavar="TASK,...",
+    help="Run floor and students on these tasks of lm-evaluation-harness, by name (ifeval) or as "
+    "YAML files.",
+)
+@click.option(
+    "--benchmark-limit", type=click.IntRange(min=1), help="The first N items of each benchmark."
+)
 @click.option("--server", metavar="URL", help="Measure cost on an OpenAI-compatible server.")
 @click.option("--server-model", help="The base model's name there. Default: the config's.")
 @click.option("--server-adapter", help="The adapter's name there, if it is served too.")
@@ -135,6 +154,8 @@ def main(
     clause_file: Path | None,
     general: Path | None,
     attacks: Path | None,
+    benchmarks: tuple[str, ...],
+    benchmark_limit: int | None,
     server: str | None,
     server_model: str | None,
     server_adapter: str | None,
@@ -159,7 +180,15 @@ def main(
         metrics = evaluate(
             Settings(
                 options=Options(
-                    recitals, clause_file, general, attacks, server, server_model, server_adapter
+                    recitals,
+                    clause_file,
+                    general,
+                    attacks,
+                    server,
+                    server_model,
+                    server_adapter,
+                    benchmarks=benchmarks,
+                    benchmark_limit=benchmark_limit,
                 ),
                 reading=Reading(input_column, input_split, answers),
                 requirements=requirements,

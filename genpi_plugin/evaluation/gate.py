@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.figures.names import OWN_PATH
 
 REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9_.-]+?)\s*(?P<sign>>=|<=)\s*(?P<limit>-?\d+(?:\.\d+)?)"
@@ -50,13 +51,13 @@ def known_figures(
         sections: the sections that will be measured.
     """
     sections = set(sections)
-    names = {"internalization", "kl_to_teacher", *scores, *(f"{s}.retention" for s in scores)}
+    plain = ("internalization", "kl_to_teacher", *OWN_PATH, *scores)
+    names = {*plain, *(f"{score}.retention" for score in scores)}
     for student in students:
-        names |= {f"students.{student}.internalization"}
+        names |= {f"students.{student}.{figure}" for figure in ("internalization", "own_path")}
         names |= {f"students.{student}.retention.{score}" for score in scores}
     for system in systems:
-        figures = ("kl_to_teacher", "internalization", *scores)
-        names |= {f"systems.{system}.{figure}" for figure in figures}
+        names |= {f"systems.{system}.{figure}" for figure in plain}
     names |= {f"{section}." for section in (*sections, "cost", "retention")}
     return names | ({"recitation"} & sections)
 

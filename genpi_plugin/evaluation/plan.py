@@ -90,7 +90,11 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
         settings.also_prompts, task.get("prompt_role", "system"), [TEACHER, FLOOR, *adapters]
     )
     systems = list_systems(data, adapters, others)
-    sections = [section for section in SECTIONS if section.name not in settings.skip]
+    sections = [
+        section
+        for section in SECTIONS
+        if section.name not in settings.skip and section.wanted(settings.options)
+    ]
     for section in sections:
         section.check(data.prompt, settings.options)
     planned = [section.name for section in sections]
@@ -112,6 +116,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
             dataset=dataset,
             adapter=next(iter(adapters.values())),
             base_model=str(cfg.base_model),
+            adapters=adapters,
         ),
         warnings=[
             *data.notes,

@@ -11,24 +11,10 @@ from rich.table import Table
 
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
+from genpi_plugin.evaluation.headlines import METRICS, USER_SCORE_FORMAT, headlines, shown_figure
 from genpi_plugin.evaluation.html import write_html
+from genpi_plugin.evaluation.sections.benchmarks import table_rows as benchmark_rows
 from genpi_plugin.evaluation.sections.cost import table_rows as cost_rows
-
-# Metric -> its label for a reader, and the format of its value.
-METRICS = {
-    "internalization": ("internalization", "{:.2f}"),
-    "kl_to_teacher": ("KL(teacher‖.), nats/token", "{:.3f}"),
-    "valid": ("well-formed actions", "{:.0%}"),
-    "agreement": ("action = teacher's", "{:.0%}"),
-    "call_made": ("calls where the teacher does", "{:.0%}"),
-    "call_tool": ("calls the teacher's tools", "{:.0%}"),
-    "call_arguments": ("with its arguments", "{:.0%}"),
-    "values": ("uses its values", "{:.0%}"),
-    "exact": ("answer = teacher's", "{:.0%}"),
-    "chrf": ("chrF to the teacher's answer", "{:.1f}"),
-    "thinks": ("answers with thoughts", "{:.0%}"),
-}
-USER_SCORE_FORMAT = "{:.3f}"
 
 
 def show(console: Console, metrics: dict[str, Any]) -> None:
@@ -44,6 +30,8 @@ def show(console: Console, metrics: dict[str, Any]) -> None:
         console.print(line, highlight=False, soft_wrap=True)
     if "settings" in metrics["cost"]:
         show_cost(console, metrics["cost"])
+    if "benchmarks" in metrics:
+        show_benchmarks(console, metrics)
 
 
 def show_cost(console: Console, cost: dict[str, Any]) -> None:
@@ -56,6 +44,23 @@ def show_cost(console: Console, cost: dict[str, Any]) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(cost["verdict"], highlight=False, soft_wrap=True)
+
+
+def show_benchmarks(console: Console, metrics: dict[str, Any]) -> None:
+    """Print what floor and students score on the benchmarks."""
+    first, *rows = benchmark_rows(metrics["benchmarks"])
+    table = Table(title=_benchmarks_title(metrics), title_justify="left")
+    for place, heading in enumerate(first):
+        table.add_column(heading, justify="right" if place > 1 else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace(" [", "\n[") for cell in row))
+    console.print(table)
+
+
+def _benchmarks_title(metrics: dict[str, Any]) -> str:
+    of, limit = metrics["benchmarks"], metrics["benchmarks"]["limit"]
+    first = f", the first {limit} items of each" if limit else ""
+    return f"lm-evaluation-harness {of['harness']}{first}; ± is its standard error"
 
 
 def kind_of(name: str, metrics: dict[str, Any]) -> str:
@@ -72,82 +77,8 @@ def table_rows(metrics: dict[str, Any]) -> list[list[str]]:
     rows = []
     for metric in (*known, *user_scores):
         label, form = METRICS.get(metric, (metric, USER_SCORE_FORMAT))
-        rows.append([label, *(_figure(systems[name][metric], form) for name in systems)])
+        rows.append([label, *(shown_figure(systems[name][metric], form) for name in systems)])
     return rows
-
-
-def headlines(metrics: dict[str, Any]) -> list[str]:
-    """Internalization, retention, recitation and what a request saves, one line each."""
-    cost = metrics["cost"]
-    lines = []
-    for name, student in metrics["students"].items():
-        of = f" of {name}" if len(metrics["students"]) > 1 else ""
-        lines.append(f"Internalization{of}: {_figure(student['internalization'], '{:.2f}')}")
-        lines += [
-            f"Retention{of}, {METRICS[metric][0]}: {_figure(retained, '{:.2f}')}"
-            for metric, retained in student["retention"].items()
-            if metric in ("valid", "agreement")
-        ]
-    lines += [_difference(one) for one in headline_comparisons(metrics)]
-    for turn in metrics.get("turns", []):
-        lines.append(
-            f"Turn {turn['turn']} ({turn['n']} conversations), internalization: "
-            f"{_figure(turn['internalization'], '{:.2f}')}"
-        )
-    for point in metrics.get("checkpoints", []):
-        lines.append(
-            f"Step {point['step']}, internalization on {metrics['source']['checkpoints_on']}: "
-            f"{_figure(point['internalization'], '{:.2f}')}"
-        )
-    if "recitation" in metrics:
-        recited = metrics["recitation"]
-        shown = _figure(recited["chrf"], "{:.1f}")
-        how = f"{recited['n']} recitals"
-        if "chrf_told" in recited:
-            told = _figure(recited["chrf_told"], "{:.1f}")
-            how += f" in {recited['pieces']} pieces; each piece after the prompt's words: {told}"
-        lines.append(f"Recited prompt, chrF: {shown} ({how})")
-    lines += _side_effects(metrics)
-    lines.append(
-        f"Request: {cost['request_tokens_with_prompt']:.0f} tokens with the prompt, "
-        f"{cost['request_tokens_without_prompt']:.0f} without"
-        + (f"; {cost['tools_tokens']:.0f} are the tools'" if cost.get("tools_tokens") else "")
-    )
-    return lines
-
-
-def _side_effects(metrics: dict[str, Any]) -> list[str]:
-    """Of the first student: what else changed, and what attacks extract."""
-    lines = []
-    if drift := metrics.get("drift"):
-        kl, changed = _figure(drift["kl_from_floor"], "{:.3f}"), _figure(drift["changed"], "{:.0%}")
-        lines.append(f"Other requests: KL(floor‖.) {kl} nats/token, answers changed: {changed}")
-        if drift["over_reach"]:
-            reach = _figure(drift["over_reach"], "{:.0%}")
-            lines.append(f"Other requests answered in the prompt's format: {reach}")
-        lines.append(drift["advice"])
-        if drift["off_identical"]:
-            lines.append(f"Adapter off: all {drift['off_tokens']} tokens are the base model's")
-    if disclosure := metrics.get("disclosure"):
-        for name, figures in disclosure["systems"].items():
-            shown = _figure(figures["clauses"], "{:.0%}")
-            lines.append(
-                f"Clauses disclosed to an attack, {name}: {shown}, to any of "
-                f"{disclosure['n_attacks']}: {len(figures['clauses_of_any'])} of "
-                f"{disclosure['n_clauses']}"
-            )
-    return lines
-
-
-def headline_comparisons(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Comparisons worth a line: students and other prompts with each other, on internalization, and
-    on scores where the difference is significant."""
-    return [
-        one
-        for one in metrics["comparisons"]
-        if one["right"] not in (FLOOR, TEACHER)
-        and (one["significant"] or one["figure"] == "internalization")
-    ]
 
 
 def write(
@@ -167,23 +98,6 @@ def write(
     write_html(folder, metrics, details)
 
 
-def _difference(one: dict[str, Any]) -> str:
-    label, form = METRICS.get(one["figure"], (one["figure"], USER_SCORE_FORMAT))
-    signed = form.replace("{:", "{:+")
-    significance = "significant" if one["significant"] else "not significant"
-    shown = _figure(one["difference"], signed)
-    return f"{one['left']} against {one['right']}, {label}: {shown}, {significance}"
-
-
-def _figure(interval: dict[str, Any], form: str) -> str:
-    if interval["value"] is None:
-        return "not defined"
-    value = form.format(interval["value"])
-    if interval["ci_low"] is None:
-        return value
-    return f"{value} [{form.format(interval['ci_low'])}, {form.format(interval['ci_high'])}]"
-
-
 def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
     own_id = measured.ids[index] if measured.ids else ""
     return {
@@ -196,10 +110,21 @@ def _answer_line(measured: Measured, index: int, text: str) -> dict[str, Any]:
                 **({"thoughts": found} if (found := answers[index].thoughts) else {}),
                 "cut": answers[index].cut,
                 "kl_to_teacher": measured.kl[name][index] / max(measured.tokens[index], 1),
+                **_along_own(measured, name, index),
                 **{metric: values[index] for metric, values in measured.scores[name].items()},
             }
             for name, answers in measured.answers.items()
         },
+    }
+
+
+def _along_own(measured: Measured, name: str, index: int) -> dict[str, float]:
+    if name not in measured.own_path:
+        return {}
+    own, tokens = measured.own_path[name], max(len(measured.answers[name][index].ids), 1)
+    return {
+        "kl_own_path": own.kl[index] / tokens,
+        "kl_own_path_reverse": own.reverse[index] / tokens,
     }
 
 
@@ -214,6 +139,11 @@ def _page(metrics: dict[str, Any], measured: Measured) -> str:
         "|---" * (len(systems) + 1) + "|",
     ]
     lines += ["| " + " | ".join(row) + " |" for row in table_rows(metrics)]
+    if "benchmarks" in metrics:
+        heading, *rows = benchmark_rows(metrics["benchmarks"])
+        lines += ["", _benchmarks_title(metrics), "", "| " + " | ".join(heading) + " |",
+                  "|---" * len(heading) + "|"]  # fmt: skip
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
     lines += ["", f"{metrics['n']} held-out inputs; intervals are 95 % percentile bootstrap over "
               "inputs. All answers: `answers.jsonl`; the recited prompt: `recital.md`.",
               "", f"## Where {student} is furthest from the teacher", ""]  # fmt: skip

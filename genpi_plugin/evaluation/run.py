@@ -172,6 +172,7 @@ def _details(measured: Measured, data: HeldOut) -> dict[str, Any]:
         "scores": measured.scores,
         "kl_per_input": measured.kl,
         "tokens": measured.tokens,
+        "own_path_per_input": as_json(measured.own_path),
         "prompt_text": recited_text(prompt_text(data.prompt), data.tools),
     }
 

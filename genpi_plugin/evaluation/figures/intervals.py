@@ -44,6 +44,22 @@ def ratio_of_sums(
     return _interval(lambda x, n: _divide(x.sum(-1), n.sum(-1)), [numerators, denominators], seed)
 
 
+def share_taken_over_difference(
+    left: Sequence[float],
+    left_floor: Sequence[float],
+    right: Sequence[float],
+    right_floor: Sequence[float],
+    seed: int,
+) -> Interval:
+    """Internalization of left minus that of right where each has a floor of its own: along its own
+    answers. Inputs resampled together."""
+    return _interval(
+        lambda x, f, y, g: _divide(y.sum(-1), g.sum(-1)) - _divide(x.sum(-1), f.sum(-1)),
+        [left, left_floor, right, right_floor],
+        seed,
+    )
+
+
 def internalization(student: Sequence[float], floor: Sequence[float], seed: int) -> Interval:
     """1 - KL(teacher||student) / KL(teacher||floor), from each input's KL summed over tokens.
 

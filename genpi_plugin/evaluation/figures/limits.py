@@ -4,6 +4,9 @@ from __future__ import annotations
 
 # Lower end of internalization from which it is called nearly all, most, or part of the effect.
 NEARLY_ALL, MOST, PART = 0.9, 0.7, 0.3
+# By so much is the upper end along the student's own answers below the lower end of
+# internalization, where it is called less.
+LESS_ON_OWN_PATH = 0.1
 # Retention of a task score: kept from this lower end on, lost below this upper end.
 KEPT, LOST = 0.95, 0.8
 # A clause is not in the adapter when the upper end of its internalized share is below this, and

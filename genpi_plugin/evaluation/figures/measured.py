@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from genpi_plugin.evaluation.figures import value_scores
+from genpi_plugin.evaluation.figures.names import FLOOR
 from genpi_plugin.evaluation.figures.scores import Score
 
 
@@ -28,12 +29,28 @@ class Generated:
 
 
 @dataclass(frozen=True)
+class OwnPath:
+    """Divergences along a system's own answers, summed over each answer's tokens, in nats.
+
+    Attributes:
+        kl: KL(teacher||system).
+        reverse: KL(system||teacher).
+        floor: KL(teacher||floor), along the same answers.
+    """
+
+    kl: list[float]
+    reverse: list[float]
+    floor: list[float]
+
+
+@dataclass(frozen=True)
 class Measured:
     """All measurements by input; `summary.py` computes figures from them.
 
     `kl` holds, for each system, KL(teacher||system) summed over the answer's tokens, in nats.
     `values` are those of the prompt's slots, where it has some.
     `ids` are the inputs' own names, "" for one without.
+    `own_path` has the divergences along each system's own answers.
     """
 
     inputs: list[str]
@@ -44,6 +61,7 @@ class Measured:
     request_tokens: dict[str, list[int]]
     values: list[dict[str, str]] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    own_path: dict[str, OwnPath] = field(default_factory=dict)
 
 
 def gather(
@@ -55,18 +73,22 @@ def gather(
     teacher: str,
     values: Sequence[Mapping[str, str]] = (),
     ids: Sequence[str] = (),
+    own_path: Mapping[str, OwnPath] | None = None,
 ) -> Measured:
     """Collect the measurements and score the answers. The teacher's own divergence is 0.
 
     Args:
+        own_path: of every system but the teacher.
         values: of the prompt's slots, for each input; where there are some, they are scored.
     """
     reference = answers[teacher]
     told = [dict(one) for one in values] if any(values) else []
+    nothing = [0.0] * len(inputs)
+    own = {teacher: OwnPath(nothing, nothing, list(kl_sums[FLOOR])), **own_path} if own_path else {}
     return Measured(
         inputs=list(inputs),
         answers=dict(answers),
-        kl={name: list(kl_sums.get(name, [0.0] * len(inputs))) for name in answers},
+        kl={name: list(kl_sums.get(name, nothing)) for name in answers},
         tokens=[len(given.ids) for given in reference],
         scores={
             name: {
@@ -82,6 +104,7 @@ def gather(
         request_tokens={name: list(counts) for name, counts in request_tokens.items()},
         values=told,
         ids=list(ids),
+        own_path=own,
     )
 
 

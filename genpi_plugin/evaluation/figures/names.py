@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from genpi_plugin.errors import GenPIError
 
 TEACHER, FLOOR, STUDENT = "teacher", "floor", "student"
+# The figures along a system's own answers.
+OWN_PATH = ("own_path", "kl_own_path", "kl_own_path_reverse", "answer_tokens")
 
 
 def unique_names(wanted: Sequence[str], sources: Sequence[str], taken: Sequence[str]) -> list[str]:

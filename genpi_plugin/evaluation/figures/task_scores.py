@@ -23,12 +23,13 @@ import yaml
 from genpi_plugin.data import digests
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import call_scores, value_scores
+from genpi_plugin.evaluation.figures.names import OWN_PATH
 from genpi_plugin.evaluation.figures.scores import Score
 
 KINDS = ("pattern", "json_schema", "python")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-TAKEN = {"kl_to_teacher", "internalization", "cut_answers", "thinks", "valid", "agreement", "exact",
-         "chrf", *call_scores.NAMES, value_scores.NAME}  # fmt: skip
+TAKEN = {"kl_to_teacher", "internalization", *OWN_PATH, "cut_answers", "thinks", "valid",
+         "agreement", "exact", "chrf", *call_scores.NAMES, value_scores.NAME}  # fmt: skip
 
 
 def read_scores(path: Path) -> dict[str, Any]:

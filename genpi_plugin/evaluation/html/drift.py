@@ -9,6 +9,7 @@ from typing import Any
 from genpi_plugin.evaluation.html.diff import Piece, compare, first_side, second_side
 from genpi_plugin.evaluation.html.findings import first_of
 from genpi_plugin.evaluation.html.formatting import (
+    TEACHER,
     Interval,
     colours,
     figure,
@@ -37,12 +38,15 @@ class Drift:
     plot: Plot
     kl: str
     teacher_kl: str  # the prompt's own effect on the same requests; empty when not measured
+    from_teacher: str  # distance from the base model with the prompt
+    floor_from_teacher: str
+    to_teacher: bool  # trained to stay with the teacher, and judged by it
     changed: Interval
     source: str
     n: int
     advice: str
     off_identical: bool | None
-    others: list[list[str]]  # name, KL, changed, over-reach: further students
+    others: list[list[str]]  # name, both KL, changed, over-reach: further students
     examples: list[Example]
 
 
@@ -52,13 +56,16 @@ def drift(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Drift | Non
     if not section:
         return None
     mine, first = first_of(section, metrics), students_of(metrics)[0]
-    teacher = section.get("teacher")
+    teacher, to_teacher = section.get("teacher"), mine.get("kept_to") == TEACHER
     source = str(section.get("source") or "")
     return Drift(
-        plot=_drift_plot(mine, teacher, colours(metrics).get(first, "s-0")),
+        plot=_drift_plot(mine, teacher, section["floor"], colours(metrics).get(first, "s-0")),
         kl=figure(mine["kl_from_floor"], nats),
         teacher_kl=figure(teacher["kl_from_floor"], nats) if teacher else "",
-        changed=mine["changed"],
+        from_teacher=figure(mine["kl_from_teacher"], nats),
+        floor_from_teacher=figure(section["floor"]["kl_from_teacher"], nats),
+        to_teacher=to_teacher,
+        changed=mine["changed_from_teacher" if to_teacher else "changed"],
         source="the shipped set" if source == "shipped" else source,
         n=section.get("n") or 0,
         advice=mine.get("advice") or "",
@@ -72,20 +79,37 @@ def drift(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> Drift | Non
     )
 
 
-def _drift_plot(mine: Mapping[str, Any], teacher: Mapping[str, Any] | None, css: str) -> Plot:
+def _drift_plot(
+    mine: Mapping[str, Any],
+    teacher: Mapping[str, Any] | None,
+    floor: Mapping[str, Any],
+    css: str,
+) -> Plot:
     scale = scale_for([], high=1.0)
     rows = []
-    for key, label in (("changed", "answers changed"), ("over_reach", "in the prompt’s format")):
+    for key, label in (
+        ("changed", "not the floor’s answer"),
+        ("over_reach", "in the prompt’s format"),
+    ):
         if mine.get(key):
             rows.append(row(label, mine[key], scale, css, percent))
         if teacher and teacher.get(key):
             rows.append(row("… with the prompt", teacher[key], scale, "s-teacher", percent))
+    for key, label in (
+        ("changed_from_teacher", "not the teacher’s answer"),
+        ("over_reach_from_teacher", "format, teacher’s not"),
+    ):
+        if mine.get(key):
+            rows.append(row(label, mine[key], scale, css, percent))
+        if floor and floor.get(key):
+            rows.append(row("… without adapter", floor[key], scale, "s-floor", percent))
     return Plot(rows, axis(scale, percent))
 
 
 def _drift_figures(one: Mapping[str, Any]) -> list[str]:
     return [
         figure(one["kl_from_floor"], nats),
+        figure(one["kl_from_teacher"], nats),
         figure(one["changed"], percent),
         figure(one["over_reach"], percent) if one.get("over_reach") else "–",
     ]

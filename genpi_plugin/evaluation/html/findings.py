@@ -15,6 +15,7 @@ from genpi_plugin.evaluation.figures.limits import (
     DISCLOSED_BY_ANY,
     HIDDEN,
     KEPT,
+    LESS_ON_OWN_PATH,
     LOST,
     MUCH_KL,
     MUCH_OVER_REACH,
@@ -41,10 +42,12 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
     """Findings besides internalization, in the order of the report."""
     return [
         *_rivals(metrics),
+        *_own_path(metrics),
         *_scores(metrics),
         *_clauses(metrics.get("clauses")),
         *_drift(metrics),
         *_disclosure(metrics),
+        *_benchmarks(metrics),
         *_cost(metrics.get("cost")),
     ]
 
@@ -61,6 +64,16 @@ def _rivals(metrics: Mapping[str, Any]) -> list[Finding]:
     verb = "is" if len(better) == 1 else "are"
     text = f"{join_words(better)} {verb} closer to the prompted model"
     return [Finding(False, text)] if better else []
+
+
+def _own_path(metrics: Mapping[str, Any]) -> list[Finding]:
+    """Of the first student: its own answers lead it clearly further away than the teacher's do."""
+    own, along = metrics.get("own_path"), metrics["internalization"]
+    if not own or own["ci_high"] is None or along["ci_low"] is None:
+        return []
+    if own["ci_high"] >= along["ci_low"] - LESS_ON_OWN_PATH:
+        return []
+    return [Finding(False, f"along its own answers it is only {percent(own['value'])}")]
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[Finding]:
@@ -132,15 +145,23 @@ def _drift(metrics: Mapping[str, Any]) -> list[Finding]:
     if not metrics.get("drift"):
         return []
     drift, found = first_of(metrics["drift"], metrics), []
-    reach, kl = drift.get("over_reach"), drift["kl_from_floor"]
+    to_teacher = drift.get("kept_to") == TEACHER
+    reach = drift.get("over_reach_from_teacher" if to_teacher else "over_reach")
+    kl = drift["kl_from_teacher" if to_teacher else "kl_from_floor"]
     if reach and reach["ci_low"] is not None and reach["ci_low"] > MUCH_OVER_REACH:
         shown = percent(reach["value"])
-        found.append(Finding(False, f"it answers {shown} of other requests in the prompt’s format"))
+        where = ", where the prompted model does not" if to_teacher else ""
+        text = f"it answers {shown} of other requests in the prompt’s format{where}"
+        found.append(Finding(False, text))
     if kl["ci_low"] is not None and kl["ci_low"] > MUCH_KL:
         shown = hundredths(kl["value"])
-        found.append(Finding(False, f"it shifts other requests by {shown} nats per token"))
+        how = "is {} nats per token from the prompted model on other requests" \
+            if to_teacher else "shifts other requests by {} nats per token"  # fmt: skip
+        found.append(Finding(False, f"it {how.format(shown)}"))
     elif kl["ci_high"] is not None and kl["ci_high"] < MUCH_KL and not found:
-        found.append(Finding(True, "leaves other requests nearly unchanged"))
+        good = "does with other requests what the prompt would do" if to_teacher \
+            else "leaves other requests nearly unchanged"  # fmt: skip
+        found.append(Finding(True, good))
     if metrics["drift"].get("off_identical", drift.get("off_identical")) is False:
         found.append(Finding(False, "switched off, the model is not the base model"))
     return found
@@ -164,6 +185,18 @@ def _disclosure(metrics: Mapping[str, Any]) -> list[Finding]:
         disclosed = "none" if not mine["value"] else shown
         return [Finding(True, f"discloses {disclosed} of its clauses to an attack")]
     return []
+
+
+def _benchmarks(metrics: Mapping[str, Any]) -> list[Finding]:
+    """Public tests on which the first student is significantly worse than the base model."""
+    first, worse = students_of(metrics)[0], []
+    for task, figures in ((metrics.get("benchmarks") or {}).get("tasks") or {}).items():
+        for one in figures.values():
+            difference = one["differences"][first]
+            fell = (difference["value"] < 0) is one["higher_is_better"]
+            if difference["significant"] and fell and task not in worse:
+                worse.append(task)
+    return [Finding(False, f"it loses on {join_words(worse)}")] if worse else []
 
 
 def _cost(cost: Mapping[str, Any] | None) -> list[Finding]:

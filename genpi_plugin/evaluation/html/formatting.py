@@ -116,6 +116,10 @@ class Metric:
 METRICS = {
     "internalization": Metric("internalization", percent),
     "kl_to_teacher": Metric("KL(teacher‖·), nats per token", nats),
+    "own_path": Metric("along its own answers", percent),
+    "kl_own_path": Metric("KL(teacher‖·) along its own answers", nats),
+    "kl_own_path_reverse": Metric("KL(·‖teacher) along its own answers", nats),
+    "answer_tokens": Metric("tokens of its answers", tenths),
     "valid": Metric("well-formed actions", percent),
     "agreement": Metric("action is the teacher’s", percent),
     "call_made": Metric("calls where the teacher does", percent),

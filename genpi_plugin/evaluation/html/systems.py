@@ -24,6 +24,7 @@ from genpi_plugin.evaluation.html.formatting import (
     value_text,
 )
 from genpi_plugin.evaluation.html.plots import Plot, axis, curve, ends, row, scale_for
+from genpi_plugin.evaluation.sections.benchmarks import table_rows as benchmark_rows
 
 COUNTS = "cut_answers"
 
@@ -46,7 +47,7 @@ class Table:
 class Comparison:
     """A paired difference: its figure's name, the result in words, and the value.
 
-    `main` comparisons are between adapters or prompts, and on internalization or significant.
+    `main` comparisons are between adapters or prompts, and on what is taken over or significant.
     """
 
     figure: str
@@ -82,6 +83,8 @@ def taken_over(metrics: Mapping[str, Any]) -> Plot:
     first = students_of(metrics)[0]
     css = colours(metrics).get(first, "s-0")
     figures: list[tuple[str, Interval]] = [("effect in nats", metrics["internalization"])]
+    if own := metrics.get("own_path"):
+        figures.append(("on its own path", own))
     for name, kept in (metrics.get("retention") or {}).items():
         if kept["value"] is not None:
             label = {"chrf": "wording (chrF)", "exact": "same answer", "valid": "well-formed",
@@ -92,12 +95,20 @@ def taken_over(metrics: Mapping[str, Any]) -> Plot:
     return Plot(rows, axis(scale, percent))
 
 
-def divergence(metrics: Mapping[str, Any]) -> Plot:
-    """KL(teacher‖system) of each system except the teacher, whose own is 0."""
-    css, formatter = colours(metrics), METRICS["kl_to_teacher"].formatter
+def divergence(metrics: Mapping[str, Any], figure: str = "kl_to_teacher") -> Plot | None:
+    """KL(teacher‖system) of each system except the teacher, whose own is 0.
+
+    Args:
+        figure: along the teacher's answers, or `kl_own_path`; None where it was not measured.
+    """
+    css, formatter = colours(metrics), METRICS[figure].formatter
     found = {
-        name: one["kl_to_teacher"] for name, one in metrics["systems"].items() if name != TEACHER
+        name: one[figure]
+        for name, one in metrics["systems"].items()
+        if name != TEACHER and figure in one
     }
+    if not found:
+        return None
     scale = scale_for(ends(list(found.values())))
     rows = [row(name, one, scale, css[name], formatter) for name, one in found.items()]
     return Plot(rows, axis(scale, lambda value: f"{value:g}"))
@@ -125,7 +136,7 @@ def comparisons(metrics: Mapping[str, Any]) -> list[Comparison]:
                 f"{shown} points" if formatter is percent else shown,
                 bool(entry["significant"]),
                 not {left, right} & {FLOOR, TEACHER}
-                and (entry["significant"] or entry["figure"] == "internalization"),
+                and (entry["significant"] or entry["figure"] in ("internalization", "own_path")),
             )
         )
     return found
@@ -162,12 +173,14 @@ def turns(metrics: Mapping[str, Any]) -> Curve | None:
         formatter = METRICS["kl_to_teacher"].formatter
         rows.append(
             [str(turn["turn"]), str(turn["n"]), *(figure(of(turn, n), percent) for n in names)]
+            + ([figure(turn["own_path"], percent)] if "own_path" in turn else [])
             + [value_text(kl[n], formatter) for n in (FLOOR, names[0]) if n in kl]
             + [figure(turn["scores"][names[0]][name], metric(name).formatter) for name in scores]
         )
     several = len(names) > 1
     headings = ["turn", "conversations"]
     headings += [f"internalization{f', {n}' if several else ''}" for n in names]
+    headings += [METRICS["own_path"].label] if "own_path" in found[0] else []
     headings += [f"KL, {n}" for n in (FLOOR, names[0]) if n in (found[0].get("kl") or {})]
     headings += [metric(name).label for name in scores]
     drawing = curve(series, scale, percent, "Internalization by turn of the conversation")
@@ -192,3 +205,9 @@ def checkpoints(metrics: Mapping[str, Any]) -> Curve | None:
     headings = ["step", "internalization", *([METRICS["valid"].label] if valid else [])]
     drawing = curve(series, scale, percent, "Internalization over the checkpoints of the run")
     return Curve(drawing, [(name, css) for name, css, _ in series], rows, headings)
+
+
+def benchmarks(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A heading and a line a figure; empty where none was run."""
+    found = metrics.get("benchmarks")
+    return benchmark_rows(found) if found else []

@@ -14,8 +14,8 @@ from genpi_plugin.version import __version__
 FOLDER = "genpi-eval-cache"
 PACKAGE = Path(__file__).parents[1]  # genpi_plugin/evaluation
 # Code that shows or checks figures and computes none.
-PRESENTATION = {"cli.py", "report.py", "gate.py", "run.py", "plan.py", "settings.py",
-           "bars.py", "__main__.py", "html"}  # fmt: skip
+PRESENTATION = {"cli.py", "report.py", "headlines.py", "gate.py", "run.py", "plan.py",
+           "settings.py", "bars.py", "__main__.py", "html"}  # fmt: skip
 SUFFIXES = {".py", ".yml", ".txt", ".md", ".jsonl"}
 # Code that decides a system's answers and divergences.
 CORE = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class Options:
         server, server_model, server_adapter: URL of a server to measure cost on, and its names for
             model and adapter.
         dataset, adapter, base_model: the training data, the first adapter, and the base model.
+        adapters: of the students, by name.
+        benchmarks, benchmark_limit: tasks of lm-evaluation-harness, and how many items of each.
     """
 
     recitals: int = 3
@@ -68,6 +70,9 @@ class Options:
     dataset: Path = Path()
     adapter: Path = Path()
     base_model: str = ""
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    benchmarks: tuple[str, ...] = ()
+    benchmark_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Section:
         check: (prompt, options) -> nothing; raises where the options can't be used, before any
             model loads.
         details: its key in `details.json` where that is another one.
+        wanted: (options) -> whether it is measured at all.
     """
 
     name: str
@@ -92,6 +98,7 @@ class Section:
     depends: Callable[[Options], Any] = lambda options: None
     check: Callable[[list[Message], Options], Any] = lambda prompt, options: None
     details: str = ""
+    wanted: Callable[[Options], bool] = lambda options: True
 
 
 def as_json(value: Any) -> Any:

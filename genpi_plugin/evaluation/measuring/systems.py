@@ -15,11 +15,17 @@ from genpi_plugin.data.prepared import TOKEN_KEYS, tokenizer_files
 from genpi_plugin.data.requests import values_of
 from genpi_plugin.data.thoughts import marks_in
 from genpi_plugin.data.tools import Tool
-from genpi_plugin.evaluation.figures.measured import Generated, Measured, gather
+from genpi_plugin.evaluation.figures.measured import Generated, Measured, OwnPath, gather
+from genpi_plugin.evaluation.figures.names import FLOOR
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.cache import Cache, core_digest
 from genpi_plugin.evaluation.measuring.context import as_json
-from genpi_plugin.evaluation.measuring.measure import Progress, answer_all, divergence_sums
+from genpi_plugin.evaluation.measuring.measure import (
+    Progress,
+    answer_all,
+    divergence_sums,
+    own_path,
+)
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
@@ -147,8 +153,18 @@ def measure_systems(
         name: cache.part("divergence", its_facts, partial(found.__getitem__, name))
         for name, its_facts in divergence_facts.items()
     }
+    floor = next(system for system in others if system.name == FLOOR)
+    along_own = {}
+    for system in others:
+
+        def along(system: System = system) -> dict[str, Any]:
+            truth, bare, mine = (loader.subject(one) for one in (teacher, floor, system))
+            return asdict(own_path(inputs, truth, bare, mine, answers[system.name], progress))
+
+        own_facts = {**divergence_facts[system.name], "floor": floor.facts()}
+        along_own[system.name] = OwnPath(**cache.part("own-path", own_facts, along))
     values = [values_of(one) for one in inputs]
     return gather(
         data.inputs, answers, sums, request_tokens, scores, teacher.name,
-        values=values, ids=data.ids,
+        values=values, ids=data.ids, own_path=along_own,
     )  # fmt: skip

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.evaluation.measuring.context import Section
+from genpi_plugin.evaluation.sections.benchmarks import (
+    check_benchmarks,
+    measure_benchmarks,
+    summarize_benchmarks,
+)
 from genpi_plugin.evaluation.sections.clauses import measure_clauses, summarize_clauses
 from genpi_plugin.evaluation.sections.clauses.clause_file import parts_of
 from genpi_plugin.evaluation.sections.cost import cost_depends, measure_cost, summarize_cost
@@ -13,7 +18,13 @@ from genpi_plugin.evaluation.sections.disclosure import (
     read_attacks,
     summarize_disclosure,
 )
-from genpi_plugin.evaluation.sections.drift import GENERAL, measure_drift, summarize_drift
+from genpi_plugin.evaluation.sections.drift import (
+    GENERAL,
+    kept_to,
+    measure_drift,
+    summarize_drift,
+)
+from genpi_plugin.evaluation.sections.harness import benchmark_facts
 from genpi_plugin.evaluation.sections.recital import (
     measure_recitals,
     summarize_recitals,
@@ -41,9 +52,9 @@ SECTIONS = [
     ),
     Section(
         "drift",
-        lambda context, options: measure_drift(context, options.general),
+        lambda context, options: measure_drift(context, options.general, kept_to(options.adapters)),
         summarize_drift,
-        lambda options: options.general,
+        lambda options: [options.general, sorted(kept_to(options.adapters).items())],
         lambda _, options: read_inputs(options.general or GENERAL),
     ),
     Section(
@@ -57,4 +68,14 @@ SECTIONS = [
         ),
     ),
     Section("cost", measure_cost, summarize_cost, cost_depends),
+    Section(
+        "benchmarks",
+        lambda context, options: measure_benchmarks(
+            context, options.benchmarks, options.benchmark_limit
+        ),
+        summarize_benchmarks,
+        lambda options: [benchmark_facts(options.benchmarks), options.benchmark_limit],
+        lambda _, options: check_benchmarks(options.benchmarks),
+        wanted=lambda options: bool(options.benchmarks),
+    ),
 ]

@@ -9,12 +9,14 @@ from typing import Any
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.names import FLOOR
+from genpi_plugin.evaluation.figures.summary import own_share
 
 
 def summarize_checkpoints(
     measured: Measured, folders: Mapping[int, Path], seed: int
 ) -> list[dict[str, Any]]:
-    """Internalization by step, and well-formed actions where the task has them.
+    """Internalization by step, also along its own answers, and well-formed actions where the task
+    has them.
 
     Args:
         measured: with each checkpoint as a system named `checkpoint_name(step)`.
@@ -36,6 +38,8 @@ def _point(measured: Measured, step: int, folder: Path, seed: int) -> dict[str, 
         "adapter": str(folder),
         "internalization": intervals.internalization(kl[name], kl[FLOOR], seed).as_dict(),
     }
+    if measured.own_path:
+        point["own_path"] = own_share(measured.own_path[name], seed)
     if "valid" in scores:
         point["valid"] = intervals.mean(scores["valid"], seed).as_dict()
     return point

@@ -3,7 +3,7 @@
 Every system sees the same history: the request, and the conversation as the dataset holds it up to
 the turn. The divergence from the teacher is read along the dataset's answers, all turns in one
 pass; for the task scores each system writes its own answer at each turn, compared with the
-teacher's.
+teacher's, and the divergence is read along these answers, too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from genpi_plugin.data.requests import Input, continued, under
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import intervals
 from genpi_plugin.evaluation.measuring.context import Context
+from genpi_plugin.evaluation.measuring.measure import own_path
 from genpi_plugin.evaluation.sections.cost.requests import assistant_turns
 from genpi_plugin.evaluation.subjects.reading import divergences, supervised
 from genpi_plugin.evaluation.subjects.subject import Subject
@@ -48,13 +49,18 @@ class Replay:
 class ReplayedTurn:
     """One assistant turn of one conversation, as every system answered it.
 
-    `kl` is KL(teacher||system) summed over the `tokens` of the dataset's answer, in nats.
+    `kl` is KL(teacher||system) summed over the `tokens` of the dataset's answer, in nats;
+    `own_path` and `own_floor` are KL(teacher||system) and KL(teacher||floor) summed over the
+    `own_tokens` of the system's own.
     """
 
     conversation: int
     turn: int
     tokens: int
     kl: dict[str, float]
+    own_tokens: dict[str, int]
+    own_path: dict[str, float]
+    own_floor: dict[str, float]
     answers: dict[str, str]
     cut: dict[str, bool]
     scores: dict[str, dict[str, float]]
@@ -85,6 +91,11 @@ def measure_turns(context: Context) -> list[ReplayedTurn] | None:
         with context.progress(f"{system.name} answers in turn", len(histories)) as advance:
             requests = [system.request(history) for history in histories]
             answers[system.name] = system.generate(requests, context.max_new_tokens, advance)
+    own = {
+        system.name: own_path(histories, context.teacher, context.floor, system,
+                              answers[system.name], context.progress)
+        for system in others
+    }  # fmt: skip
     replayed = []
     for number, (replay, turn, _) in enumerate(turns):
         given = {name: found[number] for name, found in answers.items()}
@@ -96,6 +107,9 @@ def measure_turns(context: Context) -> list[ReplayedTurn] | None:
                 turn=turn + 1,
                 tokens=tokens,
                 kl=sums,
+                own_tokens={name: len(given[name].ids) for name in own},
+                own_path={name: along.kl[number] for name, along in own.items()},
+                own_floor={name: along.floor[number] for name, along in own.items()},
                 answers={name: answer.text for name, answer in given.items()},
                 cut={name: answer.cut for name, answer in given.items()},
                 scores={
@@ -111,7 +125,11 @@ def measure_turns(context: Context) -> list[ReplayedTurn] | None:
 
 
 def summarize_turns(replayed: list[ReplayedTurn], seed: int) -> list[dict[str, Any]]:
-    """Figures by turn number, intervals over conversations. `internalization`: first student."""
+    """Figures by turn number, intervals over conversations.
+
+    `internalization` and `own_path` are the first student's; `students` and `students_own_path`
+    have those of all.
+    """
     result = []
     for turn in sorted({one.turn for one in replayed}):
         here = [one for one in replayed if one.turn == turn]
@@ -122,15 +140,31 @@ def summarize_turns(replayed: list[ReplayedTurn], seed: int) -> list[dict[str, A
             for name in sums
             if name != FLOOR
         }
+        own = {
+            name: intervals.internalization(
+                [one.own_path[name] for one in here], [one.own_floor[name] for one in here], seed
+            ).as_dict()
+            for name in students
+        }
         result.append(
             {
                 "turn": turn,
                 "n": len(here),
                 "internalization": next(iter(students.values())),
+                "own_path": next(iter(own.values())),
                 "students": students,
+                "students_own_path": own,
                 "kl": {
                     name: intervals.ratio_of_sums(values, tokens, seed).as_dict()
                     for name, values in sums.items()
+                },
+                "kl_own_path": {
+                    name: intervals.ratio_of_sums(
+                        [one.own_path[name] for one in here],
+                        [one.own_tokens[name] for one in here],
+                        seed,
+                    ).as_dict()
+                    for name in sums
                 },
                 "scores": {
                     name: {

@@ -61,6 +61,7 @@ def divergences(
     others: Sequence[Subject],
     sequences: Mapping[str, Sequence[TokenSequence]],
     advance: Callable[[int], None] = lambda count: None,
+    divergence: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> dict[str, list[torch.Tensor]]:
     """KL(teacher||other) before each supervised token, over the whole vocabulary, in nats.
 
@@ -68,10 +69,13 @@ def divergences(
         sequences: for the teacher and each other system, by name, the same answers behind its own
             requests: the supervised tokens of the n-th sequence are the same for all.
         advance: called with the number of sequences done, after each batch.
+        divergence: what is computed instead of `kl`, with the same arguments: [positions, any].
 
     Returns:
-        by name of the other system, a float32 tensor [supervised tokens] for each sequence.
+        by name of the other system, a float32 tensor [supervised tokens] for each sequence
+        ([supervised tokens, any] of another divergence).
     """
+    divergence = divergence or kl
     truth = Reader(teacher, sequences[teacher.name])
     readers = {other.name: Reader(other, sequences[other.name]) for other in others}
     found: dict[str, dict[int, torch.Tensor]] = {name: {} for name in readers}
@@ -83,7 +87,8 @@ def divergences(
         for part in truth.head.parts(expected):
             target = truth.logprobs(expected[part])
             for name, reader in readers.items():
-                parts[name].append(kl(target, reader.logprobs(states[name][part])).cpu())
+                mine = reader.logprobs(states[name][part])
+                parts[name].append(divergence(target, mine).cpu())
         for name in readers:
             tokens = torch.cat(parts[name]).split(counts) if parts[name] else []
             found[name] |= dict(zip(batch, tokens, strict=True))
@@ -112,6 +117,11 @@ def logprobs(
 def kl(teacher: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """KL(teacher||other) of each position, from log-probabilities [positions, vocabulary]."""
     return (teacher.exp() * (teacher - other)).sum(-1)
+
+
+def kl_both_ways(teacher: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """KL(teacher||other) and KL(other||teacher) of each position, [positions, 2]."""
+    return torch.stack([kl(teacher, other), kl(other, teacher)], -1)
 
 
 def supervised(sequence: TokenSequence) -> int:

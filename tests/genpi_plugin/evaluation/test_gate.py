@@ -58,7 +58,9 @@ def test_a_requirement_that_cant_be_read_is_refused(text):
 def test_a_requirement_of_no_figure_is_refused_before_measuring():
     known = known_figures(["exact", "chrf"], ["a-b"], ["floor", "a-b"], ["turns"])
     for name in ("exact.retention", "students.a-b.internalization", "systems.floor.chrf",
-                 "turns.2.internalization", "cost.request_tokens_with_prompt"):  # fmt: skip
+                 "turns.2.internalization", "own_path", "students.a-b.own_path",
+                 "systems.floor.kl_own_path_reverse",
+                 "cost.request_tokens_with_prompt"):  # fmt: skip
         check_names([parse_requirement(f"{name}>=0.5")], known)
     for name in ("valid", "recitation", "internalisation", "students.c.internalization"):
         with pytest.raises(GenPIError, match=f"no figure `{name}`"):

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from genpi_plugin.data.inputs.given import Reading
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.gate import parse_requirement, shortfalls
 from genpi_plugin.evaluation.measuring.context import Options
 from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections.catalog import SECTIONS
@@ -43,6 +44,16 @@ def test_several_adapters_and_prompts_are_compared_on_the_same_inputs(place, no_
         - metrics["students"]["b"]["internalization"]["value"]
     )
     assert ("zeros", "short", "chrf") in pairs
+    # So it is along its own answers, which are the floor's.
+    assert metrics["own_path"] == metrics["systems"]["floor"]["own_path"] == exactly_zero
+    own = {name: metrics["students"][name]["own_path"]["value"] for name in ("a", "b")}
+    assert own["a"] != metrics["students"]["a"]["internalization"]["value"]
+    difference = pairs["a", "b", "own_path"]["difference"]
+    assert difference["value"] == pytest.approx(own["a"] - own["b"])
+    assert difference["ci_low"] < difference["value"] < difference["ci_high"]
+    assert shortfalls([parse_requirement("own_path>=0.5")], metrics) == [
+        "own_path>=0.5: 0.000 [0.000, 0.000]"
+    ]
     # Two turns in every second conversation.
     assert [(turn["turn"], turn["n"]) for turn in metrics["turns"]] == [(1, 4), (2, 2)]
     assert metrics["turns"][0]["internalization"] == exactly_zero
@@ -53,6 +64,10 @@ def test_several_adapters_and_prompts_are_compared_on_the_same_inputs(place, no_
     assert metrics == json.loads((place / "report" / "metrics.json").read_text())
     said = capsys.readouterr().out
     assert "a against b, internalization:" in said
+    assert "Along the answers of b itself:" in said
+    line = json.loads((place / "report" / "answers.jsonl").read_text().splitlines()[0])
+    assert line["zeros"]["kl_own_path"] == line["floor"]["kl_own_path"] > 0
+    assert line["teacher"]["kl_own_path"] == 0
     # Each adapter is switched on in its turn, and alone.
     alone = evaluate(settings(adapters=["adapters/b"], max_new_tokens=12, seed=0))
     assert alone["internalization"] == metrics["students"]["b"]["internalization"]
@@ -89,6 +104,7 @@ def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
         return model(torch.tensor([tokens]), use_cache=False).logits[0, -1].double().log_softmax(-1)
 
     sums = {"floor": 0.0, "student": 0.0}
+    own = {name: {"kl": 0.0, "reverse": 0.0, "floor": 0.0, "tokens": 0} for name in sums}
     count = 0
     for text in inputs:
         bare, prompted = (ids([*before, {"role": "user", "content": text}])
@@ -101,11 +117,34 @@ def test_every_figure_of_ten_inputs_is_a_brute_force_scripts(place):
                 sums[name] += float((truth.exp() * (truth - mine)).sum())
             answer.append(int(truth.argmax()))
             count += 1
+        for name, model in (("floor", base), ("student", student)):
+            answer, here = [], own[name]
+            while len(answer) < 12 and tokenizer.eos_token_id not in answer:
+                truth, mine = next_token(base, prompted + answer), next_token(model, bare + answer)
+                floor = next_token(base, bare + answer)
+                here["kl"] += float((truth.exp() * (truth - mine)).sum())
+                here["reverse"] += float((mine.exp() * (mine - truth)).sum())
+                here["floor"] += float((truth.exp() * (truth - floor)).sum())
+                here["tokens"] += 1
+                answer.append(int(mine.argmax()))
     figures = {
         "internalization": 1 - sums["student"] / sums["floor"],
         "systems.floor.kl_to_teacher": sums["floor"] / count,
         "systems.student.kl_to_teacher": sums["student"] / count,
+        "own_path": 1 - own["student"]["kl"] / own["student"]["floor"],
+        "systems.floor.own_path": 0.0,
+        "systems.teacher.own_path": 1.0,
+        **{
+            f"systems.{name}.{figure}": here[key] / here[over]
+            for name, here in own.items()
+            for figure, key, over in (
+                ("kl_own_path", "kl", "tokens"),
+                ("kl_own_path_reverse", "reverse", "tokens"),
+            )
+        },
+        "systems.student.answer_tokens": own["student"]["tokens"] / len(inputs),
     }
+    assert abs(own["student"]["kl"] - own["student"]["reverse"]) > 0.1
     for name, expected in figures.items():
         found = metrics
         for key in name.split("."):

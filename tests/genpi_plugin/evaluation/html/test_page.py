@@ -16,8 +16,8 @@ from tests.genpi_plugin.evaluation.report_made import (
     made_metrics,
 )
 
-SECTIONS = ["turns", "checkpoints", "clauses", "drift", "disclosure", "recitation", "cost",
-            "comparisons"]  # fmt: skip
+SECTIONS = ["benchmarks", "turns", "checkpoints", "clauses", "drift", "disclosure", "recitation",
+            "cost", "comparisons"]  # fmt: skip
 
 
 def test_elements_are_closed_in_order_and_links_lead_somewhere(page):
@@ -89,6 +89,10 @@ def test_every_plot_says_and_draws_the_figures_of_the_metrics(page):
     assert rows["effect in nats"] == ["84 % [82, 86]"]
     assert "0.407 [0.374, 0.440]" in rows["student"]
     assert "2.504 [2.304, 2.704]" in rows["floor"]
+    assert rows["on its own path"] == ["75 % [72, 78]"]
+    assert "0.610 [0.570, 0.651]" in rows["student"]  # along its own answers
+    assert rows["not the floor’s answer"] == ["55 % [43, 67]"] * 2  # the card and the section
+    assert rows["not the teacher’s answer"] == ["65 % [53, 77]"] * 2
     assert rows["adapter, merged"][0] == "1.28 s [1.23, 1.41]"
     assert rows["effect, nats per token"] == [
         "0.610 [0.488, 0.732]", "0.350 [0.280, 0.420]", "0.210 [0.168, 0.252]",
@@ -107,6 +111,11 @@ def test_a_changed_figure_changes_the_page(page):
         ("disclosure", "systems", "teacher", "longest_run", "value"), ("seed",),
         ("cost", "settings", "prompt_cached", "ttft_seconds"), ("cost", "grid", 0, "ttft_seconds"),
         ("cost", "break_even", "seconds", "prompt_cold", "adapter_merged", "requests"),
+        ("own_path", "value"), ("systems", "student", "kl_own_path", "value"),
+        ("systems", "small", "kl_own_path_reverse", "value"), ("turns", 0, "own_path", "value"),
+        ("drift", "students", "small", "kl_from_teacher", "value"),
+        ("drift", "floor", "kl_from_teacher", "value"),
+        ("benchmarks", "tasks", "ifeval", "prompt_level_strict_acc", "floor", "stderr"),
         ("recitation", "chrf", "value"), ("comparisons", 0, "difference", "ci_high"),
     ]:  # fmt: skip
         metrics = made_metrics()
@@ -126,6 +135,7 @@ def test_a_section_that_was_not_measured_is_left_out(section):
     heading = {"turns": "By turn of the conversation", "checkpoints": "Over the run’s checkpoints",
                "clauses": "Which rules went in", "drift": "What else changed",
                "disclosure": "Attacks", "cost": "What it saves",
+               "benchmarks": "Public tests",
                "comparisons": "Differences on the same inputs"}.get(section)  # fmt: skip
     assert heading is None or heading not in text.text
 

@@ -53,6 +53,38 @@ def test_the_verdict_names_the_good_and_the_bad():
         assert text in bad  # fmt: skip
 
 
+def test_an_adapter_that_stays_with_the_teacher_is_judged_by_it():
+    metrics = made_metrics()
+    for one in metrics["drift"]["students"].values():
+        one |= {"kept_to": "teacher", "kl_from_teacher": interval(0.3, 0.1)}
+    assert "0.30 nats per token from the prompted model" in verdict(metrics)
+    for one in metrics["drift"]["students"].values():
+        one |= {"kl_from_teacher": interval(0.03, 0.01)}
+    said = verdict(metrics)
+    assert "does with other requests what the prompt would do" in said
+    assert "shifts other requests" not in said
+    for one in metrics["drift"]["students"].values():
+        one |= {"over_reach_from_teacher": interval(0.3, 0.1)}
+    assert "in the prompt’s format, where the prompted model does not" in verdict(metrics)
+
+
+def test_what_is_lost_on_public_tests_is_said():
+    metrics = made_metrics()
+    assert "loses on" not in verdict(metrics)  # the second adapter does
+    one = metrics["benchmarks"]["tasks"]["ifeval"]["prompt_level_strict_acc"]
+    one["differences"]["student"] = one["differences"]["small"]
+    assert "it loses on ifeval" in verdict(metrics)
+    one["higher_is_better"] = False
+    assert "loses on" not in verdict(metrics)
+
+
+def test_less_along_its_own_answers_is_said():
+    metrics = made_metrics()
+    assert "along its own answers" not in verdict(metrics)
+    metrics["own_path"] = interval(0.6, 0.05)
+    assert "along its own answers it is only 60" in verdict(metrics)
+
+
 def test_a_verdict_on_a_good_adapter_has_no_but():
     metrics = made_metrics()
     metrics["retention"] = {"valid": interval(0.99, 0.01), "agreement": interval(0.97, 0.01)}

@@ -17,6 +17,7 @@ from genpi_plugin.evaluation.sections.drift import (
     TOKENS,
     Drift,
     SystemDrift,
+    kept_to,
     measure_drift,
     summarize_drift,
 )
@@ -39,6 +40,12 @@ def test_an_adapter_of_zeros_changes_nothing_and_can_be_switched_off(general):
     figures = summarize_drift(seen, 0)
     assert figures["kl_from_floor"] == figures["changed"] == figures["over_reach"] == ZERO
     assert figures["teacher"]["kl_from_floor"]["value"] > 0
+    # It is the floor, also as far as the teacher is concerned.
+    assert figures["kl_from_teacher"] == figures["floor"]["kl_from_teacher"]
+    assert figures["kl_from_teacher"]["value"] > 0
+    assert figures["floor"]["kl_from_floor"] == figures["teacher"]["kl_from_teacher"] == ZERO
+    assert figures["changed_from_teacher"] == figures["teacher"]["changed"]
+    assert figures["teacher"]["over_reach_from_teacher"] == ZERO
     assert figures["off_identical"] is True
     assert figures["off_largest_kl"] == 0.0
     assert figures["off_tokens"] > len(GENERALS)
@@ -47,28 +54,45 @@ def test_an_adapter_of_zeros_changes_nothing_and_can_be_switched_off(general):
     json.dumps([figures, as_json(seen)], allow_nan=False)
 
 
-def test_divergence_from_the_floor_is_that_of_a_brute_force_script(general):
+def test_divergences_from_floor_and_teacher_are_those_of_a_brute_force_script(general):
     context = make_context(adapted())
     model = context.floor.model
     seen = measure_drift(context, general)
-    total, tokens = 0.0, 0
-    for index, text in enumerate(GENERALS):
-        [request] = context.floor.requests([text])
+    figures = summarize_drift(seen, 0)
+
+    def logprobs(system, text, answer):
+        [request] = system.requests([text])
+        with torch.no_grad(), system.switched():
+            logits = model(torch.tensor([request + answer]), use_cache=False).logits[0]
+        return logits[len(request) - 1 : -1].log_softmax(-1)
+
+    def answered(system, text):
+        [request] = system.requests([text])
         ids = torch.tensor([request])
-        with torch.no_grad(), model.disable_adapter():
+        with torch.no_grad(), system.switched():
             given = model.generate(
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=seen.max_new_tokens,
-                do_sample=False, eos_token_id=context.floor.end_ids, pad_token_id=0,
+                do_sample=False, eos_token_id=system.end_ids, pad_token_id=0,
             )  # fmt: skip
-            floor = model(given, use_cache=False).logits[0, len(request) - 1 : -1].log_softmax(-1)
-        with torch.no_grad():
-            mine = model(given, use_cache=False).logits[0, len(request) - 1 : -1].log_softmax(-1)
-        expected = float((floor.exp() * (floor - mine)).sum())
-        assert seen.systems["student"].kl[index] == pytest.approx(expected, rel=1e-3, abs=1e-4)
-        total, tokens = total + expected, tokens + given.shape[1] - len(request)
-    figures = summarize_drift(seen, 0)
-    assert figures["kl_from_floor"]["value"] == pytest.approx(total / tokens, rel=1e-3)
-    assert figures["kl_from_floor"]["value"] > 0.1
+        return given[0, len(request) :].tolist()
+
+    systems = {"student": context.students[0], "floor": context.floor, "teacher": context.teacher}
+    for reference, sums in (("floor", "kl"), ("teacher", "kl_teacher")):
+        totals, tokens = dict.fromkeys(systems, 0.0), 0
+        for index, text in enumerate(GENERALS):
+            answer = answered(systems[reference], text)
+            truth = logprobs(systems[reference], text, answer)
+            tokens += len(answer)
+            for name, system in systems.items():
+                expected = float((truth.exp() * (truth - logprobs(system, text, answer))).sum())
+                found = getattr(seen.systems[name], sums)[index]
+                assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+                totals[name] += expected
+        for name, total in totals.items():
+            of = figures if name == "student" else figures[name]
+            value = of[f"kl_from_{reference}"]["value"]
+            assert value == pytest.approx(total / tokens, rel=1e-3, abs=1e-5)
+            assert (value > 0.1) is (name != reference)
     assert figures["changed"]["value"] > 0
     assert "Too much" in figures["advice"]
 
@@ -99,33 +123,44 @@ def test_a_check_that_cant_be_made_says_so(general):
         assert why in figures["advice"]
 
 
+def made_drift(students, kl, kl_teacher, reached=None, reached_teacher=None, kept=None):
+    """Systems that are all alike; 10 tokens an answer."""
+    n = len(kl)
+    one = SystemDrift(["b"] * n, kl, kl_teacher, [True] * n, [True] * n, reached, reached_teacher)
+    return Drift("shipped", ["a"] * n, ["a"] * n, [10] * n, 64,
+                 dict.fromkeys([*students, "teacher", "floor"], one), "teacher", SWITCHED_OFF,
+                 [20] * n, kept or {})  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("kl", "over_reach", "says"),
+    ("kl", "over_reach", "kept", "says"),
     [
-        (0.01, 0, "Little changed"),
-        (0.3, 0, "Too much: 0.30 nats"),
-        (0.3, 30, "50% of the general requests"),
-        (0.3, None, "Too much: 0.30 nats"),
+        ((0.01, 0.9), (0, 60), "floor", "Little changed"),
+        ((0.3, 0.01), (0, 0), "floor", "Too much: 0.30 nats per token away from the base model on"),
+        ((0.3, 0.01), (30, 0), "floor", "50% of the general requests are answered in the prompt's"),
+        ((0.3, 0.01), (None, None), "floor", "Too much: 0.30 nats"),
+        ((0.9, 0.01), (60, 0), "teacher", "it does what the prompt would do"),
+        ((0.01, 0.3), (60, 0), "teacher", "Too much: 0.30 nats per token away from the base model"
+                                          " with the prompt on"),
+        ((0.01, 0.3), (0, 30), "teacher", "format where the model with the prompt does not"),
+        ((0.01, 0.3), (None, None), "teacher", "(no adapter: 0.30)"),
     ],
-)
-def test_advice(kl, over_reach, says):
+)  # fmt: skip
+def test_advice_judges_by_what_the_adapter_was_trained_to_stay_with(kl, over_reach, kept, says):
     n = 60
-    reached = None if over_reach is None else [i < over_reach for i in range(n)]
-    student = SystemDrift(["b"] * n, [10 * kl] * n, [True] * n, reached)
-    drift = Drift("shipped", ["a"] * n, ["a"] * n, [10] * n, 64,
-                  {"student": student, "teacher": student}, "teacher", SWITCHED_OFF)  # fmt: skip
+    reached = [None if some is None else [i < some for i in range(n)] for some in over_reach]
+    drift = made_drift(["student"], [10 * kl[0]] * n, [20 * kl[1]] * n, *reached,
+                       kept={"student": kept})  # fmt: skip
     figures = summarize_drift(drift, 0)
     assert says in figures["advice"]
+    assert figures["kept_to"] == kept
     assert "students" not in figures
     assert figures["changed"]["value"] == 1.0
 
 
 def test_advice_says_when_there_are_too_few_requests():
-    student = SystemDrift(["b"] * 4, [0.1, 3.0, 0.0, 0.5], [True] * 4, None)
-    drift = Drift("shipped", ["a"] * 4, ["a"] * 4, [10] * 4, 64,
-                  {"one": student, "two": student, "teacher": student}, "teacher",
-                  SWITCHED_OFF)  # fmt: skip
-    figures = summarize_drift(drift, 0)
+    kl = [0.1, 3.0, 0.0, 0.5]
+    figures = summarize_drift(made_drift(["one", "two"], kl, [0.0] * 4), 0)
     assert "too few" in figures["advice"]
     assert list(figures["students"]) == ["one", "two"]
 
@@ -136,12 +171,32 @@ def test_over_reach_counts_answers_that_the_floor_gives_in_no_such_format(genera
     assert every.systems["student"].over_reach == [False] * len(GENERALS)
     context = make_context(adapted(), pattern=None)
     assert measure_drift(context, general).systems["student"].over_reach is None
+    assert every.systems["student"].over_reach_teacher == [False] * len(GENERALS)
     first = every.systems["student"].answers[0]
     floor = every.floor
     assert first not in floor
     only = make_context(adapted(), pattern=re.escape(first))
     found = measure_drift(only, general).systems["student"].over_reach
     assert found[0] is True
+    assert measure_drift(only, general).systems["student"].over_reach_teacher[0] is True
+    teachers = make_context(adapted(), pattern=re.escape(every.systems["teacher"].answers[0]))
+    of_teacher = measure_drift(teachers, general).systems["teacher"]
+    assert (of_teacher.over_reach[0], of_teacher.over_reach_teacher[0]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("genpi", "kept"),
+    [
+        ({"keep": "teacher", "keep_weight": 0.5}, "teacher"),
+        ({"keep": "teacher", "keep_weight": 0}, "floor"),
+        ({"keep": "teacher"}, "floor"),
+        ({"keep": "floor", "keep_weight": 1}, "floor"),
+        (None, "floor"),
+    ],
+)
+def test_the_manifest_says_what_an_adapter_was_trained_to_stay_with(tmp_path, genpi, kept):
+    (tmp_path / "genpi_manifest.json").write_text(json.dumps({"genpi": genpi}))
+    assert kept_to({"a": tmp_path, "b": tmp_path / "none"}) == {"a": kept, "b": "floor"}
 
 
 def test_the_answers_have_room_for_the_teachers_format(general):

@@ -65,6 +65,9 @@ def test_each_turn_is_read_behind_the_datasets_own_history(template, prompt):
     def logprobs(system, messages, answer):
         before = teacher_messages(system.prompt, messages)
         request, ids = view.request_and_answer(before, answer)
+        return along(system, request, ids)
+
+    def along(system, request, ids):
         with torch.no_grad(), system.switched():
             logits = model(torch.tensor([request + ids]), use_cache=False).logits[0]
         return logits[len(request) - 1 : -1].log_softmax(-1)
@@ -82,6 +85,16 @@ def test_each_turn_is_read_behind_the_datasets_own_history(template, prompt):
         for system in (context.teacher, context.floor, *context.students):
             [alone] = system.generate([system.request(history)], 6)
             assert one.answers[system.name] == alone.text
+            if system is context.teacher:
+                continue
+            truth, mine, floor = (
+                along(each, each.request(history), alone.ids)
+                for each in (context.teacher, system, context.floor)
+            )
+            assert one.own_tokens[system.name] == len(alone.ids)
+            for found, other in ((one.own_path, mine), (one.own_floor, floor)):
+                plain = float((truth.exp() * (truth - other)).sum())
+                assert found[system.name] == pytest.approx(plain, rel=1e-3, abs=1e-4)
         assert one.scores["teacher"]["exact"] == 1.0
 
 
@@ -94,6 +107,15 @@ def test_figures_by_turn_are_over_the_conversations_that_have_it():
     student, floor = (sum(one.kl[name] for one in second) for name in ("student", "floor"))
     assert figures[1]["internalization"]["value"] == pytest.approx(1 - student / floor)
     assert figures[1]["students"]["student"] == figures[1]["internalization"]
+    own, own_floor = (
+        sum(getattr(one, name)["student"] for one in second) for name in ("own_path", "own_floor")
+    )
+    assert figures[1]["own_path"]["value"] == pytest.approx(1 - own / own_floor)
+    assert figures[1]["own_path"] != figures[1]["internalization"]
+    assert figures[1]["students_own_path"]["student"] == figures[1]["own_path"]
+    assert figures[1]["kl_own_path"]["student"]["value"] == pytest.approx(
+        own / sum(one.own_tokens["student"] for one in second)
+    )
     assert figures[1]["kl"]["floor"]["value"] == pytest.approx(
         floor / sum(one.tokens for one in second)
     )
