@@ -41,8 +41,8 @@ def placeholder_notes(task: Task) -> list[str]:
     if found:
         notes.append(
             f"the prompt has what looks like a place for a value: {_listed(found)}. "
-            "It is sent and internalized as it stands. If your application fills it in, write it "
-            "as `{{ name }}` and say in `slots` where its values come from."
+            "It is sent and internalized as it stands. If your application fills it in, say in "
+            "`slots` where its values come from, and write its place as `{{ name }}`."
         )
     if found := placeholders([task.tools]):
         notes.append(
