@@ -138,6 +138,7 @@ class Likeliest:
                 f"{len(answer.token_ids)}"  # fmt: skip
             self._miss(url, what, 1)
             return none
+        await self._load()
         found = [self._place(place, token, k, url)
                  for place, token in zip(places, answer.token_ids, strict=True)]  # fmt: skip
         self._told.add(url)
