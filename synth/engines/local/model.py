@@ -94,7 +94,7 @@ class LocalModel:
         self.pad_id = self.end_ids[0] if pad is None else pad
         config = self.model.config.get_text_config()
         self.context: int = context_of(config) or 2**31
-        self.vocabulary: int = self.model.get_output_embeddings().weight.shape[0]
+        self.vocabulary: int = config.vocab_size
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self.bytes_per_token = bytes_per_token(self.model, self.pad_id)
         self.rope_switch = rope_switch(config)

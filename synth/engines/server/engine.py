@@ -13,7 +13,7 @@ from synth.engines.base import Answer, Request
 from synth.engines.cut_prompt import cut_prompt
 from synth.engines.endpoints import PATIENCE, Endpoint, Endpoints, pause, sentence
 from synth.engines.rate import Rate, estimated_tokens
-from synth.engines.server.body import BodyFormat
+from synth.engines.server.body import NEW_LIMIT, BodyFormat
 from synth.engines.server.clients import CONNECT, explain_not_found, key_in, open_clients
 from synth.engines.server.context import model_context
 from synth.engines.server.extras import Extras
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 GRACE = 0.2
 # So many requests are refused, and none answered, before the fault is taken to be everybody's.
 REFUSED = 20
-NEW_LIMIT = "max_completion_tokens"
 # What `transformers serve MODEL` says, as a 400, to any other model's name.
 PINNED = "Server is pinned to"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from synth.engines.base import Message, Request, Sampling
-from synth.engines.server.body import BodyFormat
+from synth.engines.server.body import NEW_LIMIT, BodyFormat
 from synth.engines.server.faults import UNKNOWN, server_words
 from synth.engines.server.likeliest import NOTHING, RAW_CURE, asking, refused_for_them
 from synth.errors import EngineError
@@ -59,7 +59,7 @@ async def check_raw(
         try:
             reply = await _asked(client, body, more)
         except openai.APIStatusError as error:
-            if error.status_code not in UNKNOWN:
+            if error.status_code not in UNKNOWN or (limit != NEW_LIMIT and NEW_LIMIT in str(error)):
                 raise
             if (why := refused_for_them(server_words(error), FEW, url)) is not None:
                 raise why from None

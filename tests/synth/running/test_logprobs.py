@@ -11,10 +11,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from synth.api import Model as make_model
+from synth.api import make
 from synth.cli.commands import main
 from synth.dataset.tops import tops_columns
 from synth.engines.messages import as_messages
 from synth.engines.tops import Tops
+from synth.errors import SynthError
 from synth.store.rows import Row, to_record
 from synth.store.store import Store
 from tests.synth.engines.server.telling import whole_reply
@@ -174,6 +177,22 @@ def test_an_answer_that_came_without_them_is_a_null_and_is_not_asked_for_ever(
     server.requests.clear()
     assert run("--logprobs", "3")[0] == 0
     assert not server.requests
+
+
+def test_python_goes_on_with_what_the_command_has_begun(run, server, folder, tmp_path):
+    assert run("--logprobs", "3")[0] == 0
+    first = (run.out / TRAIN).read_bytes()
+    server.requests.clear()
+    model = make_model("m", base_url=server.url, tokenizer=str(folder))
+    made = make(tmp_path / "t", model, folder=run.out, logprobs=3)
+    assert (made.rows, made.logprobs) == (5, 3)
+    assert not server.requests
+    assert (run.out / TRAIN).read_bytes() == first
+    assert "logprobs=3" in yaml.safe_load((run.out / "synth.yaml").read_text())["run"]["command"]
+    with pytest.raises(SynthError, match=r"task.outputs.logprobs: 3 -> 0"):
+        make(tmp_path / "t", model, folder=run.out)
+    with pytest.raises(SynthError, match="fewer than none"):
+        make(tmp_path / "t", model, folder=run.out, logprobs=-1)
 
 
 def test_without_a_tokenizer_nothing_is_begun(tmp_path, server):

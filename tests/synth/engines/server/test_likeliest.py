@@ -214,6 +214,23 @@ def test_a_servers_limit_is_told_with_the_cure(folder, tokenizer):
     assert "--max-logprobs 50" in caught.value.cure
 
 
+def test_a_model_that_takes_the_limit_under_another_name_is_looked_at_all_the_same(
+    folder, tokenizer
+):
+    with serve_tiny(tokenizer, processed=True) as server:
+        handle = server.handle
+
+        def newer(body, key):
+            if "max_tokens" in body:
+                words = "'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+                return Failure(400, {"error": {"message": words}})
+            return handle({**body, "max_tokens": body["max_completion_tokens"]}, key)
+
+        server.handle = newer
+        with pytest.raises(EngineError, match="change with the temperature"):
+            answers(on(server, folder), [wanting("a lamp")])
+
+
 def test_a_server_that_refuses_to_write_ids_is_asked_without(folder, tokenizer):
     reply = whole_reply(tokenizer, "a lamp", 5, "llama.cpp")
     with serve(lambda messages: reply, models=None) as server:
