@@ -92,7 +92,7 @@ def likeliest(here: list[Answer], there: list[Answer]) -> str:
     largest = max(far for _, far in apart)
     of_likely = max(far for nats, far in apart if nats > LIKELY)
     return (
-        f"Likeliest tokens at {places:,} places, the same ones at {same:,}. Largest difference of a "
+        f"Likeliest tokens at {places:,} places, the same at {same:,}. Largest difference of a "
         f"log-probability: {largest:.4f} nats; of those above {LIKELY:g}: {of_likely:.4f}."
     )
 
