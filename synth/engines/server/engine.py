@@ -199,8 +199,8 @@ class OpenAIEngine:
         try:
             off = {} if request.sampling.thinking else await self._extras.thinking_off(url, client)
             k = request.logprobs
-            await self._extras.ready(k, url, client, limit)
             body = {**self._form.body(request, limit, off), **asking(k)}
+            await self._extras.ready(k, url, client, limit, body)
             asks = not plainly and self._extras.asks_tokens(url, body)
             sent = body if plainly else self._extras.sent(url, body)
             # As `chat.completions.create` does, which first walks through every message's types

@@ -11,7 +11,7 @@ from synth.engines.base import Answer
 from synth.engines.server.body import BodyFormat, thinks, with_both_names
 from synth.engines.server.context import takes_template_arguments
 from synth.engines.server.likeliest import AS_IDS, Likeliest
-from synth.engines.server.raw import check_raw
+from synth.engines.server.raw import check_raw, drawn_otherwise
 from synth.engines.server.switch import USUAL_OFF
 from synth.engines.server.tokens import KnownTokens
 from synth.errors import EngineError
@@ -42,11 +42,14 @@ class Extras:
         self._off: dict[str, dict[str, Any]] = {}
         self._one_name: set[str] = set()  # servers that refuse thoughts under two names
         self._texts: set[str] = set()  # servers that refuse to write ids for tokens' texts
-        self._raw: set[str] = set()  # servers whose log-probabilities are the model's own
+        # Servers whose log-probabilities are the model's own, at a temperature and `top_p`.
+        self._raw: set[tuple[str, tuple[float, float]]] = set()
         self._checking = asyncio.Lock()
         self._likeliest = Likeliest(self._tokens)
 
-    async def ready(self, k: int, url: str, client: openai.AsyncOpenAI, limit: str) -> None:
+    async def ready(
+        self, k: int, url: str, client: openai.AsyncOpenAI, limit: str, body: Mapping[str, Any]
+    ) -> None:
         """Before a server is first asked for the `k` likeliest tokens: are they the model's own?
 
         Args:
@@ -54,12 +57,13 @@ class Extras:
             url: the server's address.
             client: its client.
             limit: the field that bounds an answer.
+            body: the request that asks for them.
 
         Raises:
             EngineError: they are not, or the tokenizer is not known, or is none.
             openai.APIError: the server can't say now.
         """
-        if not k or url in self._raw:
+        if not k:
             return
         if self._tokens is None:
             raise EngineError(
@@ -68,11 +72,12 @@ class Extras:
                 "Name it: --tokenizer, a folder or a name on the hub.",
             )
         await self._tokens.chat()
+        other = drawn_otherwise(body)
         async with self._checking:
-            if url not in self._raw:
+            if other is not None and (url, other) not in self._raw:
                 more = {AS_IDS: True} if self._as_ids(url) else {}
-                await check_raw(client, url, self._form, limit, more)
-                self._raw.add(url)
+                await check_raw(client, url, self._form, limit, more, other)
+                self._raw.add((url, other))
 
     def asks_tokens(self, url: str, body: Mapping[str, Any]) -> bool:
         """Whether a server is asked for an answer's tokens: one that has told none is not."""

@@ -1,7 +1,7 @@
 """Whether a server's log-probabilities are the model's own, or those of what it draws from.
 
-Asked twice for one token, at temperature 1 and at another with a part cut off, a server that tells
-the model's own says the same twice.
+Asked twice for one token, at temperature 1 and as a run asks, a server that tells the model's own
+says the same twice.
 """
 
 from __future__ import annotations
@@ -21,20 +21,44 @@ if TYPE_CHECKING:
 TEXT = "Tell me something."
 # As many as any server tells.
 FEW = 5
-# How each of the two requests is drawn; the second makes gaps between tokens twice as wide.
-PLAIN, SHARP = (1.0, 1.0), (0.5, 0.5)
+# Temperature and `top_p` that leave the model's own as they are, and in place of others those that
+# make more of a difference: gaps between tokens that are twice as wide, half of them cut off.
+PLAIN = (1.0, 1.0)
+SHARP, CUT = 0.5, 0.5
 # A ratio of the gaps beyond these is no rounding: it would be 2.
 NARROWER, WIDER = 0.75, 1.4
 # Of gaps that are smaller altogether, in nats, nothing is concluded.
 FLAT = 0.05
+# By how much the likeliest token may differ, in nats; where a half is cut off it would be 0.7.
+SHIFT = 0.2
+
+
+def drawn_otherwise(body: Mapping[str, Any]) -> tuple[float, float] | None:
+    """How a server is asked to find out whether its log-probabilities are the model's own, where
+    answers are drawn as a request says; None where both are the same, or nobody can say.
+
+    Args:
+        body: the request's.
+    """
+    temperature, top_p = body.get("temperature"), body.get("top_p", 1.0)
+    if not isinstance(temperature, int | float) or not isinstance(top_p, int | float):
+        return None
+    changed = temperature not in (0, 1)
+    other = (SHARP if changed else float(temperature), CUT if top_p < 1 else 1.0)
+    return None if other == PLAIN else other
 
 
 async def check_raw(
-    client: openai.AsyncOpenAI, url: str, form: BodyFormat, limit: str, more: Mapping[str, Any]
+    client: openai.AsyncOpenAI,
+    url: str,
+    form: BodyFormat,
+    limit: str,
+    more: Mapping[str, Any],
+    other: tuple[float, float],
 ) -> None:
     """Check that a server tells the model's own log-probabilities, with two requests of one token.
 
-    A server that takes no temperature can't be asked, and is believed.
+    A server that refuses such a request can't be asked, and is believed.
 
     Args:
         client: of the server.
@@ -42,6 +66,7 @@ async def check_raw(
         form: what goes with every request.
         limit: the field that bounds an answer.
         more: fields that this server takes beyond.
+        other: temperature and `top_p` at which they are to be the same as at 1 and 1.
 
     Raises:
         EngineError: they are not, or it tells none.
@@ -50,12 +75,10 @@ async def check_raw(
     import openai
 
     found = []
-    for temperature, top_p in (PLAIN, SHARP):
-        how = Sampling(temperature=1.0, max_tokens=1)
-        body = form.body(Request((Message("user", TEXT),), how), limit)
-        if "temperature" not in body:
-            return
-        body |= {"temperature": temperature, "top_p": top_p, **asking(FEW)}
+    request = Request((Message("user", TEXT),), Sampling(temperature=1.0, max_tokens=1))
+    for temperature, top_p in (PLAIN, other):
+        drawn = {"temperature": temperature, "top_p": top_p}
+        body = {**form.body(request, limit), **drawn, **asking(FEW)}
         try:
             reply = await _asked(client, body, more)
         except openai.APIStatusError as error:
@@ -68,8 +91,8 @@ async def check_raw(
     plain, sharp = found
     if plain and sharp is not None and _processed(plain, sharp):
         raise EngineError(
-            f"{url} tells log-probabilities that change with the temperature: they are not the "
-            "model's own.",
+            f"{url} tells log-probabilities that change with temperature and top_p: they are not "
+            "the model's own.",
             RAW_CURE,
         )
 
@@ -104,6 +127,8 @@ def _processed(plain: Mapping[str, float], sharp: Mapping[str, float]) -> bool:
     common = [one for one in plain if one in sharp and one != top]
     if top not in sharp or not common:
         return False  # nothing to compare
+    if abs(sharp[top] - plain[top]) > SHIFT:
+        return True
     gaps = sum(plain[top] - plain[one] for one in common)
     if gaps < FLAT:
         return False

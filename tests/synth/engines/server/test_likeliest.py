@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from synth.engines.base import Sampling
 from synth.engines.server.engine import OpenAIEngine
 from synth.engines.tops import Tops
 from synth.errors import EngineError
@@ -159,41 +160,67 @@ def test_texts_count_where_each_is_one_tokens(folder, tokenizer):
 
 
 def test_processed_log_probabilities_are_told_apart_before_the_first_answer(folder, tokenizer):
+    warm = wanting("a lamp", sampling=Sampling(temperature=0.9, max_tokens=4))
     with serve_tiny(tokenizer, processed=True) as server:
-        with pytest.raises(EngineError, match="change with the temperature") as caught:
-            answers(on(server, folder), [wanting("a lamp")])
+        with pytest.raises(EngineError, match="change with temperature and top_p") as caught:
+            answers(on(server, folder), [warm])
         assert server.count == PROBES
+        # Of what is drawn from as it is they are the model's own.
+        plain = replace(warm, sampling=Sampling(temperature=1.0, max_tokens=4))
+        got = answers(on(server, folder), [plain, wanting("a lamp")], one_by_one=True)
+        assert all(answer.tops.known for answer in got)
     assert "--logprobs-mode" in caught.value.cure
     assert "SGLANG_RETURN_ORIGINAL_LOGPROB" in caught.value.cure
+    with serve_tiny(tokenizer) as server:
+        assert answers(on(server, folder), [warm])[0].tops.known
 
 
-def test_what_a_request_cuts_off_is_no_part_of_a_processed_distribution(folder, tokenizer):
-    def cut(body):
+# What becomes of a place where a part is cut off: it is nothing, or gone, or the rest is more.
+CUTS = {
+    "nothing": lambda tops: tops[1].update(logprob=-9999.0),
+    "gone": lambda tops: tops.pop(),
+    "more": lambda tops: [one.update(logprob=one["logprob"] + 0.24) for one in tops],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_what_a_request_cuts_off_is_no_part_of_a_processed_distribution(folder, tokenizer, cut):
+    def answer(body):
         reply = whole_reply(tokenizer, "a", 5)
-        return change(reply, logprob=-9999.0) if body["top_p"] < 1 else reply
+        if body["top_p"] < 1:
+            CUTS[cut](reply.choice["logprobs"]["content"][0]["top_logprobs"])
+        return reply
 
+    drawn = Sampling(temperature=1.0, top_p=0.9, max_tokens=4)
     with serve(lambda messages: None, models=None) as server:
-        server.answer_body = cut
-        with pytest.raises(EngineError, match="change with the temperature"):
-            answers(on(server, folder), [wanting("a lamp")])
+        server.answer_body = answer
+        with pytest.raises(EngineError, match="change with temperature and top_p"):
+            answers(on(server, folder), [wanting("a lamp", sampling=drawn)])
 
 
-def test_a_server_is_asked_once_whether_they_are_the_models_own(folder, tokenizer):
+# How an answer is drawn, and what the request says otherwise -> how the server is looked at.
+LOOKS = {
+    "greedy": (Sampling(max_tokens=4), {}, [(1.0, 1.0), (0.0, 1.0)]),
+    "as it is": (Sampling(temperature=1.0, max_tokens=4), {}, []),
+    "warm": (Sampling(temperature=1.3, max_tokens=4), {}, [(1.0, 1.0), (0.5, 1.0)]),
+    "cut": (Sampling(1.0, 0.9, 4), {}, [(1.0, 1.0), (1.0, 0.5)]),
+    "both": (Sampling(0.7, 0.9, 4), {}, [(1.0, 1.0), (0.5, 0.5)]),
+    "by the request": (Sampling(max_tokens=4), {"temperature": 0.7}, [(1.0, 1.0), (0.5, 1.0)]),
+    "nobody says": (Sampling(max_tokens=4), {"temperature": None}, []),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_server_is_asked_once_whether_they_are_the_models_own(folder, tokenizer, look):
+    sampling, args, looks = LOOKS[look]
     reply = whole_reply(tokenizer, "a lamp", 5)
+    asked = [wanting(f"a lamp {number}", sampling=sampling) for number in range(4)]
     with serve(lambda messages: reply, models=None) as server:
-        answers(on(server, folder), [wanting(f"a lamp {number}") for number in range(6)])
-        assert server.count == PROBES + 6
-        plain, sharp = (
-            (body["temperature"], body["top_p"])
-            for body in server.requests
-            if body["max_tokens"] == 1
-        )
-        assert plain == (1.0, 1.0)
-        assert max(sharp) < 1
-        server.requests.clear()
-        # One that takes no temperature can't be asked.
-        answers(on(server, folder, request_args={"temperature": None}), [wanting("a lamp")])
-        assert server.count == 1
+        answers(on(server, folder, request_args=args), asked)
+    looked = [body for body in server.requests if body["max_tokens"] == 1]
+    assert [(body["temperature"], body["top_p"]) for body in looked] == looks
+    assert server.count == len(looks) + 4
+    assert {body["top_logprobs"] for body in looked} <= {5}
 
 
 def test_a_servers_limit_is_told_with_the_cure(folder, tokenizer):
@@ -227,8 +254,9 @@ def test_a_model_that_takes_the_limit_under_another_name_is_looked_at_all_the_sa
             return handle({**body, "max_tokens": body["max_completion_tokens"]}, key)
 
         server.handle = newer
-        with pytest.raises(EngineError, match="change with the temperature"):
-            answers(on(server, folder), [wanting("a lamp")])
+        drawn = wanting("a lamp", sampling=Sampling(temperature=0.7, max_tokens=4))
+        with pytest.raises(EngineError, match="change with temperature and top_p"):
+            answers(on(server, folder), [drawn])
 
 
 def test_a_server_that_refuses_to_write_ids_is_asked_without(folder, tokenizer):

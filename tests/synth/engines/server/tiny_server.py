@@ -50,7 +50,7 @@ def tiny_answers(
         ids = out.sequences[0, len(request) :].tolist()
         likeliest = {}
         if body.get("logprobs"):
-            scores = torch.stack(out.logits)[:, 0] / (body["temperature"] if processed else 1.0)
+            scores = torch.stack(out.logits)[:, 0] / ((processed and body["temperature"]) or 1.0)
             best = scores.log_softmax(-1).topk(body["top_logprobs"])
             places = [
                 list(zip(*place, strict=True))
