@@ -43,7 +43,8 @@ class Tops:
         # Tokens that are as likely as each other stand in the order of their ids.
         best = [sorted(place.items(), key=lambda one: (-one[1], one[0]))[:k] for place in places]
         ids = np.array([[token for token, _ in place] for place in best], ID)
-        nats = np.array([[found for _, found in place] for place in best], LOGPROB)
+        # By rounding a token that is almost sure may be told above 0.
+        nats = np.array([[min(found, 0.0) for _, found in place] for place in best], LOGPROB)
         return cls(k, ids.tobytes(), nats.tobytes())
 
     @property

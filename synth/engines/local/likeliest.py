@@ -19,7 +19,8 @@ def likeliest(scores: torch.Tensor, k: int) -> list[tuple[bytes, bytes]]:
     """
     scores = scores.float()
     best, ids = scores.topk(k, dim=-1)
-    nats = (best - scores.logsumexp(-1, keepdim=True)).cpu().numpy().astype(LOGPROB)
+    # By rounding a token that is almost sure may come out above 0.
+    nats = (best - scores.logsumexp(-1, keepdim=True)).clamp(max=0.0).cpu().numpy().astype(LOGPROB)
     tokens = ids.cpu().numpy().astype(ID)
     return [(one.tobytes(), held.tobytes()) for one, held in zip(tokens, nats, strict=True)]
 

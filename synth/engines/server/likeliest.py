@@ -25,7 +25,7 @@ ID_BEGINS = "token_id:"
 # What stands for minus infinity where JSON has to have a number (vLLM: -9999).
 NOTHING = -9000.0
 # How far the probabilities of a place may be beyond 1, by rounding.
-BEYOND_ONE = 0.02
+BEYOND_ONE = 0.005
 SERVERS = (
     "vLLM tells them (`vllm serve`, with `return_token_ids` and `return_tokens_as_token_ids`), "
     "llama.cpp's server too, and the engines in this process do (docs/engines.md). Without "

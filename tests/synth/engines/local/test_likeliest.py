@@ -10,6 +10,8 @@ import torch
 
 from synth.engines.base import Sampling
 from synth.engines.local import model as local
+from synth.engines.local.likeliest import likeliest
+from synth.engines.tops import LOGPROB, Tops
 from synth.errors import EngineError
 from tests.synth.engines.asking import PROMPT, SAMPLED, answers, ask
 from tests.synth.engines.local.models import engine
@@ -89,6 +91,14 @@ def test_continuous_batching_tells_the_same(tiny):
     got = answers(served, ASKED[:2])
     assert served._continuous
     agree(tiny, ASKED[:2], got)
+
+
+def test_no_log_probability_is_above_0():
+    scores = torch.linspace(-30, 30, 61)[None] * torch.linspace(0.5, 4, 200)[:, None]
+    for _, nats in likeliest(scores, 3):
+        assert np.frombuffer(nats, LOGPROB).max() <= 0
+    rounded = Tops.of(2, [{4: 1e-7, 5: -17.0}])
+    assert rounded.arrays()[1].tolist() == [[0.0, -17.0]]
 
 
 def test_more_than_the_vocabulary_has_are_refused(tiny):
