@@ -67,6 +67,7 @@ def make(
     seed: int = 0,
     *,
     overrides: Mapping[str, Any] | None = None,
+    logprobs: int | None = None,
     resume_changed: bool = False,
     console: Console | None = None,
     **settings: Any,
@@ -87,6 +88,8 @@ def make(
             --input-column, --input-split and --answers say.
         seed: of everything that is drawn.
         overrides: values that replace those of task.yml, by dotted key.
+        logprobs: how many of the likeliest tokens are kept at each token that the target answers
+            with the prompt; None is the task's `outputs.logprobs`.
         resume_changed: an earlier run in the folder may have had other settings.
         console: where progress is shown on a terminal; None is stderr.
         **settings: other fields of `synth.running.run.RunSettings`: `concurrency`, `batch_size`,
@@ -102,6 +105,7 @@ def make(
     """
     place_of_inputs = None if inputs is None else Path(inputs)
     loaded = _task(task, count, place_of_inputs, overrides, settings.get("reading"))
+    loaded = _with_logprobs(loaded, logprobs)
     spec = _spec(target)
     chosen = RunSettings(
         spec,
@@ -110,7 +114,8 @@ def make(
         place_of_inputs,
         **settings,
     )
-    chosen = replace(chosen, command=chosen.command or _call(task, folder, count, inputs, chosen))
+    call = chosen.command or _call(task, folder, count, inputs, chosen, logprobs)
+    chosen = replace(chosen, command=call)
     place = Path("data") / loaded.config.name if folder is None else Path(folder)
     console = console or Console(stderr=True)
     with _logging():
@@ -144,6 +149,15 @@ def _task(
     return replace(task, config=task.config.model_copy(update={"inputs": sized}))
 
 
+def _with_logprobs(task: Task, logprobs: int | None) -> Task:
+    if logprobs is None:
+        return task
+    if logprobs < 0:
+        raise SynthError(f"logprobs={logprobs}: fewer than none.", "Give 0 or more; 20 are usual.")
+    kept = task.config.outputs.model_copy(update={"logprobs": logprobs})
+    return replace(task, config=task.config.model_copy(update={"outputs": kept}))
+
+
 def _spec(model: str | ModelSpec) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
@@ -157,7 +171,7 @@ def _spec(model: str | ModelSpec) -> ModelSpec:
 
 def _call(
     task: str | Path | Task, folder: str | Path | None, count: int | None,
-    inputs: str | Path | None, settings: RunSettings,
+    inputs: str | Path | None, settings: RunSettings, logprobs: int | None,
 ) -> str:  # fmt: skip
     """The call, for the card and for whoever goes on: names, no secrets."""
 
@@ -173,6 +187,7 @@ def _call(
         "inputs": None if inputs is None else repr(str(inputs)),
         "reading": repr(settings.reading) if settings.reading != Reading() else None,
         "seed": repr(settings.seed) if settings.seed else None,
+        "logprobs": None if logprobs is None else repr(logprobs),
     }
     more = "".join(f", {key}={value}" for key, value in given.items() if value is not None)
     return f"synth.make({name!r}, {model(settings.target)}{more})"

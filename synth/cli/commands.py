@@ -15,6 +15,7 @@ from synth.cli.group import ARGUMENTS, Commands, exit_on_interrupt, log_to, stde
 from synth.cli.options import (
     FAILURE_OPTION,
     LIMIT_OPTIONS,
+    LOGPROBS_OPTION,
     MODEL_OPTIONS,
     PRICE_OPTIONS,
     PROGRAM,
@@ -126,6 +127,7 @@ def validate(task: str, sets: tuple[str, ...], **models: Any) -> None:
 @click.argument("task")
 @MODEL_OPTIONS
 @TASK_OPTIONS
+@LOGPROBS_OPTION
 @click.option("-n", "--count", default=3, show_default=True, type=click.IntRange(1),
               help="How many rows.")  # fmt: skip
 def preview(
@@ -138,6 +140,7 @@ def preview(
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
+    logprobs: int | None,
     **models: Any,
 ) -> None:
     """Make a few rows as `run` would and print them; nothing is kept."""
@@ -146,7 +149,7 @@ def preview(
     from synth.running.run import preview as make
 
     reading = Reading(input_column, input_split, answers)
-    loaded = load(task, sets, count, max_turns, None, inputs_file, reading)
+    loaded = load(task, sets, count, max_turns, None, inputs_file, reading, logprobs)
     settings = run_settings(models, seed, inputs_file, reading)
     log_to(stderr())
     console = stdout()
@@ -171,6 +174,8 @@ def preview(
         "--generator-model gpt-4o --generator-base-url https://api.openai.com/v1",
         "run webshop --model my-model --base-url http://one:8000/v1 --base-url http://two:8000/v1",
         "run webshop --model meta-llama/Meta-Llama-3-8B-Instruct --ray",
+        "run webshop --model my-model --base-url http://localhost:8000/v1 --logprobs 20 "
+        "--tokenizer models/my-model",
     )
 )
 @click.argument("task")
@@ -182,6 +187,7 @@ def preview(
 )
 @MODEL_OPTIONS
 @TASK_OPTIONS
+@LOGPROBS_OPTION
 @click.option(
     "-n",
     "--count",
@@ -216,6 +222,7 @@ def run(
     seed: int,
     max_turns: int | None,
     sets: tuple[str, ...],
+    logprobs: int | None,
     **models: Any,
 ) -> None:
     """Make the dataset. Stopped or killed, the same command goes on where it was.
@@ -229,7 +236,7 @@ def run(
     from synth.running.target import arguments_line, template_arguments
 
     reading = Reading(input_column, input_split, answers)
-    loaded = load(task, sets, count, max_turns, test_share, inputs_file, reading)
+    loaded = load(task, sets, count, max_turns, test_share, inputs_file, reading, logprobs)
     settings = replace(
         run_settings(models, seed, inputs_file, reading, context.find_root().meta[ARGUMENTS]),
         max_failure_rate=max_failure_rate,

@@ -134,6 +134,13 @@ TASK_OPTIONS = options_of(
                  help="Replace a value of task.yml, for example outputs.max_tokens=2048. "
                  "May be given several times."),
 )  # fmt: skip
+LOGPROBS_OPTION = click.option(
+    "--logprobs", type=click.IntRange(0), metavar="K",
+    help="Keep, at each token that the target answers with the prompt, its K likeliest tokens and "
+    "their log-probabilities, from which training learns without a teacher beside it: 6 * K bytes "
+    "a token. A server has to tell them (vLLM: 20, more with --max-logprobs). "
+    "[default: outputs.logprobs of the task, 0]",
+)  # fmt: skip
 FAILURE_OPTION = click.option(
     "--max-failure-rate", default=FAILURE_RATE, show_default=True, type=click.FloatRange(0, 1),
     help=f"Stop when a larger share of a stage's rows fails, looked at after {ENOUGH} rows.",

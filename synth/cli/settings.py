@@ -25,6 +25,7 @@ def load(
     test_share: float | None,
     inputs_file: Path | None,
     reading: Reading,
+    logprobs: int | None = None,
 ) -> Task:
     """The task that a command is about, with what its options change."""
     from synth.task.given import read_inputs
@@ -38,6 +39,7 @@ def load(
         ("inputs.count", count),
         ("conversations.max_turns", max_turns),
         ("split.test", test_share),
+        ("outputs.logprobs", logprobs),
     ):
         if value is not None:
             overrides[key] = value

@@ -13,6 +13,7 @@ from rich.text import Text
 from genpi_plugin.data.prompts import has_markers
 from genpi_plugin.data.text import control_fault
 from synth.dataset.summary import Summary, counted, next_step, print_summary
+from synth.dataset.tops import mention
 from synth.drafting.draft import Draft
 from synth.durations import duration
 from synth.engines.base import Answer
@@ -62,6 +63,8 @@ def print_row(row: Row, console: Console) -> None:
     for turn in row.conversation[1:]:
         part("agent's thoughts", turn.reasoning_content, "dim green")
         part(SPEAKER[turn.role], readable(turn), STYLE[turn.role])
+    if kept := mention(row):
+        parts.append(Rule(kept, align="left", style="dim"))
     parts.append(Rule(f"ended: {row.conversation_end}", align="left", style="dim"))
     console.print(Panel(Group(*parts), title=f"row {row.position + 1}", subtitle=row.id))
 

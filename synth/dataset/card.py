@@ -39,9 +39,12 @@ behaves as if the prompt were in the request (Generative Prompt Internalization,
 | `reason` | why the prompt changes the answer; null where none was made, or it was lost |
 | `conversation` | from the first answer on: assistant, then user or tool ... assistant |
 | `token_ids` | of each assistant turn, as they were sampled; null where they are not known |
-| `tokenizer` | the mark of the tokenizer that they are of |
+| `top_ids` | at each of these the likeliest tokens, in order; null where they are not known |
+| `top_logprobs` | their log-probabilities in nats, at temperature 1, with the prompt |
+| `tokenizer` | the mark of the tokenizer that all of these are of |
 
-Tools, slots, kept messages, tokens and their tokenizer are null in rows that have none.
+Tools, slots, kept messages, tokens, likeliest tokens and their tokenizer are null in rows that have
+none.
 
 ## Provenance
 

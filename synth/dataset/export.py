@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synth.dataset.holdout import FIRST, draw_name, held_out
+from synth.dataset.tops import IDS, LOGPROBS, nested, tops_columns
 from synth.engines.base import Message
 from synth.engines.messages import as_dicts
 from synth.quality.dedup import NEAR, groups
 from synth.store.folder import replace_file
-from synth.store.rows import STAGES, Row, to_record
+from synth.store.rows import STAGES, TOPS, Row, to_record
 from synth.store.store import Store
 from synth.text import json_line
 
@@ -54,12 +55,14 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("conversation", TURNS),
         ("token_ids", pa.list_(pa.list_(pa.int32()))),
+        *((name, nested(of)) for name, of in zip(TOPS, (IDS, LOGPROBS), strict=True)),
         ("tokenizer", pa.string()),
     ]
 )
 log = logging.getLogger("synth")
 GROUP = 500  # rows in memory at once, and in a row group: each of those holds a prompt once
-GROUP_CHARACTERS = 64_000_000  # of their texts, the prompt counted for each row
+# Of their texts, the prompt counted for each row, and bytes of the likeliest tokens.
+GROUP_CHARACTERS = 64_000_000
 
 
 def export_rows(
@@ -109,7 +112,7 @@ def export_rows(
         if not count:
             path.unlink(missing_ok=True)
             continue
-        rows = (row for row in store.rows() if (row.id in test) == (split == "test"))
+        rows = (row for row in store.rows(tops=True) if (row.id in test) == (split == "test"))
         beside = path.with_name(path.name + ".tmp")
         with pq.ParquetWriter(beside, SCHEMA) as writer:
             for group in _groups(rows):
@@ -143,9 +146,12 @@ def _table(rows: Sequence[Row]) -> pa.Table:
     prompts: dict[tuple[Message, ...], int] = {}
     which = [prompts.setdefault(row.prompt, len(prompts)) for row in rows]
     repeated = pa.array(map(as_dicts, prompts), TURNS).take(pa.array(which))
-    records = [to_record(replace(row, prompt=())) for row in rows]
+    records = [to_record(replace(row, prompt=(), tops=())) for row in rows]
     table = pa.Table.from_pylist(records, schema=SCHEMA)
-    return table.set_column(SCHEMA.get_field_index("prompt"), SCHEMA.field("prompt"), repeated)
+    made = zip(("prompt", *TOPS), (repeated, *tops_columns(rows)), strict=True)
+    for name, column in made:
+        table = table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), column)
+    return table
 
 
 def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -166,4 +172,5 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
 def _characters(row: Row) -> int:
     texts = (row.input, row.floor_output, row.teacher_output, row.reason, row.tools)
     turns = (*row.prompt, *row.request, *row.conversation)
-    return sum(map(len, texts)) + sum(len(turn.content) for turn in turns)
+    tops = sum(len(one.ids) + len(one.logprobs) for one in row.tops if one is not None)
+    return sum(map(len, texts)) + sum(len(turn.content) for turn in turns) + tops

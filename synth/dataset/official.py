@@ -15,13 +15,16 @@ import pyarrow.parquet as pq
 from genpi_plugin.data.rows import OFFICIAL_NAMES
 from synth.dataset.chats import FORMS, conversations
 from synth.dataset.splits import read_batches, split_files
+from synth.dataset.tops import nested
 from synth.engines.messages import as_dicts, as_messages
 from synth.errors import SynthError
+from synth.store.rows import TOPS
 from synth.task.templates import render_transcript
 from synth.text import json_line
 
 # Columns that the official datasets have not, and what can't be said there.
 BEYOND = ("tools", "slots", "kept", "request")
+FEW = 20  # rows that are Python's numbers at once
 PLAIN_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
@@ -130,7 +133,7 @@ def official_table(table: pa.Table) -> pa.Table:
 
 def _tables(path: Path, official: bool) -> Iterator[pa.Table]:
     """A split's rows in the form that is asked for, some hundreds at a time."""
-    for table in read_batches(path):
+    for table in read_batches(path, tops=not official):
         yield official_table(table) if official else table
 
 
@@ -155,7 +158,18 @@ def _write_all(writer: Any, first: pa.Table, rest: Iterator[pa.Table]) -> int:
 
 
 def _write_jsonl(tables: Iterator[pa.Table], path: Path) -> int:
-    return _write_lines((row for table in tables for row in table.to_pylist()), path)
+    return _write_lines((row for table in tables for row in _as_python(table)), path)
+
+
+def _as_python(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """A table's rows, a few at a time: the likeliest tokens take much memory as Python's
+    numbers."""
+    if TOPS[1] in table.column_names:
+        # Not every version of Arrow makes Python's own numbers of halves.
+        wide = table[TOPS[1]].cast(nested(pa.float32()))
+        table = table.set_column(table.column_names.index(TOPS[1]), TOPS[1], wide)
+    for begin in range(0, len(table), FEW):
+        yield from table.slice(begin, FEW).to_pylist()
 
 
 def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:

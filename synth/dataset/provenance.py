@@ -20,6 +20,7 @@ from synth.task.taskfile import Task
 # `models` is looked at once they are open.
 NO_CHANGE = ("run.", "task.scores", "task.description", "inputs_file.name", "models")
 COUNT = "task.inputs.count"
+LOGPROBS = "task.outputs.logprobs"
 OF_TOOLS = "tool_calls"  # the filter that came with them
 log = logging.getLogger("synth")
 
@@ -96,7 +97,7 @@ class Provenance:
                 f"{self.path} was made with another configuration:\n  " + "\n  ".join(changes),
                 "To keep both, give another folder with -o. To go on in this one, add "
                 "`--resume changed`: every answer that the change does not touch is kept, the "
-                "dataset is made again." + _arguments_cure(changes),
+                "dataset is made again." + _arguments_cure(changes) + _logprobs_cure(changes),
             )
         self._changes += changes
 
@@ -150,6 +151,16 @@ def _arguments_cure(changes: list[str]) -> str:
     named = [name for name in own if any(c.startswith(f"generator.{name}") for c in changes)]
     options = " and ".join(f"--generator-{name.replace('_', '-')}" for name in named)
     return f" A generator of another name gets its own arguments: {options}." if named else ""
+
+
+def _logprobs_cure(changes: list[str]) -> str:
+    """What it takes to have the likeliest tokens of answers that are there."""
+    if not any(change.startswith(f"{LOGPROBS}:") for change in changes):
+        return ""
+    return (
+        " Of answers with the prompt that were kept without the likeliest tokens, or with fewer of "
+        "them, they can't be known afterwards: these are asked for again, and nothing else is."
+    )
 
 
 def _count(config: dict[str, Any]) -> int:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from synth.errors import SynthError
 from synth.secrets import KEY, redactor
 from synth.store.folder import read_config
+from synth.store.rows import TOPS
 
 # What explains the dataset and what it is; not the store, which is large and holds every answer,
 # nor the log.
@@ -85,7 +86,8 @@ def _row_texts(path: Path) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     number = 0
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(GROUP):
+        names = [name for name in file.schema_arrow.names if name not in TOPS]  # no texts
+        for batch in file.iter_batches(GROUP, columns=names):
             for row in batch.to_pylist():
                 number += 1
                 for column, value in row.items():

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from synth.dataset.holdout import draw_name
 from synth.errors import SynthError
 from synth.store.folder import read_config
+from synth.store.rows import TOPS
 from synth.store.store import Store
 
 # The first `run.format` in synth.yaml whose stores record the splits.
@@ -62,14 +63,19 @@ def record_exported(folder: Path, store: Store) -> None:
         store.record_splits(draw, dict.fromkeys(ids, split))
 
 
-def read_batches(path: Path) -> Iterator[pa.Table]:
+def read_batches(path: Path, tops: bool = False) -> Iterator[pa.Table]:
     """A split's rows, some hundreds at a time.
+
+    Args:
+        path: the split's file.
+        tops: whether they come with the likeliest tokens, which are most of what a row takes.
 
     Raises:
         SynthError: the file can't be read.
     """
     with _readable(path), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH):
+        names = [name for name in file.schema_arrow.names if tops or name not in TOPS]
+        for batch in file.iter_batches(BATCH, columns=names):
             yield pa.Table.from_batches([batch])
 
 

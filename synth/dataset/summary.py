@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synth.dataset.tool_use import ToolUse
+from synth.dataset.tops import TopsHeld
 from synth.errors import SynthError
 from synth.quality.diversity import Diversity, diversity
 from synth.quality.refusals import refuses
@@ -38,6 +39,7 @@ class Summary:
 
     `floors` and `reasons` are the rows that have a floor output and a reason, of the `share` that
     should; `lost` says why others have none. `slots` counts the values of each slot of the prompt.
+    `logprobs` is how many of the likeliest tokens were to be kept at each token.
     """
 
     wanted: int
@@ -62,6 +64,8 @@ class Summary:
     tools: ToolUse = field(default_factory=ToolUse)
     thinking: str = "keep"
     slots: dict[str, Counter[str]] = field(default_factory=dict)
+    logprobs: int = 0
+    tops: TopsHeld = field(default_factory=TopsHeld)
 
     @property
     def done(self) -> dict[str, int]:
@@ -109,12 +113,14 @@ def summarize(
     summary.stages = config.stage_names
     summary.thoughts, summary.thinking = dict(thoughts or {}), config.thinking
     summary.share, summary.lost = config.reasons.share, store.lost()
+    summary.logprobs = config.outputs.logprobs
     summary.diversity = diversity(store.rows(), heads)
     pattern = config.action_pattern
     formed: Counter[str] = Counter()
-    for row in store.rows():
+    for row in store.rows(tops=bool(summary.logprobs)):
         summary.rows += 1
         summary.tools.add(row)
+        summary.tops.add(row)
         summary.ends[row.conversation_end or "a stage of the task's own"] += 1
         summary.floors += bool(row.floor_output)
         summary.floors_cut += row.floor_cut
@@ -196,6 +202,7 @@ def remarks(summary: Summary) -> list[str]:
             over_all = f"; over all {summary.agent_turns:,} turns of the agent {share:.0%}"
         lines.append(f"Answers with a well-formed action: {shares}{over_all}.")
     lines += summary.tools.remarks()
+    lines += summary.tops.remarks(summary.logprobs)
     found = summary.diversity
     if found is not None:
         varied = {

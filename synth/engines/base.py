@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from synth.engines.tops import Tops
+
 # Why a row is rejected whose request no answer fits behind.
 OVERLONG = "longer than the model's context"
 
@@ -61,7 +63,9 @@ class Request:
 
     `seed` tells requests apart that should be drawn anew, and makes each repeatable. `timeout` is
     how many seconds a server has for it, where that is less than it has for each. `tools` is the
-    JSON text of a list of schemas in OpenAI's form, "" where there are none.
+    JSON text of a list of schemas in OpenAI's form, "" where there are none. `logprobs` is how many
+    of the likeliest tokens are to be told at each token of the answer, with their
+    log-probabilities: which answer is given does not depend on it.
     """
 
     messages: tuple[Message, ...]
@@ -69,6 +73,7 @@ class Request:
     seed: int = 0
     timeout: float | None = None
     tools: str = ""
+    logprobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Answer:
         usage: tokens read and written.
         written: the whole text, where thoughts that stood in it were taken out of `text`.
         behind: what of `text` stood behind its first call, where calls were taken out of it.
+        tops: the likeliest tokens at each of `token_ids`, where a request asked for them.
     """
 
     text: str
@@ -115,6 +121,7 @@ class Answer:
     usage: Usage = Usage()
     written: str | None = None
     behind: str = ""
+    tops: Tops | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from synth.engines.chat import (
     check_template,
     template_identity,
 )
+from synth.engines.tops import Tops, check_vocabulary
 from synth.engines.weights import cannot_load, check_model_name, describe
 from synth.errors import EngineError, RequestError
 
@@ -26,6 +27,10 @@ MEMORY = (
 
 # Requests that vLLM decodes at once when it is not told; some versions and GPUs take more.
 MAX_NUM_SEQS = 256
+# Log-probabilities as the model gives them, before temperature, `top_p` and penalties.
+RAW = "raw_logprobs"
+# Of `max_logprobs`: as many as the vocabulary has. vLLM's own limit is 20.
+NO_LIMIT = -1
 
 
 class VLLMEngine:
@@ -103,6 +108,8 @@ class VLLMEngine:
         assert self._chat is not None, "it is loaded with the model"
         ids = self._chat.request_ids(request)
         limit = answer_limit(ids, request, self._engine.model_config.max_model_len)
+        if request.logprobs:
+            self._check_logprobs(request.logprobs)
         how = request.sampling
         params = SamplingParams(
             temperature=how.temperature,
@@ -110,6 +117,7 @@ class VLLMEngine:
             seed=request.seed if how.temperature else None,
             max_tokens=limit,
             stop_token_ids=self._end_ids,
+            **({"logprobs": request.logprobs} if request.logprobs else {}),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         stream = self._engine.generate({"prompt_token_ids": ids}, params, f"{next(self._numbers)}")
@@ -135,7 +143,29 @@ class VLLMEngine:
             token_ids=sampled,
             tokenizer=self._mark,
             usage=Usage(len(ids), len(tokens)),
+            # Beside the likeliest stands the token that was drawn, where it is none of them.
+            tops=Tops.of(
+                request.logprobs,
+                [{token: one.logprob for token, one in place.items()} for place in done.logprobs],
+            )
+            if request.logprobs
+            else None,
         )
+
+    def _check_logprobs(self, k: int) -> None:
+        """Check that vLLM tells log-probabilities as the model gives them, and so many.
+
+        Raises:
+            EngineError: it does not.
+        """
+        check_vocabulary(k, len(self._tokenizer), self.model)
+        mode = self.engine_args.get("logprobs_mode", RAW)
+        if mode != RAW:
+            raise EngineError(
+                f"--logprobs needs the model's own log-probabilities, and --engine-args has "
+                f"logprobs_mode {mode!r}.",
+                f"Leave it out: {RAW} is vLLM's own default.",
+            )
 
     async def context(self) -> int:
         """Tokens that the model takes; it is loaded for that."""
@@ -161,7 +191,7 @@ class VLLMEngine:
         limit = {} if self.batch_size is None else {"max_num_seqs": self.batch_size}
         known = {"model": self.model, "dtype": self.dtype, "enable_prefix_caching": True, **limit}
         try:
-            arguments = AsyncEngineArgs(**{**self.engine_args, **known})
+            arguments = AsyncEngineArgs(**{"max_logprobs": NO_LIMIT, **self.engine_args, **known})
             self._tokenizer = AutoTokenizer.from_pretrained(self.model)
             check_template(self._tokenizer, self.model)
             self._engine = AsyncLLM.from_engine_args(arguments)

@@ -37,7 +37,12 @@ from synth.running.budget import Budget, SpendingLimits
 from synth.running.limits import FAILURE_RATE
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
-from synth.running.target import target_settings, tokenizer_note, with_usual_off
+from synth.running.target import (
+    check_logprobs,
+    target_settings,
+    tokenizer_note,
+    with_usual_off,
+)
 from synth.secrets import redactor
 from synth.stages.plan import plan_of
 from synth.store.fingerprint import prompt_hash
@@ -96,6 +101,7 @@ def run(
         LimitReached: the folder has taken what `settings.limits` allow.
     """
     settings.limits.check(settings.prices)
+    check_logprobs(task, settings.target)
     given = _given(task, settings)
     task = for_target(task, settings)
     check_ours(folder)
@@ -146,6 +152,7 @@ def preview(
     Raises:
         SynthError: as `run` does; what was made until then has been shown.
     """
+    check_logprobs(task, settings.target)
     given = _given(task, settings)
     task = with_usual_off(for_target(task, settings), settings.target)
     with contextlib.closing(Store(":memory:")) as store:
@@ -153,7 +160,7 @@ def preview(
         try:
             asyncio.run(_make(task, settings, store, tally, given, console))
         finally:
-            for row in store.rows():
+            for row in store.rows(tops=True):
                 show_row(row)
             for rejection in store.rejections(task.config.stage_names):
                 show_rejection(rejection)

@@ -16,8 +16,9 @@ from synth.running.limits import InOrder, check_failures, few_reasons, no_rows
 from synth.running.models import Models
 from synth.stages.plan import Plan, plan_of
 from synth.stages.stage import Ask
+from synth.store.cached import cached
 from synth.store.rows import Rejection, Row
-from synth.store.store import Generate, Store, cached
+from synth.store.store import Generate, Store
 from synth.task.taskfile import Task
 
 # What is said once of a model that thinks.

@@ -86,6 +86,20 @@ def target_settings(task: Task, target: ModelSpec) -> dict[str, Any]:
     return known
 
 
+def check_logprobs(task: Task, target: ModelSpec) -> None:
+    """Check that the likeliest tokens, where they are to be kept, are of a tokenizer that is known.
+
+    Raises:
+        SynthError: it is not.
+    """
+    if task.config.outputs.logprobs and not target.known_tokenizer:
+        raise SynthError(
+            f"--logprobs {task.config.outputs.logprobs}: the tokenizer of {target.model} is not "
+            "known here, and log-probabilities are of its tokens.",
+            "Name it: --tokenizer, a folder or a name on the hub.",
+        )
+
+
 def tokenizer_note(target: ModelSpec) -> str:
     """What to say of a target whose tokenizer is not known; "" of any other."""
     return "" if target.known_tokenizer else NO_TOKENIZER.format(target.model)

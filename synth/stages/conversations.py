@@ -42,7 +42,7 @@ OWN_ENDS = (END_PATTERN, END_MARKER, ENDED)
 
 @stage(
     needs=["prompt", "input", "teacher_output"],
-    makes=["conversation", "conversation_end", "token_ids", "tokenizer"],
+    makes=["conversation", "conversation_end", "token_ids", "tokenizer", "tops"],
 )
 async def conversations(row: Row, ask: Ask) -> Row:
     """Fill in `conversation`: assistant, user, assistant ... and why it ended.
@@ -62,9 +62,7 @@ async def conversations(row: Row, ask: Ask) -> Row:
         return _logged(row, task)
     talk = Talk.begun(row)
     if row.request:
-        whole, tokens = tuple(talk.turns), tuple(talk.token_ids)
-        return replace(row, conversation=whole, conversation_end=LOGGED, token_ids=tokens,
-                       tokenizer=talk.tokenizer)  # fmt: skip
+        return talk.ended(row, LOGGED)
     commands = Commands(row, task.config.action_pattern)
     code = None
     while True:
@@ -102,13 +100,7 @@ async def conversations(row: Row, ask: Ask) -> Row:
         made = {"conversation": as_dicts(talk.turns)}
         last = f"After {len(talk.turns)} turns, the last of them: {talk.said[:200]!r}"
         raise RowError(f"conversation without an end: {end}", last, made)
-    return replace(
-        row,
-        conversation=tuple(talk.turns),
-        conversation_end=end,
-        token_ids=tuple(talk.token_ids),
-        tokenizer=talk.tokenizer,
-    )
+    return talk.ended(row, end)
 
 
 def _logged(row: Row, task: Task) -> Row:

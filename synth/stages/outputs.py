@@ -27,7 +27,7 @@ TOKENS = "outputs.max_tokens"
     needs=["prompt", "input"],
     makes=[
         *("floor_output", "floor_cut", "teacher_output"),
-        *("conversation", "conversation_end", "token_ids", "tokenizer"),
+        *("conversation", "conversation_end", "token_ids", "tokenizer", "tops"),
     ],
 )
 async def outputs(row: Row, ask: Ask) -> Row:
@@ -91,6 +91,7 @@ def _begun(row: Row, teacher: Answer, task: Task) -> Row:
         conversation_end=FIRST,
         token_ids=(turn.token_ids,),
         tokenizer=turn.tokenizer,
+        tops=(turn.tops,),
     )
 
 

@@ -34,8 +34,11 @@ def teacher_turns(row: Row, turns: Sequence[Message] = ()) -> tuple[Message, ...
 
 
 def teacher_request(row: Row, task: Task, seed: int, turns: Sequence[Message] = ()) -> Request:
-    """What the teacher is asked: its tools and the prompt before the row's request."""
-    return Request(teacher_turns(row, turns), task.config.target_sampling, seed, tools=row.tools)
+    """What the teacher is asked: its tools and the prompt before the row's request. At each token
+    of its answer the likeliest are to be told, where the task says so."""
+    config = task.config
+    return Request(teacher_turns(row, turns), config.target_sampling, seed, tools=row.tools,
+                   logprobs=config.outputs.logprobs)  # fmt: skip
 
 
 def floor_request(row: Row, task: Task, seed: int) -> Request:

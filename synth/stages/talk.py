@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genpi_plugin.data.text import control_fault
 from synth.engines.base import Answer, Message, Request, ToolCall
+from synth.engines.tops import Tops
 from synth.errors import RowError
 from synth.quality.calls import said as said_and_called
 from synth.quality.calls import unreadable
@@ -29,7 +30,7 @@ class Talk:
 
     `turns` are those of the row, with the agent's thoughts; `shown` the same without them, as who
     plays a tool sees them. `said` is the agent's last turn, without its thoughts and with its calls
-    as text. `token_ids` has an entry for each of the agent's turns.
+    as text. `token_ids` and `tops` have an entry for each of the agent's turns.
     """
 
     turns: list[Message]
@@ -37,6 +38,7 @@ class Talk:
     said: str
     token_ids: list[tuple[int, ...] | None]
     tokenizer: str
+    tops: list[Tops | None]
     _sizes: list[int] = field(default_factory=list)  # of each exchange behind the first answer
     _before: list[str] = field(default_factory=list)  # `said`, before each of them
 
@@ -47,10 +49,11 @@ class Talk:
         output = row.teacher_output
         if not row.conversation:
             first = Message("assistant", output)
-            return cls([first], [first], output, [None], "")
+            return cls([first], [first], output, [None], "", [None])
         first = row.conversation[0]
         ids = [*row.token_ids[:1]] or [None]
-        return cls([first], [_shown(first, output)], output, ids, row.tokenizer)
+        tops = [*row.tops[:1]] or [None]
+        return cls([first], [_shown(first, output)], output, ids, row.tokenizer, tops)
 
     @property
     def heard(self) -> list[Message]:
@@ -74,6 +77,7 @@ class Talk:
         # A row names one tokenizer; a stored answer's may be another.
         same = agent.tokenizer == self.tokenizer
         self.token_ids.append(agent.token_ids if same else None)
+        self.tops.append(agent.tops if same else None)
 
     def drop(self) -> None:
         """Take back what came last; the first answer stays."""
@@ -82,6 +86,18 @@ class Talk:
             del self.turns[-size:], self.shown[-size:]
             self.said = self._before.pop()
             self.token_ids.pop()
+            self.tops.pop()
+
+    def ended(self, row: Row, end: str) -> Row:
+        """The row with this conversation, and why it ended."""
+        return replace(
+            row,
+            conversation=tuple(self.turns),
+            conversation_end=end,
+            token_ids=tuple(self.token_ids),
+            tokenizer=self.tokenizer,
+            tops=tuple(self.tops),
+        )
 
 
 async def ask_for(generate: Generate, request: Request) -> tuple[Answer, str]:

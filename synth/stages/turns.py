@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from synth.engines.base import Answer, Message
+from synth.engines.tops import Tops
 from synth.quality.thoughts import thoughts_apart
 from synth.store.rows import Row
 
@@ -21,11 +22,13 @@ FIRST = "first answer"
 
 @dataclass(frozen=True)
 class Turn:
-    """An assistant's message, its tokens as sampled (None: not known), and their tokenizer."""
+    """An assistant's message, its tokens as sampled (None: not known), their tokenizer, and the
+    likeliest tokens at each (None: not told)."""
 
     message: Message
     token_ids: tuple[int, ...] | None = None
     tokenizer: str = ""
+    tops: Tops | None = None
 
 
 def turn_of(answer: Answer) -> Turn:
@@ -39,7 +42,10 @@ def turn_of(answer: Answer) -> Turn:
         reasoning_content=answer.reasoning or "",
         tool_calls=answer.tool_calls or (),
     )
-    return Turn(message, known, (answer.tokenizer or "") if known else "")
+    if not known:
+        return Turn(message)
+    tops = answer.tops if answer.tops is not None and answer.tops.known else None
+    return Turn(message, known, answer.tokenizer or "", tops)
 
 
 def answer_of(turn: Message, own: Sequence[str] = ()) -> Answer:
@@ -60,4 +66,6 @@ def in_agreement(row: Row, makes: Collection[str]) -> Row:
         makes = {*makes, "conversation"}
     if "conversation" in makes and "token_ids" not in makes:
         row = replace(row, token_ids=(), tokenizer="")
+    if {"conversation", "token_ids"} & set(makes) and "tops" not in makes:
+        row = replace(row, tops=())
     return row

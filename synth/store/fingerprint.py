@@ -16,6 +16,8 @@ What tells one request from another, and what does not:
 |                                           | decoding draws nothing                             |
 |                                           | how many rows are wanted, the split, the filters:  |
 |                                           | they choose among answers                          |
+|                                           | how many of the likeliest tokens are to be told:   |
+|                                           | an answer without them is asked for again          |
 |                                           | 1 or 1.0, the order of keys, the escape of an      |
 |                                           | umlaut: the JSON that is hashed is canonical       |
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from synth.engines.base import Message
 from synth.engines.messages import as_dicts
+from synth.engines.tops import Tops
 from synth.errors import RowError
 
 COLUMNS = (
@@ -24,10 +25,14 @@ COLUMNS = (
     "reason",
     "conversation",
     "token_ids",
+    "top_ids",
+    "top_logprobs",
     "tokenizer",
 )
+# Those that `Row.tops` becomes.
+TOPS = ("top_ids", "top_logprobs")
 # What no row needs.
-OPTIONAL = ("tools", "slots", "kept", "request", "token_ids", "tokenizer")
+OPTIONAL = ("tools", "slots", "kept", "request", "token_ids", *TOPS, "tokenizer")
 # What a recital alone needs: a row without is a good one. `floor_cut` tells of the first.
 RECITED = ("floor_output", "floor_cut", "reason")
 # What is shown of a row of which something was rejected.
@@ -66,7 +71,8 @@ class Row:
     slots. `kept` is what student and teacher see before the `request`, which holds everything
     before the first answer; without one it is the input, as a user's message. `token_ids` has an
     entry for each assistant turn of the conversation, None where its tokens are not known, and
-    `tokenizer` says of which they are.
+    `tokenizer` says of which they are. `tops` has as many, or none: the likeliest tokens at each of
+    these, None where they were not told.
     `conversation_end` says why the conversation ended, `floor_cut` whether the token limit cut
     the floor output, `lost` why there is no reason though one was to be made; they are counted,
     not exported.
@@ -90,6 +96,7 @@ class Row:
     request: tuple[Message, ...] = ()
     token_ids: tuple[tuple[int, ...] | None, ...] = ()
     tokenizer: str = ""
+    tops: tuple[Tops | None, ...] = ()
 
 
 def made_of(row: Row) -> dict[str, Any]:
@@ -119,11 +126,17 @@ def without_reason(row: Row, stage: str, error: RowError, fields: Iterable[str] 
 
 def to_record(row: Row) -> dict[str, Any]:
     """The row's columns (`COLUMNS`, in this order) as plain values; None for what it lacks."""
-    values = {name: getattr(row, name) for name in COLUMNS}
+    values = {name: getattr(row, name) for name in COLUMNS if name not in TOPS}
+    tops = [None if one is None else one.arrays() for one in row.tops]
+    for place, name in enumerate(TOPS):
+        values[name] = [None if one is None else one[place].tolist() for one in tops]
+    values = {name: values[name] for name in COLUMNS}
     for name in ("prompt", "kept", "request", "conversation"):
         values[name] = as_dicts(values[name])
     if not any(row.token_ids):  # of no turn are they known
         values["token_ids"] = None
+    if not any(row.tops):
+        values |= dict.fromkeys(TOPS)
     for name in (*RECITED, *OPTIONAL):
         if name in values:
             values[name] = values[name] or None

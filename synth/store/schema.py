@@ -6,6 +6,7 @@
 | 2       | `prompts`: each prompt once, rows name it by its SHA-256; `splits`: what was drawn |
 | 3       | rows without a reason; among the rejections what such a row lost, marked as `kept` |
 | 4       | rows with tools, slots, a request of several messages, and their answers' tokens   |
+| 5       | `tops`: the likeliest tokens of answers, which answers and rows name by a hash     |
 
 Answers are the same in all. Rows of earlier versions are read as they are, since `status` and
 `report` open a store without changing it.
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 import sqlite3
 
-SCHEMA_VERSION = 4
-READABLE = (1, 2, 3, 4)
+SCHEMA_VERSION = 5
+READABLE = (1, 2, 3, 4, 5)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, answer TEXT NOT NULL, stage TEXT NOT NULL, created REAL NOT NULL);
@@ -27,6 +28,8 @@ CREATE TABLE IF NOT EXISTS rejections (
     PRIMARY KEY (stage, position));
 CREATE TABLE IF NOT EXISTS splits (
     draw TEXT, id TEXT, split TEXT NOT NULL, PRIMARY KEY (draw, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tops (
+    digest TEXT PRIMARY KEY, k INTEGER NOT NULL, ids BLOB NOT NULL, logprobs BLOB NOT NULL);
 """
 # Under these keys `made` of a rejection holds what the table has no column for.
 FILTER, KEPT = "filter", "kept"

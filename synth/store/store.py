@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import sqlite3
 import time
@@ -14,22 +13,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from synth.engines.base import Answer, Engine, Message, Request
-from synth.engines.cut_prompt import cut_prompt
+from synth.engines.base import Answer, Message, Request
 from synth.engines.messages import as_dicts, as_messages
+from synth.engines.tops import Tops
 from synth.errors import SynthError
 from synth.secrets import redactor
-from synth.store.answers import answer_record, to_answer
-from synth.store.fingerprint import prompt_hash, request_key
+from synth.store.answers import TOPS, answer_record, to_answer
+from synth.store.fingerprint import prompt_hash
 from synth.store.rows import STAGES, Rejection, Row
 from synth.store.schema import COUNTED, FILTER, KEPT, READABLE, SCHEMA_VERSION, upgrade, version_of
+from synth.store.tops import keep_tops, tops_named
 
 Generate = Callable[[Request], Awaitable[Answer]]
-OnAnswer = Callable[[str, Answer, bool], None]
 
 # Fields of a row that hold messages, beside the prompt.
 TURNS = ("kept", "request", "conversation")
-log = logging.getLogger("synth")
 
 
 class Store:
@@ -77,7 +75,10 @@ class Store:
     def get(self, key: str) -> Answer | None:
         """The answer stored under `key`."""
         found = self._run("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        return to_answer(json.loads(found[0])) if found else None
+        if not found:
+            return None
+        record = json.loads(found[0])
+        return to_answer(record, self._tops(record.get(TOPS)))
 
     async def put(self, key: str, answer: Answer, stage: str) -> None:
         """Store an answer; it is on disk when this returns.
@@ -86,6 +87,7 @@ class Store:
         each commit, however much is in it.
         """
         text = json.dumps(answer_record(answer), ensure_ascii=False)
+        self._keep_tops(answer.tops)
         self._run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
                   (key, text, stage, time.time()))  # fmt: skip
         if self._committed is None:
@@ -106,7 +108,8 @@ class Store:
     def add_row(self, row: Row) -> None:
         """Store a finished row and what it lost; on disk with the next answer, or at the end."""
         turns = {name: as_dicts(getattr(row, name)) for name in TURNS}
-        values = asdict(replace(row, prompt=(), lost=None, kept=(), request=(), conversation=()))
+        bare = replace(row, prompt=(), lost=None, kept=(), request=(), conversation=(), tops=())
+        values = asdict(bare) | {TOPS: [self._keep_tops(one) for one in row.tops]}
         values |= turns | {"prompt": self._add_prompt(row.prompt)}
         if row.lost is not None:
             self.add_rejection(row.lost)
@@ -137,8 +140,13 @@ class Store:
             ),
         )
 
-    def rows(self) -> Iterator[Row]:
-        """The finished rows in order of position, one at a time; equal prompts are one object."""
+    def rows(self, tops: bool = False) -> Iterator[Row]:
+        """The finished rows in order of position, one at a time; equal prompts are one object.
+
+        Args:
+            tops: whether they come with the likeliest tokens of their answers, which are most of
+                what a row takes.
+        """
         prompts: dict[Any, tuple[Message, ...]] = {}
         for (text,) in self._run("SELECT row FROM rows ORDER BY position"):
             values = json.loads(text)
@@ -153,6 +161,8 @@ class Store:
             values |= {name: as_messages(values.get(name) or ()) for name in TURNS}
             ids = values.get("token_ids") or ()
             values["token_ids"] = tuple(None if one is None else tuple(one) for one in ids)
+            named = values.pop(TOPS, ())
+            values[TOPS] = tuple(map(self._tops, named)) if tops else ()
             yield Row(**values)
 
     def _prompt(self, name: str) -> tuple[Message, ...]:
@@ -255,6 +265,18 @@ class Store:
         else:
             committed.set_result(None)
 
+    def _keep_tops(self, tops: Tops | None) -> str | None:
+        try:
+            return keep_tops(self._db, tops)
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
+
+    def _tops(self, name: str | None) -> Tops | None:
+        try:
+            return tops_named(self._db, name)
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
+
     def _run(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         try:
             return self._db.execute(statement, values)
@@ -267,40 +289,3 @@ class Store:
             "Check the disk's space and the file's permissions; if the file is broken, "
             "start over in another folder (-o).",
         )
-
-
-def cached(
-    engine: Engine,
-    store: Store,
-    stage: str,
-    on_answer: OnAnswer,
-    ask: Generate | None = None,
-) -> Generate:
-    """`engine.generate` that looks into the store first, and stores each new answer at once.
-
-    Args:
-        engine: the model to ask.
-        store: where answers are kept.
-        stage: noted beside each answer.
-        on_answer: called as `on_answer(stage, answer, asked)`; `asked` is False for an answer that
-            was in the store.
-        ask: called in place of `engine.generate`.
-    """
-
-    async def generate(request: Request) -> Answer:
-        key = request_key(engine.identity, request)
-        async with store.lock(key):
-            answer = store.get(key)
-            if answer is not None and (cut := cut_prompt(request, answer, "The model")):
-                # From a run that did not see it yet; whatever it is, it is no answer to this.
-                log.warning("%s It is asked again.", cut.cause)
-                answer = None
-            asked = answer is None
-            if answer is None:
-                answer = await (ask or engine.generate)(request)
-                await store.put(key, answer, stage)
-            store.unlock(key)
-        on_answer(stage, answer, asked)
-        return answer
-
-    return generate

@@ -128,6 +128,13 @@ class Outputs(Sampled):
         description="arguments of the chat template for every request to the target, in all turns; "
         "over `--chat-template-kwargs`",
     )
+    logprobs: int = Field(
+        default=0,
+        ge=0,
+        description="how many of the likeliest tokens, with their log-probabilities, are kept at "
+        "each token that the target answers with the prompt: `genpi` then learns from them without "
+        "a teacher beside it; 0 keeps none (`--logprobs`)",
+    )
     require_action: bool = Field(
         default=False,
         description="reject a row whose teacher answer holds no well-formed action, and end a "

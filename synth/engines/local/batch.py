@@ -50,7 +50,8 @@ class Prefix:
 @dataclass(eq=False)
 class Row:
     """A request on its way: `ids` to read, up to `limit` tokens to write, `tokens` so far, without
-    the one that `end`s it."""
+    the one that `end`s it. `tops` has ids and log-probabilities of the likeliest tokens at each, as
+    `Tops` holds them, where the request asks for them; behind the answer there may be more."""
 
     request: Request
     ids: list[int]
@@ -59,6 +60,7 @@ class Row:
     ended: bool = False
     end: int | None = None
     prefix: Prefix | None = None
+    tops: list[tuple[bytes, bytes]] = field(default_factory=list)
     random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from genpi_plugin.reading.agreement import test_ids
 from synth.engines.local.batch import Row
+from synth.engines.local.likeliest import note_likeliest
 from synth.engines.local.model import LocalModel
 from synth.engines.local.probes import NOTHING
 from synth.engines.local.sampling import next_tokens
@@ -192,6 +193,7 @@ class _OwnDraws(ContinuousBatchingLogitsProcessor):
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
         """Scores [rows or more, vocabulary] in which the chosen token alone is possible."""
         count = len(self._order)
+        note_likeliest(scores[:count], self._order)
         sampling = [row.request.sampling for row in self._order]
         chosen = next_tokens(scores[:count], sampling, [row.random for row in self._order])
         only = torch.full_like(scores[:count], -torch.inf).scatter(-1, chosen[:, None], 0.0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from synth.engines.base import Answer, Request
 from synth.engines.chat import answer_limit, template_identity
 from synth.engines.local.scheduler import BATCH_SIZE, Scheduler
+from synth.engines.tops import check_vocabulary
 from synth.engines.weights import check_model_name, describe
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ class TransformersEngine:
         from synth.engines.local.batch import Row
 
         local = self._model()
+        check_vocabulary(request.logprobs, local.vocabulary, self.model)
         ids = local.render(request)
         return Row(request, ids, answer_limit(ids, request, local.context))
 

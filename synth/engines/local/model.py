@@ -31,6 +31,7 @@ from synth.engines.chat import Chat, answer_text, check_template
 from synth.engines.local.batch import Batch, Prefix, Row
 from synth.engines.local.device import device_type, free_bytes, resolve_dtype, total_bytes
 from synth.engines.local.grouping import shared_prefix as shared_beginning
+from synth.engines.local.likeliest import note_likeliest, tops_of
 from synth.engines.local.probes import bytes_per_token, enable_sharing
 from synth.engines.local.sampling import next_tokens
 from synth.engines.weights import cannot_load, too_large
@@ -93,6 +94,7 @@ class LocalModel:
         self.pad_id = self.end_ids[0] if pad is None else pad
         config = self.model.config.get_text_config()
         self.context: int = context_of(config) or 2**31
+        self.vocabulary: int = config.vocab_size
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self.bytes_per_token = bytes_per_token(self.model, self.pad_id)
         self.rope_switch = rope_switch(config)
@@ -181,6 +183,7 @@ class LocalModel:
             finish="stop" if row.ended else "length",
             token_ids=(*row.tokens, *end),
             tokenizer=self.tokenizer_mark,
+            tops=tops_of(row, len(row.tokens) + len(end)),
             usage=Usage(len(row.ids), len(row.tokens)),
         )
 
@@ -215,6 +218,7 @@ class LocalModel:
 
     def _write(self, batch: Batch, scores: torch.Tensor) -> None:
         sampling = [row.request.sampling for row in batch.rows]
+        note_likeliest(scores, batch.rows)
         tokens = next_tokens(scores, sampling, [row.random for row in batch.rows])
         for row, token in zip(batch.rows, tokens.tolist(), strict=True):
             self.add_token(row, token)
@@ -269,10 +273,12 @@ class _OwnDraws(LogitsProcessor):
     """Leaves `generate` the token that `next_tokens` chooses."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
         self.sampling = [row.request.sampling for row in rows]
         self.randoms = [row.random for row in rows]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        note_likeliest(scores, self.rows)
         chosen = next_tokens(scores, self.sampling, self.randoms)[:, None]
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
 

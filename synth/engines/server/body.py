@@ -11,6 +11,8 @@ from synth.engines.base import Request
 from synth.engines.messages import as_dicts
 from synth.errors import EngineError
 
+# What bounds an answer of models that think.
+NEW_LIMIT = "max_completion_tokens"
 # Fields of a request whose answer would not be one text, and the values that are harmless.
 ONE_ANSWER: dict[str, tuple[Any, ...]] = {"n": (None, 1), "stream": (None, False)}
 

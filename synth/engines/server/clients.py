@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,31 @@ if TYPE_CHECKING:
 
 # Seconds in which a server that is there takes a connection.
 CONNECT = 10.0
+
+
+def key_in(variable: str, own: bool) -> str:
+    """The API key in an environment variable.
+
+    Args:
+        variable: its name.
+        own: whether the servers are the user's, and may take requests without a key.
+
+    Raises:
+        EngineError: there is none where one is needed, or one that can't be one.
+    """
+    key = os.environ.get(variable) or ("none" if own else "")
+    if not key:
+        raise EngineError(
+            f"There is no API key: the environment variable {variable} is not set.",
+            f"Set it (export {variable}=...), name another variable with --api-key-env, "
+            "or name your own server with --base-url.",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise EngineError(
+            f"The API key in {variable} holds characters that no key has.",
+            f"Set it again (export {variable}=...), without a line break.",
+        )
+    return key
 
 
 def open_clients(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -14,12 +13,13 @@ from synth.engines.base import Answer, Request
 from synth.engines.cut_prompt import cut_prompt
 from synth.engines.endpoints import PATIENCE, Endpoint, Endpoints, pause, sentence
 from synth.engines.rate import Rate, estimated_tokens
-from synth.engines.server.body import BodyFormat
-from synth.engines.server.clients import CONNECT, explain_not_found, open_clients
+from synth.engines.server.body import NEW_LIMIT, BodyFormat
+from synth.engines.server.clients import CONNECT, explain_not_found, key_in, open_clients
 from synth.engines.server.context import model_context
-from synth.engines.server.extras import UNKNOWN, Extras
-from synth.engines.server.faults import Verdict, judge, server_words, timed_out
+from synth.engines.server.extras import Extras
+from synth.engines.server.faults import UNKNOWN, Verdict, judge, server_words, timed_out
 from synth.engines.server.headers import header_values
+from synth.engines.server.likeliest import asking, refused_for_them
 from synth.engines.server.reply import to_answer
 from synth.engines.server.scorer import ServerScorer
 from synth.errors import EngineError, RequestError, RowError, SynthError
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 GRACE = 0.2
 # So many requests are refused, and none answered, before the fault is taken to be everybody's.
 REFUSED = 20
-NEW_LIMIT = "max_completion_tokens"
 # What `transformers serve MODEL` says, as a 400, to any other model's name.
 PINNED = "Server is pinned to"
 
@@ -96,18 +95,7 @@ class OpenAIEngine:
         self.patience = patience
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
-        self._key = os.environ.get(api_key_env) or ("none" if self.base_urls else "")
-        if not self._key:
-            raise EngineError(
-                f"There is no API key: the environment variable {api_key_env} is not set.",
-                f"Set it (export {api_key_env}=...), name another variable with --api-key-env, "
-                "or name your own server with --base-url.",
-            )
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise EngineError(
-                f"The API key in {api_key_env} holds characters that no key has.",
-                f"Set it again (export {api_key_env}=...), without a line break.",
-            )
+        self._key = key_in(api_key_env, bool(self.base_urls))
         self._refusals = 0
         self._concurrency = concurrency
         self._slots = asyncio.Semaphore(concurrency)
@@ -210,7 +198,9 @@ class OpenAIEngine:
         body: dict[str, Any] = {}
         try:
             off = {} if request.sampling.thinking else await self._extras.thinking_off(url, client)
-            body = self._form.body(request, limit, off)
+            k = request.logprobs
+            body = {**self._form.body(request, limit, off), **asking(k)}
+            await self._extras.ready(k, url, client, limit, body)
             asks = not plainly and self._extras.asks_tokens(url, body)
             sent = body if plainly else self._extras.sent(url, body)
             # As `chat.completions.create` does, which first walks through every message's types
@@ -227,7 +217,7 @@ class OpenAIEngine:
             cut = cut_prompt(request, answer, url)
             if cut is not None:
                 return Verdict("stop", cut)
-            return await self._extras.checked(answer, reply, body, url, asks)
+            return await self._extras.checked(answer, reply, body, url, asks, k)
         except TimeoutError:
             return timed_out(url, timeout, option)
         except RowError as error:
@@ -246,12 +236,14 @@ class OpenAIEngine:
                 # Models that think take the limit under another name, and say so.
                 self._limit = NEW_LIMIT
                 return await self._ask(endpoint, request, plainly)
-            refused = isinstance(error, openai.APIStatusError) and error.status_code in UNKNOWN
-            if refused and not plainly and self._extras.sent(url, body) != body:
-                outcome = await self._ask(endpoint, request, plainly=True)
-                if isinstance(outcome, Answer):
-                    self._extras.refused(url, body)
-                return outcome
+            if isinstance(error, openai.APIStatusError) and error.status_code in UNKNOWN:
+                if why := refused_for_them(server_words(error), request.logprobs, url):
+                    return Verdict("stop", why)
+                if not plainly and self._extras.sent(url, body) != body:
+                    outcome = await self._ask(endpoint, request, plainly=True)
+                    if isinstance(outcome, Answer):
+                        self._extras.refused(url, body)
+                    return outcome
             return judge(error, url, self.api_key_env, timeout, option)
 
     def _connect(self) -> Endpoints[openai.AsyncOpenAI]:

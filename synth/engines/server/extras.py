@@ -1,23 +1,25 @@
 """What a server is sent beyond what all take: that an answer's tokens are asked for, a history's
-thoughts under both their names, and that the model is not to think."""
+thoughts under both their names, the likeliest tokens, and that the model is not to think."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from synth.engines.base import Answer
 from synth.engines.server.body import BodyFormat, thinks, with_both_names
 from synth.engines.server.context import takes_template_arguments
+from synth.engines.server.likeliest import AS_IDS, Likeliest
+from synth.engines.server.raw import check_raw, drawn_otherwise
 from synth.engines.server.switch import USUAL_OFF
 from synth.engines.server.tokens import KnownTokens
+from synth.errors import EngineError
 
 if TYPE_CHECKING:
     import openai
 
 ASKED = "return_token_ids"
-# How a server refuses a field that it does not know.
-UNKNOWN = (400, 422)
 # Servers that refuse every field they don't know.
 STRICT = (".openai.com", "api-version")
 
@@ -32,12 +34,50 @@ class Extras:
     """
 
     def __init__(self, form: BodyFormat, tokenizer: str, own: bool) -> None:
+        self._form = form
         self._model = form.model
         self._tokens = KnownTokens(tokenizer, form.chat_template_kwargs) if tokenizer else None
         self._own = own
         self._tells: dict[str, bool] = {}
         self._off: dict[str, dict[str, Any]] = {}
         self._one_name: set[str] = set()  # servers that refuse thoughts under two names
+        self._texts: set[str] = set()  # servers that refuse to write ids for tokens' texts
+        # Servers whose log-probabilities are the model's own, at a temperature and `top_p`.
+        self._raw: set[tuple[str, tuple[float, float]]] = set()
+        self._checking = asyncio.Lock()
+        self._likeliest = Likeliest(self._tokens)
+
+    async def ready(
+        self, k: int, url: str, client: openai.AsyncOpenAI, limit: str, body: Mapping[str, Any]
+    ) -> None:
+        """Before a server is first asked for the `k` likeliest tokens: are they the model's own?
+
+        Args:
+            k: how many; nothing is asked for 0.
+            url: the server's address.
+            client: its client.
+            limit: the field that bounds an answer.
+            body: the request that asks for them.
+
+        Raises:
+            EngineError: they are not, or the tokenizer is not known, or is none.
+            openai.APIError: the server can't say now.
+        """
+        if not k:
+            return
+        if self._tokens is None:
+            raise EngineError(
+                f"--logprobs {k}: the tokenizer of {self._model} is not known here, and "
+                "log-probabilities are of its tokens.",
+                "Name it: --tokenizer, a folder or a name on the hub.",
+            )
+        await self._tokens.chat()
+        other = drawn_otherwise(body)
+        async with self._checking:
+            if other is not None and (url, other) not in self._raw:
+                more = {AS_IDS: True} if self._as_ids(url) else {}
+                await check_raw(client, url, self._form, limit, more, other)
+                self._raw.add((url, other))
 
     def asks_tokens(self, url: str, body: Mapping[str, Any]) -> bool:
         """Whether a server is asked for an answer's tokens: one that has told none is not."""
@@ -48,6 +88,8 @@ class Extras:
     def sent(self, url: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """A request's body with what a server is asked for, and given, beyond what all take."""
         more = {ASKED: True} if self.asks_tokens(url, body) else {}
+        if "top_logprobs" in body and self._as_ids(url):
+            more[AS_IDS] = True
         return {**(with_both_names(body) if self._two_names(url, body) else body), **more}
 
     def refused(self, url: str, body: Mapping[str, Any]) -> None:
@@ -56,6 +98,12 @@ class Extras:
             self.note(url, False)
         if self._two_names(url, body):
             self._one_name.add(url)
+        if "top_logprobs" in body:
+            self._texts.add(url)
+
+    def _as_ids(self, url: str) -> bool:
+        """Whether a server is asked for tokens' ids in place of their texts."""
+        return self._tokens is not None and self._takes_more(url) and url not in self._texts
 
     def _two_names(self, url: str, body: Mapping[str, Any]) -> bool:
         return thinks(body) and self._takes_more(url) and url not in self._one_name
@@ -69,15 +117,20 @@ class Extras:
         self._tells.setdefault(url, tells)
 
     async def checked(
-        self, answer: Answer, reply: Any, body: Mapping[str, Any], url: str, asked: bool
+        self, answer: Answer, reply: Any, body: Mapping[str, Any], url: str, asked: bool, k: int
     ) -> Answer:
-        """The answer with its tokens, where they are known to be of the tokenizer; see
-        `KnownTokens.checked`, also for what is raised."""
+        """The answer with its tokens, where they are known to be of the tokenizer, and with the
+        `k` likeliest at each; see `KnownTokens.checked` and `Likeliest.checked`, also for what is
+        raised."""
         if asked:
             self.note(url, answer.token_ids is not None)
-        return answer if self._tokens is None else await self._tokens.checked(
-            answer, reply, body, url
-        )  # fmt: skip
+        if self._tokens is None:
+            return answer
+        if not k:
+            return await self._tokens.checked(answer, reply, body, url)
+        answer = await self._likeliest.sampled(answer, reply, url)
+        answer = await self._tokens.checked(answer, reply, body, url)
+        return await self._likeliest.checked(answer, reply, k, url)
 
     async def thinking_off(self, url: str, client: openai.AsyncOpenAI) -> dict[str, Any]:
         """The chat template's arguments that ask a server's model not to think.

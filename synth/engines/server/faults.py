@@ -28,6 +28,8 @@ TOO_LONG = (
 )
 # A quota of tokens per minute that one request alone exceeds: it will never fit.
 TOO_LARGE = "request too large"
+# How a server refuses a field that it does not know.
+UNKNOWN = (400, 422)
 # The server behind a gateway is not there: 502 and 503, Cloudflare's, and "overloaded".
 NOT_READY = {502, 503, 521, 522, 523, 529, 530}
 # A single request is not waited for longer than this: its row may as well be the next run's.

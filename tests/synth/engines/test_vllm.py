@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from genpi_plugin.data import tokenizers
 from synth.engines.base import Answer, Message, Request, Sampling, Usage
 from synth.engines.models import ModelSpec, model_specs, open_engine
+from synth.engines.tops import Tops
 from synth.engines.vllm import VLLMEngine
 from synth.errors import EngineError, RequestError, RowError
 from tests.tiny import make_tokenizer, save_tiny
@@ -54,10 +56,18 @@ class FakeLLM:
             raise DeadError("EngineCore encountered an issue")
         tokens = [*TOKENIZER.encode(TEXT), TOKENIZER.eos_token_id]
         cut = len(tokens) > params.max_tokens
+        k = getattr(params, "logprobs", None)
+        # The token that was drawn stands first, whatever its rank, and then the likeliest.
+        places = [
+            {token: SimpleNamespace(logprob=-5.0)}
+            | {one: SimpleNamespace(logprob=-0.5 - one) for one in range(k or 0)}
+            for token in tokens[: params.max_tokens]
+        ]
         yield SimpleNamespace(
             outputs=[
                 SimpleNamespace(
                     token_ids=tokens[: params.max_tokens],
+                    logprobs=places if k else None,
                     finish_reason="length" if cut else self.ends,
                 )
             ]
@@ -107,7 +117,7 @@ def test_requests_are_under_way_together_on_one_model_with_prefix_caching(fake, 
     got = ask(engine, *(request(text) for text in "abcd"))
     [llm] = fake.made
     assert llm.arguments == SimpleNamespace(
-        model=tiny, dtype="bfloat16", enable_prefix_caching=True, max_num_seqs=5
+        model=tiny, dtype="bfloat16", enable_prefix_caching=True, max_num_seqs=5, max_logprobs=-1
     )
     assert llm.most == 4
     assert llm.stopped
@@ -142,6 +152,19 @@ def test_sampling_and_limits_are_handed_on(fake, tiny):
     assert (answer.finish, answer.usage.completion_tokens) == ("length", 3)
     with pytest.raises(RowError, match="2048"):
         ask(VLLMEngine(tiny), request("word " * 3000))
+
+
+def test_the_likeliest_tokens_are_vllms_own_without_the_drawn_one(fake, tiny):
+    wanting = replace(request(sampling=Sampling(max_tokens=4)), logprobs=3)
+    answer, without = ask(VLLMEngine(tiny), wanting, request())
+    asked = [params for _, params, _ in fake.made[0].asked]
+    assert [getattr(params, "logprobs", None) for params in asked] == [3, None]
+    assert answer.tops == Tops.of(3, [{0: -0.5, 1: -1.5, 2: -2.5}] * 4)
+    assert without.tops is None
+    with pytest.raises(EngineError, match="logprobs_mode 'processed_logprobs'"):
+        ask(VLLMEngine(tiny, engine_args={"logprobs_mode": "processed_logprobs"}), wanting)
+    with pytest.raises(EngineError, match="--logprobs 5000: the vocabulary"):
+        ask(VLLMEngine(tiny), replace(wanting, logprobs=5000))
 
 
 def test_it_says_how_much_it_works_on_at_once_and_what_it_takes(fake, tiny):

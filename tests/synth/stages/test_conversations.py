@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from synth.engines.base import Answer, Message
+from synth.engines.tops import Tops
 from synth.errors import EngineError, RowError
 from synth.stages.conversations import conversations
 from synth.stages.environment import OPENING, environment_messages
@@ -200,14 +201,19 @@ def test_where_no_system_turn_is_taken_the_instruction_stands_in_the_first_turn(
 def test_tokens_of_two_tokenizers_are_not_kept_under_one():
     first = Message("assistant", "search[lamp]")
     asked = (Message("user", "A page."),)
-    talked = Talk([first], [first], first.content, [(1, 2)], "mark of one")
+    tops = [Tops.of(1, [{token: -0.5}] * 2) for token in range(3)]
+    talked = Talk([first], [first], first.content, [(1, 2)], "mark of one", [tops[0]])
     for turn in (
-        Turn(Message("assistant", "click[a]"), (3, 4), "mark of another"),
-        Turn(Message("assistant", "click[b]"), (5, 6), "mark of one"),
+        Turn(Message("assistant", "click[a]"), (3, 4), "mark of another", tops[1]),
+        Turn(Message("assistant", "click[b]"), (5, 6), "mark of one", tops[2]),
         Turn(Message("assistant", "click[c]")),
     ):
         talked.add(asked, turn, turn.message.content)
     assert (talked.token_ids, talked.tokenizer) == ([(1, 2), None, (5, 6), None], "mark of one")
-    plain = Talk([first], [first], first.content, [None], "")
+    assert talked.tops == [tops[0], None, tops[2], None]
+    talked.drop()
+    talked.drop()
+    assert (talked.token_ids, talked.tops) == ([(1, 2), None], [tops[0], None])
+    plain = Talk([first], [first], first.content, [None], "", [None])
     plain.add(asked, Turn(Message("assistant", "click[a]"), (3, 4), "mark of another"), "click[a]")
     assert (plain.token_ids, plain.tokenizer) == ([None, (3, 4)], "mark of another")

@@ -8,8 +8,9 @@ import pytest
 
 from synth.engines.base import Answer, Message, Request, Sampling, ToolCall, Usage
 from synth.store.answers import answer_record, to_answer
+from synth.store.cached import cached
 from synth.store.fingerprint import request_key
-from synth.store.store import Store, cached
+from synth.store.store import Store
 from tests.synth.scripted import Scripted
 
 ASK = Request((Message("user", "find a lamp"),), Sampling(max_tokens=9))

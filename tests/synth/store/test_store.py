@@ -8,9 +8,10 @@ import pytest
 
 from synth.engines.base import Answer, Message, Request, Sampling, Usage
 from synth.errors import EngineError, RowError, SynthError
+from synth.store.cached import cached
 from synth.store.fingerprint import request_key, row_id
 from synth.store.rows import Rejection, Row
-from synth.store.store import Store, cached
+from synth.store.store import Store
 from tests.synth.scripted import Scripted
 
 ASK = Request((Message("user", "hi"),), Sampling(0.5, 0.9, 10), seed=1)
