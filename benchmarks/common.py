@@ -1,11 +1,9 @@
-"""What the benchmarks share: options, model, pairs, the training, and how commands are run."""
+"""What the benchmarks share: options, model, pairs and the training."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -100,18 +98,6 @@ def new_adapter(base: Any, seed: int) -> Any:
     """The base model with a fresh LoRA adapter; `unload()` gives the base back as it was."""
     torch.manual_seed(seed)
     return get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
-
-
-def run(*command: Any) -> None:
-    """Run `axolotl` or `python` of this environment, and stop where it fails.
-
-    Args:
-        command: the program's name, and its arguments.
-    """
-    beside = {"python": sys.executable, "axolotl": str(Path(sys.executable).with_name("axolotl"))}
-    name, *arguments = map(str, command)
-    print("+", name, *arguments, flush=True)
-    subprocess.run([beside[name], *arguments], check=True)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +23,10 @@ from typing import Any
 import datasets
 import torch
 import yaml
-from scipy.stats import t as student_t
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from benchmarks.common import new_adapter, quiet, train_adapter
+from benchmarks.figures import half_width
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import Pair, make_pairs
@@ -223,8 +222,7 @@ def _mean(values: list[float], how: str) -> str:
     mean = statistics.mean(values)
     if len(values) < 2:
         return f"{mean:{how}}"
-    half = student_t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:{how}} ± {half:{how}}"
+    return f"{mean:{how}} ± {half_width(values):{how}}"
 
 
 def main() -> None:
