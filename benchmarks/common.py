@@ -11,13 +11,15 @@ from typing import Any
 
 import datasets
 import torch
+import yaml
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import Pair, make_pairs
-from genpi_plugin.data.rows import parse
+from genpi_plugin.data.rows import Row, parse
+from genpi_plugin.training.cpu import computes_bfloat16
 
 
 def options_parser(doc: str | None, rows: int) -> argparse.ArgumentParser:
@@ -35,6 +37,19 @@ def load_model(name: str) -> Any:
     """The model with a LoRA adapter on all linear layers, in bfloat16."""
     base = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16)
     return new_adapter(base, seed=0).train()
+
+
+def load_base(name: str) -> Any:
+    """A base model: in bfloat16 where the processor has instructions for it, else in float32."""
+    dtype = torch.bfloat16 if computes_bfloat16() else torch.float32
+    return AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+
+
+def load_task(folder: Path, count: int) -> tuple[list[Row], dict[str, Any]]:
+    """The first training rows of a folder that `python -m synth run` has made, and its task."""
+    raw = datasets.load_dataset(str(folder), split="train")
+    rows = [parse(row, f"row {index}") for index, row in enumerate(raw)][:count]
+    return rows, yaml.safe_load((folder / "synth.yaml").read_text(encoding="utf-8"))["task"]
 
 
 def load_pairs(options: argparse.Namespace, settings: GenPISettings) -> list[Pair]:

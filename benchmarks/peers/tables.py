@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from benchmarks.drawing import Line, draw
 from benchmarks.figures import Interval, shown
@@ -10,13 +11,22 @@ from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.points import Point, ahead, curve, reached
 
 REFERENCE = "ours"
-# The figure's name, its name in the table, and its form.
+
+
+class Column(NamedTuple):
+    """A figure of the evaluation in a table: its name, what stands above it, and its form."""
+
+    figure: str
+    head: str
+    form: str
+
+
 COLUMNS = (
-    ("internalization", "internalization", ".3f"),
-    ("kl_to_teacher", "KL(teacher‖.), nats/token", ".3f"),
-    ("valid", "well-formed", ".0%"),
-    ("agreement", "action = teacher's", ".0%"),
-    ("chrf", "chrF", ".1f"),
+    Column("internalization", "internalization", ".3f"),
+    Column("kl_to_teacher", "KL(teacher‖.), nats/token", ".3f"),
+    Column("valid", "well-formed", ".0%"),
+    Column("agreement", "action = teacher's", ".0%"),
+    Column("chrf", "chrF", ".1f"),
 )
 AXES = {"seconds": "seconds of training", "cpu_seconds": "seconds of the processor"}
 
@@ -56,6 +66,18 @@ def page(found: Sequence[Point], notes: Sequence[str], by: str = "seconds") -> s
     )
 
 
+def figure_columns(found: Iterable[Point]) -> list[Column]:
+    """The columns that some of the points have figures for."""
+    known = {name for point in found for name in point.figures}
+    return [column for column in COLUMNS if column.figure in known]
+
+
+def figure_cells(point: Point, columns: Sequence[Column]) -> list[str]:
+    """A point's figures with their intervals; "-" where it has none."""
+    nothing: Interval = {"value": None}
+    return [shown(point.figures.get(one.figure, nothing), one.form) for one in columns]
+
+
 def picture(found: Sequence[Point], title: str, by: str = "seconds") -> str:
     """The curves as an SVG."""
     lines = [
@@ -67,11 +89,10 @@ def picture(found: Sequence[Point], title: str, by: str = "seconds") -> str:
 
 def _last(lines: Mapping[str, list[Point]], seeds: Mapping[str, int]) -> Iterator[str]:
     last = {name: line[-1] for name, line in lines.items()}
-    columns = [one for one in COLUMNS if any(one[0] in point.figures for point in last.values())]
-    heads = " | ".join(head for _, head, _ in columns)
+    columns = figure_columns(last.values())
+    heads = " | ".join(column.head for column in columns)
     yield f"| | what | seeds | steps | start, s | training, s | processor, s | s/step | {heads} |"
     yield "|---" * (8 + len(columns)) + "|"
-    nothing: Interval = {"value": None}
     for name, point in last.items():
         cells = [
             name,
@@ -82,7 +103,7 @@ def _last(lines: Mapping[str, list[Point]], seeds: Mapping[str, int]) -> Iterato
             f"{point.seconds:,.0f}",
             f"{point.cpu_seconds:,.0f}",
             f"{point.seconds / point.step:.2f}",
-            *(shown(point.figures.get(figure, nothing), form) for figure, _, form in columns),
+            *figure_cells(point, columns),
         ]
         yield f"| {' | '.join(cells)} |"
 
