@@ -89,7 +89,7 @@ def test_a_trainer_of_trl_takes_a_step_and_leaves_adapters(name, place, tmp_path
 
     from benchmarks.peers.trl import build
 
-    made = config(CONTESTANTS[name], recipe(place), 0, tmp_path)
+    made = config(CONTESTANTS[name], recipe(place, warmup_steps=0), 0, tmp_path)
     trainer = build(yaml.safe_load(yaml.safe_dump(made)))
     read = []
     if name == "sdft":
