@@ -18,7 +18,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import run
+from benchmarks.figures import shown
+from benchmarks.folders import run
 
 OUT = Path("outputs/calls")
 TASK = Path("benchmarks/calls_task")
@@ -134,16 +135,6 @@ def table(metrics: dict[str, Any]) -> str:
             f"({tools / whole:.0%}).",
         ]
     )
-
-
-def shown(interval: dict[str, Any], form: str = ".0%") -> str:
-    """A figure with its interval."""
-    if interval.get("value") is None:
-        return "-"
-    text = format(interval["value"], form)
-    if interval.get("ci_low") is None:
-        return text
-    return f"{text} [{format(interval['ci_low'], form)}, {format(interval['ci_high'], form)}]"
 
 
 if __name__ == "__main__":

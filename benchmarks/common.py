@@ -1,11 +1,9 @@
-"""What the benchmarks share: options, model, pairs, the training, and how commands are run."""
+"""What the benchmarks share: options, model, pairs and the training."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,13 +11,15 @@ from typing import Any
 
 import datasets
 import torch
+import yaml
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import Pair, make_pairs
-from genpi_plugin.data.rows import parse
+from genpi_plugin.data.rows import Row, parse
+from genpi_plugin.training.cpu import computes_bfloat16
 
 
 def options_parser(doc: str | None, rows: int) -> argparse.ArgumentParser:
@@ -37,6 +37,19 @@ def load_model(name: str) -> Any:
     """The model with a LoRA adapter on all linear layers, in bfloat16."""
     base = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16)
     return new_adapter(base, seed=0).train()
+
+
+def load_base(name: str) -> Any:
+    """A base model: in bfloat16 where the processor has instructions for it, else in float32."""
+    dtype = torch.bfloat16 if computes_bfloat16() else torch.float32
+    return AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+
+
+def load_task(folder: Path, count: int) -> tuple[list[Row], dict[str, Any]]:
+    """The first training rows of a folder that `python -m synth run` has made, and its task."""
+    raw = datasets.load_dataset(str(folder), split="train")
+    rows = [parse(row, f"row {index}") for index, row in enumerate(raw)][:count]
+    return rows, yaml.safe_load((folder / "synth.yaml").read_text(encoding="utf-8"))["task"]
 
 
 def load_pairs(options: argparse.Namespace, settings: GenPISettings) -> list[Pair]:
@@ -100,18 +113,6 @@ def new_adapter(base: Any, seed: int) -> Any:
     """The base model with a fresh LoRA adapter; `unload()` gives the base back as it was."""
     torch.manual_seed(seed)
     return get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
-
-
-def run(*command: Any) -> None:
-    """Run `axolotl` or `python` of this environment, and stop where it fails.
-
-    Args:
-        command: the program's name, and its arguments.
-    """
-    beside = {"python": sys.executable, "axolotl": str(Path(sys.executable).with_name("axolotl"))}
-    name, *arguments = map(str, command)
-    print("+", name, *arguments, flush=True)
-    subprocess.run([beside[name], *arguments], check=True)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,25 +20,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
-import torch
-import yaml
-from scipy.stats import t as student_t
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer, TrainerCallback
 
-from benchmarks.common import new_adapter, quiet, train_adapter
+from benchmarks.common import load_base, load_task, new_adapter, train_adapter
+from benchmarks.figures import half_width
+from benchmarks.held_out import HeldOut
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import Pair, make_pairs
 from genpi_plugin.data.prompt_generation import REASON_HEADING, answer, question
-from genpi_plugin.data.rows import Row, parse
+from genpi_plugin.data.rows import Row
 from genpi_plugin.data.transcripts import prompt_text
-from genpi_plugin.evaluation.figures.measured import Measured
-from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT, TEACHER
-from genpi_plugin.evaluation.figures.scores import make_scores
-from genpi_plugin.evaluation.measuring.measure import kl_sum, measure
-from genpi_plugin.evaluation.sections.recital import recite
-from genpi_plugin.evaluation.subjects.reading import logprobs
+from genpi_plugin.evaluation.figures.names import STUDENT
 from genpi_plugin.evaluation.subjects.subject import Subject
 
 ENOUGH = 0.8  # the internalization whose time is noted
@@ -101,43 +93,6 @@ class Result:
     seconds: float
     seconds_to_enough: float | None
     steps: int
-
-
-class HeldOut:
-    """Held-out requests with the teacher's and the floor's answers and distributions."""
-
-    def __init__(self, model: Any, view: ChatView, rows: list[Row], inputs: list[str],
-                 pattern: str) -> None:  # fmt: skip
-        self.scores = make_scores(pattern)
-        self.teacher = Subject(TEACHER, model, view, rows[0].prompt)
-        floor = Subject(FLOOR, model, view)
-        self.measured: Measured = measure(inputs, self.teacher, [floor], self.scores, 96, quiet)
-        self.requests = floor.requests(inputs)
-        self.answers = [generated.ids for generated in self.measured.answers[TEACHER]]
-        self.truth: dict[int, torch.Tensor] = {}
-        asked = self.teacher.requests(inputs)
-        for batch, found in logprobs(self.teacher, asked, self.answers):
-            self.truth |= dict(zip(batch, found, strict=True))
-
-    def internalization(self, student: Subject) -> float:
-        """1 - KL(teacher || student) / KL(teacher || floor)."""
-        divergence = 0.0
-        for batch, found in logprobs(student, self.requests, self.answers):
-            divergence += sum(kl_sum(self.truth[i], mine)
-                              for i, mine in zip(batch, found, strict=True))  # fmt: skip
-        return 1.0 - divergence / sum(self.measured.kl[FLOOR])
-
-    def task_scores(self, student: Subject) -> dict[str, float]:
-        """Shares of well-formed actions and of the teacher's own."""
-        said = [generated.text for generated in student.generate(self.requests, 96)]
-        told = [generated.text for generated in self.measured.answers[TEACHER]]
-        return {name: statistics.mean(map(self.scores[name], said, told))
-                for name in ("valid", "agreement")}  # fmt: skip
-
-    def recitation(self, student: Subject) -> float:
-        """chrF of the recited prompt."""
-        [recital] = recite(student, self.measured, FLOOR, self.teacher, 1, quiet)
-        return recital.chrf
 
 
 class Curve(TrainerCallback):
@@ -223,8 +178,7 @@ def _mean(values: list[float], how: str) -> str:
     mean = statistics.mean(values)
     if len(values) < 2:
         return f"{mean:{how}}"
-    half = student_t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:{how}} ± {half:{how}}"
+    return f"{mean:{how}} ± {half_width(values):{how}}"
 
 
 def main() -> None:
@@ -239,10 +193,8 @@ def main() -> None:
     if todo and not options.report:
         options.output.mkdir(parents=True, exist_ok=True)
         view = ChatView(AutoTokenizer.from_pretrained(options.model))
-        base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.bfloat16)
-        raw = datasets.load_dataset(str(options.dataset), split="train")
-        rows = [parse(row, f"row {i}") for i, row in enumerate(raw)][: options.rows]
-        task = yaml.safe_load((options.dataset / "synth.yaml").read_text())["task"]
+        base = load_base(options.model)
+        rows, task = load_task(options.dataset, options.rows)
         inputs = options.inputs.read_text(encoding="utf-8").splitlines()
         held_out = HeldOut(base, view, rows, inputs, task["action_pattern"])
         print(f"{len(rows)} rows, {len(inputs)} held-out requests, {len(todo)} runs to do")

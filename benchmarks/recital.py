@@ -22,19 +22,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
-import torch
-import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer, TrainerCallback
 
-from benchmarks.common import new_adapter, quiet, train_adapter
-from benchmarks.objectives import HeldOut
+from benchmarks.common import load_base, load_task, new_adapter, quiet, train_adapter
+from benchmarks.held_out import HeldOut
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pairs
 from genpi_plugin.data.inputs.lines import read_inputs
 from genpi_plugin.data.recitals import in_pieces, whole
-from genpi_plugin.data.rows import Row, parse
+from genpi_plugin.data.rows import Row
 from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures.names import FLOOR, STUDENT
 from genpi_plugin.evaluation.figures.shared_words import longest_run
@@ -218,10 +215,8 @@ def main() -> None:
     if todo and not options.report:
         options.output.mkdir(parents=True, exist_ok=True)
         view = ChatView(AutoTokenizer.from_pretrained(options.model))
-        base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.bfloat16)
-        raw = datasets.load_dataset(str(options.dataset), split="train")
-        rows = [parse(row, f"row {i}") for i, row in enumerate(raw)][: options.rows]
-        task = yaml.safe_load((options.dataset / "synth.yaml").read_text())["task"]
+        base = load_base(options.model)
+        rows, task = load_task(options.dataset, options.rows)
         inputs = list(read_inputs(options.inputs).texts)[: options.limit]
         held_out = HeldOut(base, view, rows, inputs, task["action_pattern"])
         text = whole(rows[0]).text

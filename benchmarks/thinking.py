@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.common import run
+from benchmarks.folders import run
 
 TASK = Path(__file__).parent / "thinking_task"
 TEMPLATE = """\

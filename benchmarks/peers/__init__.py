@@ -1,0 +1,1 @@
+"""Ours beside its peers: internalization over seconds, each trained by its own trainer."""
