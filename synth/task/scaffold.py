@@ -102,6 +102,7 @@ outputs:
   temperature: 0.0               # 0 takes the likeliest token
   top_p: 1.0                     # without effect at temperature 0
   max_tokens: 1024               # a row whose teacher answer is cut here is rejected
+  logprobs: 0                    # likeliest tokens kept at each of the teacher's (--logprobs)
   require_action: false          # reject a row whose teacher answer holds no well-formed action
   request_args: {{}}               # as in `inputs`, for all turns of the target
   chat_template_kwargs: {{}}
