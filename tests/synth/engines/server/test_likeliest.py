@@ -10,6 +10,7 @@ import pytest
 
 from synth.engines.base import Sampling
 from synth.engines.server.engine import OpenAIEngine
+from synth.engines.server.tokens import DIFFERING
 from synth.engines.tops import Tops
 from synth.errors import EngineError
 from tests.synth.engines.asking import PROMPT, answers, ask
@@ -117,8 +118,6 @@ FAULTS = {
     "beyond one": (lambda r: change(r, logprob=-0.1), "are 1.", "--logprobs-mode"),
     "another token": (of_another, "in the place of", "vLLM"),
     "fewer": (fewer, f"tells 2 log-probabilities at a token, and {K} were", "--logprobs 2"),
-    "fewer tokens": (shorter, "tokens of an answer of", "vLLM"),
-    "none": (without, "no log-probabilities of an answer", "vLLM"),
     "beyond the tokenizer": (lambda r: change(r, token="token_id:99999"), "99999", "--tokenizer"),
 }
 
@@ -136,6 +135,51 @@ def test_what_is_no_log_probability_of_the_models_own_is_refused(folder, tokeniz
     assert cause in caught.value.cause
     assert server.url in caught.value.cause
     assert cure in caught.value.cure
+
+
+# What a server leaves out -> how an answer is changed, and what is said of it.
+MISSING = {
+    "fewer tokens": (shorter, "tokens of an answer of"),
+    "none": (without, "no log-probabilities of an answer"),
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_server_that_leaves_them_out_of_every_answer_stops_the_run(
+    folder, tokenizer, missing, caplog
+):
+    changed, cause = MISSING[missing]
+    odd, whole = changed(whole_reply(tokenizer, "odd", 5)), whole_reply(tokenizer, "a lamp", 5)
+    caplog.set_level(logging.WARNING, "synth")
+
+    def told(server, texts):
+        server.answer_body = lambda body: odd if "odd" in str(body) else whole
+        got = answers(on(server, folder), [wanting(text) for text in texts], one_by_one=True)
+        return [answer.tops.known for answer in got]
+
+    odds = [f"odd {number}" for number in range(DIFFERING)]
+    with serve(lambda messages: None, models=None) as server:
+        found = told(server, [*odds[1:], "a lamp", *odds])
+        assert found == [*[False] * (DIFFERING - 1), True, *[False] * DIFFERING]
+        assert caplog.text.count(cause) == 1
+        server.requests.clear()
+        with pytest.raises(EngineError, match=cause) as caught:
+            told(server, odds)
+        assert len(server.requests) == PROBES + DIFFERING
+    assert server.url in caught.value.cause
+    assert "vLLM" in caught.value.cure
+
+
+def test_the_log_says_each_kind_of_answer_without_them_once(folder, tokenizer, caplog):
+    whole = whole_reply(tokenizer, "a lamp", 5)
+    caplog.set_level(logging.WARNING, "synth")
+    odd = [shorter(whole_reply(tokenizer, "odd", 5)), without(whole)] * 2
+    replies = [*[whole] * (PROBES + 1), *odd]
+    with serve(lambda messages: replies[server.count - 1], models=None) as server:
+        asked = [wanting(f"a lamp {number}") for number in range(len(odd) + 1)]
+        answers(on(server, folder), asked, one_by_one=True)
+    for what, (_, cause) in MISSING.items():
+        assert caplog.text.count(cause) == 1, what
 
 
 def test_texts_count_where_each_is_one_tokens(folder, tokenizer):
