@@ -34,7 +34,8 @@ SERVERS = (
 RAW_CURE = (
     "Log-probabilities have to be those of the model at temperature 1, before anything is cut off. "
     "vLLM: leave --logprobs-mode out (raw_logprobs is its default); SGLang: start it with "
-    "SGLANG_RETURN_ORIGINAL_LOGPROB=1; or set outputs.temperature and outputs.top_p to 1."
+    "SGLANG_RETURN_ORIGINAL_LOGPROB=1; or set outputs.temperature and outputs.top_p to 1, with no "
+    "top_k, min_p or penalties (vLLM: --generation-config vllm leaves the model's own out)."
 )
 log = logging.getLogger("synth")
 
