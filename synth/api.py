@@ -19,7 +19,8 @@ from synth.dataset.summary import Summary
 from synth.engines.models import IN_PROCESS, ModelSpec
 from synth.engines.server.urls import checked, without_login
 from synth.errors import SynthError
-from synth.running.run import RunSettings, run
+from synth.running.run import run
+from synth.running.settings import RunSettings
 from synth.task.given import read_inputs
 from synth.task.taskfile import Task, load_task
 
@@ -92,8 +93,8 @@ def make(
             with the prompt; None is the task's `outputs.logprobs`.
         resume_changed: an earlier run in the folder may have had other settings.
         console: where progress is shown on a terminal; None is stderr.
-        **settings: other fields of `synth.running.run.RunSettings`: `concurrency`, `batch_size`,
-            `max_failure_rate`, `prices` ...
+        **settings: other fields of `synth.running.settings.RunSettings`: `concurrency`,
+            `batch_size`, `max_failure_rate`, `prices` ...
 
     Returns:
         The run's counts. `Summary.check_whole` raises where rows are still pending.

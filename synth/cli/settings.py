@@ -11,7 +11,7 @@ from genpi_plugin.data.inputs.given import Reading
 from synth.cli.options import PROGRAM
 
 if TYPE_CHECKING:
-    from synth.running.run import RunSettings
+    from synth.running.settings import RunSettings
     from synth.task.taskfile import Task
 
 PRICES = ("price_in", "price_out", "generator_price_in", "generator_price_out")
@@ -56,7 +56,7 @@ def run_settings(
     """What the options say of models and run."""
     from synth.engines.models import model_specs
     from synth.progress.prices import Prices
-    from synth.running.run import RunSettings
+    from synth.running.settings import RunSettings
     from synth.secrets import redactor
 
     target, generator = model_specs(**models)

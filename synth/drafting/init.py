@@ -10,7 +10,8 @@ from pathlib import Path
 from genpi_plugin.data.slots import names_in, slot
 from synth.drafting.draft import Draft, draft_with, most_requests
 from synth.drafting.fill import filled, remarked
-from synth.running.run import RunSettings, for_target, open_engines
+from synth.running.run import for_target, open_engines
+from synth.running.settings import RunSettings
 from synth.task.placeholders import placeholders
 from synth.task.scaffold import Scaffold, init_task
 from synth.task.slots import texts_of

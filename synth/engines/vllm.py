@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from genpi_plugin.data import tokenizers
@@ -103,13 +104,15 @@ class VLLMEngine:
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        if request.logprobs:
+            check_told(request.logprobs, self.engine_args)
         if self._engine is None:
             self._load()
         assert self._chat is not None, "it is loaded with the model"
         ids = self._chat.request_ids(request)
         limit = answer_limit(ids, request, self._engine.model_config.max_model_len)
         if request.logprobs:
-            self._check_logprobs(request.logprobs)
+            check_vocabulary(request.logprobs, len(self._tokenizer), self.model)
         how = request.sampling
         params = SamplingParams(
             temperature=how.temperature,
@@ -152,21 +155,6 @@ class VLLMEngine:
             else None,
         )
 
-    def _check_logprobs(self, k: int) -> None:
-        """Check that vLLM tells log-probabilities as the model gives them, and so many.
-
-        Raises:
-            EngineError: it does not.
-        """
-        check_vocabulary(k, len(self._tokenizer), self.model)
-        mode = self.engine_args.get("logprobs_mode", RAW)
-        if mode != RAW:
-            raise EngineError(
-                f"--logprobs needs the model's own log-probabilities, and --engine-args has "
-                f"logprobs_mode {mode!r}.",
-                f"Leave it out: {RAW} is vLLM's own default.",
-            )
-
     async def context(self) -> int:
         """Tokens that the model takes; it is loaded for that."""
         if self._engine is None:
@@ -202,3 +190,29 @@ class VLLMEngine:
         self._mark = tokenizers.mark(self._tokenizer)
         self._chat = Chat(self._tokenizer, self.chat_template_kwargs, self.model)
         self._end_ids = self._chat.end_ids(None)
+
+
+def check_told(k: int, engine_args: Mapping[str, Any]) -> None:
+    """Check that vLLM tells `k` log-probabilities at a token, as the model gives them.
+
+    Args:
+        k: how many.
+        engine_args: what vLLM is started with beside ours.
+
+    Raises:
+        EngineError: it does not.
+    """
+    mode = engine_args.get("logprobs_mode", RAW)
+    if mode != RAW:
+        raise EngineError(
+            f"--logprobs needs the model's own log-probabilities, and --engine-args has "
+            f"logprobs_mode {mode!r}.",
+            f"Leave it out: {RAW} is vLLM's own default.",
+        )
+    most = engine_args.get("max_logprobs", NO_LIMIT)
+    if isinstance(most, int) and NO_LIMIT != most < k:
+        raise EngineError(
+            f"--logprobs {k}: --engine-args has max_logprobs {most}, and vLLM tells no more at a "
+            "token.",
+            f"Leave it out of --engine-args, and there is no limit; or give --logprobs {most}.",
+        )

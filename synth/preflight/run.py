@@ -29,7 +29,8 @@ from synth.quality.dedup import NEAR, shingles, similarity
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
 from synth.running.prompt_check import check_prompt
-from synth.running.run import RunSettings, for_target, open_engines
+from synth.running.run import for_target, open_engines
+from synth.running.settings import RunSettings
 from synth.stages.given import given_row
 from synth.stages.plan import plan_of
 from synth.stages.requests import floor_request

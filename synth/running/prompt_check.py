@@ -8,7 +8,8 @@ from dataclasses import replace
 from synth.engines.base import Engine, Message, Request
 from synth.engines.cut_prompt import check_context, check_growth
 from synth.errors import RowError
-from synth.running.run import RunSettings, open_engines
+from synth.running.run import open_engines
+from synth.running.settings import RunSettings
 from synth.stages.slots import sample_prompt
 from synth.task.taskfile import Task
 from synth.task.templates import teacher_messages

@@ -7,14 +7,14 @@ import contextlib
 import logging
 import platform
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from genpi_plugin.data.inputs.given import GivenInputs, Reading
+from genpi_plugin.data.inputs.given import GivenInputs
 from genpi_plugin.data.markers import special_tokens
 from synth.dataset.card import dataset_card
 from synth.dataset.export import export_rejections, export_rows
@@ -26,17 +26,16 @@ from synth.engines.base import Engine
 from synth.engines.models import ModelSpec, open_engine
 from synth.errors import SynthError
 from synth.progress.cost import read_cost, recorded, spent
-from synth.progress.prices import Prices
 from synth.progress.progress import Tally, live_view
 from synth.quality.calls import tool_notes
 from synth.quality.dedup import NEAR, groups, joined
 from synth.quality.role_markers import marker_notes
 from synth.quality.thoughts import thought_notes
 from synth.report.page import REPORT, report_page
-from synth.running.budget import Budget, SpendingLimits
-from synth.running.limits import FAILURE_RATE
+from synth.running.budget import Budget
 from synth.running.models import Models
 from synth.running.pipeline import synthesize
+from synth.running.settings import RunSettings
 from synth.running.target import (
     check_logprobs,
     target_settings,
@@ -56,26 +55,6 @@ from synth.task.seeds import seed_notes
 from synth.task.taskfile import Task
 
 log = logging.getLogger("synth")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What the command line says beside the task."""
-
-    target: ModelSpec
-    generator: ModelSpec
-    seed: int = 0
-    inputs_file: Path | None = None
-    concurrency: int = 32
-    batch_size: int | None = None
-    command: str = ""
-    max_failure_rate: float = FAILURE_RATE
-    ray: str | None = None
-    ray_workers: int | None = None
-    prices: Prices = field(default_factory=Prices)
-    limits: SpendingLimits = field(default_factory=SpendingLimits)
-    input_timeout: float | None = None
-    reading: Reading = field(default_factory=Reading)
 
 
 def run(

@@ -13,6 +13,7 @@ from typing import Any
 from genpi_plugin.data import made, templates
 from synth.engines.models import ModelSpec
 from synth.engines.server.switch import USUAL_OFF, usual_off
+from synth.engines.vllm import check_told
 from synth.errors import SynthError
 from synth.secrets import redactor
 from synth.store.folder import read_config
@@ -87,14 +88,20 @@ def target_settings(task: Task, target: ModelSpec) -> dict[str, Any]:
 
 
 def check_logprobs(task: Task, target: ModelSpec) -> None:
-    """Check that the likeliest tokens, where they are to be kept, are of a tokenizer that is known.
+    """Check that the likeliest tokens, where they are to be kept, are of a tokenizer that is known,
+    and that vLLM in this process is to tell as many.
 
     Raises:
         SynthError: it is not.
     """
-    if task.config.outputs.logprobs and not target.known_tokenizer:
+    k = task.config.outputs.logprobs
+    if not k:
+        return
+    if target.engine == "vllm":
+        check_told(k, target.engine_args)
+    if not target.known_tokenizer:
         raise SynthError(
-            f"--logprobs {task.config.outputs.logprobs}: the tokenizer of {target.model} is not "
+            f"--logprobs {k}: the tokenizer of {target.model} is not "
             "known here, and log-probabilities are of its tokens.",
             "Name it: --tokenizer, a folder or a name on the hub.",
         )

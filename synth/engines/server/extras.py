@@ -11,7 +11,7 @@ from synth.engines.base import Answer
 from synth.engines.server.body import BodyFormat, thinks, with_both_names
 from synth.engines.server.context import takes_template_arguments
 from synth.engines.server.likeliest import AS_IDS, Likeliest
-from synth.engines.server.raw import check_raw, drawn_otherwise
+from synth.engines.server.raw import check_raw, look_at
 from synth.engines.server.switch import USUAL_OFF
 from synth.engines.server.tokens import KnownTokens
 from synth.errors import EngineError
@@ -42,8 +42,8 @@ class Extras:
         self._off: dict[str, dict[str, Any]] = {}
         self._one_name: set[str] = set()  # servers that refuse thoughts under two names
         self._texts: set[str] = set()  # servers that refuse to write ids for tokens' texts
-        # Servers whose log-probabilities are the model's own, at a temperature and `top_p`.
-        self._raw: set[tuple[str, tuple[float, float]]] = set()
+        # Servers whose log-probabilities are the model's own, and by which look.
+        self._raw: set[tuple[str, str]] = set()
         self._checking = asyncio.Lock()
         self._likeliest = Likeliest(self._tokens)
 
@@ -72,12 +72,12 @@ class Extras:
                 "Name it: --tokenizer, a folder or a name on the hub.",
             )
         await self._tokens.chat()
-        other = drawn_otherwise(body)
+        look = look_at(body, self._takes_more(url))
         async with self._checking:
-            if other is not None and (url, other) not in self._raw:
+            if look is not None and (url, str(look)) not in self._raw:
                 more = {AS_IDS: True} if self._as_ids(url) else {}
-                await check_raw(client, url, self._form, limit, more, other)
-                self._raw.add((url, other))
+                await check_raw(client, url, self._form, limit, more, look)
+                self._raw.add((url, str(look)))
 
     def asks_tokens(self, url: str, body: Mapping[str, Any]) -> bool:
         """Whether a server is asked for an answer's tokens: one that has told none is not."""

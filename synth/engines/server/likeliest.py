@@ -34,7 +34,8 @@ SERVERS = (
 RAW_CURE = (
     "Log-probabilities have to be those of the model at temperature 1, before anything is cut off. "
     "vLLM: leave --logprobs-mode out (raw_logprobs is its default); SGLang: start it with "
-    "SGLANG_RETURN_ORIGINAL_LOGPROB=1; or set outputs.temperature and outputs.top_p to 1."
+    "SGLANG_RETURN_ORIGINAL_LOGPROB=1; or set outputs.temperature and outputs.top_p to 1, with no "
+    "top_k, min_p or penalties (vLLM: --generation-config vllm leaves the model's own out)."
 )
 log = logging.getLogger("synth")
 
@@ -94,7 +95,7 @@ class Likeliest:
         self._ids: dict[str, int | None] = {}  # of each token's text; None: of several
         self._told: set[str] = set()  # servers
         self._untold: Counter[str] = Counter()
-        self._said: set[tuple[str, int]] = set()
+        self._said: set[tuple[str, str]] = set()
 
     async def sampled(self, answer: Answer, reply: Any, url: str) -> Answer:
         """The answer with its tokens, where the server tells them in this list alone.
@@ -119,24 +120,25 @@ class Likeliest:
             url: the server, for messages.
 
         Raises:
-            EngineError: it tells none, fewer, of other tokens, or what is no log-probability.
+            EngineError: it tells fewer, of other tokens, or what is no log-probability; or none of
+                any of the first `DIFFERING` answers.
         """
         none = replace(answer, tops=Tops(k))
         places = places_told(reply)
         if places is None:
             if answer.token_ids is None and not answer.text.strip() and not answer.tool_calls:
                 return none  # no row is made of it
-            self._miss(url, "no log-probabilities of an answer", 1)
+            self._miss(url, "none", "no log-probabilities of an answer")
             return none
         if answer.token_ids is None or answer.tokenizer is None:
             self._miss(
-                url, "log-probabilities of an answer whose tokens can't be trained", DIFFERING
+                url, "tokens", "log-probabilities of an answer whose tokens can't be trained"
             )
             return none
         if len(places) != len(answer.token_ids):
             what = f"log-probabilities at {len(places)} tokens of an answer of " \
                 f"{len(answer.token_ids)}"  # fmt: skip
-            self._miss(url, what, 1)
+            self._miss(url, "places", what)
             return none
         await self._load()
         found = [self._place(place, token, k, url)
@@ -197,17 +199,22 @@ class Likeliest:
             )
         return found
 
-    def _miss(self, url: str, what: str, until: int) -> None:
+    def _miss(self, url: str, kind: str, what: str) -> None:
         """Note that a server did not tell an answer's likeliest tokens.
 
+        Args:
+            url: the server.
+            kind: of what is amiss; the log says each once.
+            what: it tells in their place.
+
         Raises:
-            EngineError: it has not yet told any, for so many answers.
+            EngineError: it has told none of so many answers.
         """
         self._untold[url] += 1
-        if url not in self._told and self._untold[url] >= until:
+        if url not in self._told and self._untold[url] >= DIFFERING:
             raise EngineError(f"--logprobs: {url} tells {what}.", SERVERS)
-        if (url, until) not in self._said:
-            self._said.add((url, until))
+        if (url, kind) not in self._said:
+            self._said.add((url, kind))
             log.warning("%s tells %s. Such answers are kept without the likeliest tokens.",
                         url, what)  # fmt: skip
 

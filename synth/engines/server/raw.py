@@ -1,12 +1,13 @@
 """Whether a server's log-probabilities are the model's own, or those of what it draws from.
 
-Asked twice for one token, at temperature 1 and as a run asks, a server that tells the model's own
-says the same twice.
+Asked twice for one token, plainly and as a run asks, a server that tells the model's own says the
+same twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synth.engines.base import Message, Request, Sampling
@@ -23,8 +24,18 @@ TEXT = "Tell me something."
 FEW = 5
 # Temperature and `top_p` that leave the model's own as they are, and in place of others those that
 # make more of a difference: gaps between tokens that are twice as wide, half of them cut off.
-PLAIN = (1.0, 1.0)
+PLAIN = {"temperature": 1.0, "top_p": 1.0}
 SHARP, CUT = 0.5, 0.5
+# What cuts tokens off, without any cut; and a temperature at which a cut takes away a lot.
+UNCUT = {"top_p": 1.0, "top_k": -1, "min_p": 0.0}
+WARM = 2.0
+# Fields of a request that change how likely single tokens are, and the values that don't.
+PENALTIES: dict[str, Any] = {
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "repetition_penalty": 1,
+    "logit_bias": {},
+}
 # A ratio of the gaps beyond these is no rounding: it would be 2.
 NARROWER, WIDER = 0.75, 1.4
 # Of gaps that are smaller altogether, in nats, nothing is concluded.
@@ -33,19 +44,45 @@ FLAT = 0.05
 SHIFT = 0.2
 
 
-def drawn_otherwise(body: Mapping[str, Any]) -> tuple[float, float] | None:
+@dataclass(frozen=True)
+class Look:
+    """Two requests that a server which tells the model's own answers the same.
+
+    Args:
+        plain: fields of the first.
+        other: fields of the second; None leaves one out.
+        cause: what changes a server's log-probabilities if it does not.
+    """
+
+    plain: Mapping[str, Any]
+    other: Mapping[str, Any]
+    cause: str
+
+
+def look_at(body: Mapping[str, Any], own: bool) -> Look | None:
     """How a server is asked to find out whether its log-probabilities are the model's own, where
-    answers are drawn as a request says; None where both are the same, or nobody can say.
+    answers are drawn as a request says; None where both are the same, as far as can be known.
 
     Args:
         body: the request's.
+        own: whether the server is the user's own, which may cut off by itself what no field of the
+            request does (vLLM: by the model's `generation_config.json`).
     """
     temperature, top_p = body.get("temperature"), body.get("top_p", 1.0)
-    if not isinstance(temperature, int | float) or not isinstance(top_p, int | float):
+    # A server may have a temperature of its own for a request that names none.
+    sharp = temperature not in (0, 1) or any(body.get(n, v) != v for n, v in PENALTIES.items())
+    cut = isinstance(top_p, int | float) and top_p < 1
+    other = {
+        "temperature": SHARP if sharp else float(temperature or 0),
+        "top_p": CUT if cut else 1.0,
+    }
+    if other != PLAIN:
+        return Look(PLAIN, other, "temperature and top_p")
+    if not own and not any(name in body for name in UNCUT if name != "top_p"):
         return None
-    changed = temperature not in (0, 1)
-    other = (SHARP if changed else float(temperature), CUT if top_p < 1 else 1.0)
-    return None if other == PLAIN else other
+    warm = {"temperature": WARM}
+    named = {name: body.get(name) for name in UNCUT}
+    return Look({**warm, **UNCUT}, {**warm, **named}, "top_p, top_k or min_p")
 
 
 async def check_raw(
@@ -54,7 +91,7 @@ async def check_raw(
     form: BodyFormat,
     limit: str,
     more: Mapping[str, Any],
-    other: tuple[float, float],
+    look: Look,
 ) -> None:
     """Check that a server tells the model's own log-probabilities, with two requests of one token.
 
@@ -66,19 +103,19 @@ async def check_raw(
         form: what goes with every request.
         limit: the field that bounds an answer.
         more: fields that this server takes beyond.
-        other: temperature and `top_p` at which they are to be the same as at 1 and 1.
+        look: how it is asked.
 
     Raises:
-        EngineError: they are not, or it tells none.
+        EngineError: they are not.
         openai.APIError: the server can't say now.
     """
     import openai
 
     found = []
     request = Request((Message("user", TEXT),), Sampling(temperature=1.0, max_tokens=1))
-    for temperature, top_p in (PLAIN, other):
-        drawn = {"temperature": temperature, "top_p": top_p}
-        body = {**form.body(request, limit), **drawn, **asking(FEW)}
+    for drawn in (look.plain, look.other):
+        fields = {**form.body(request, limit), **drawn, **asking(FEW)}
+        body = {name: value for name, value in fields.items() if value is not None}
         try:
             reply = await _asked(client, body, more)
         except openai.APIStatusError as error:
@@ -91,8 +128,8 @@ async def check_raw(
     plain, sharp = found
     if plain and sharp is not None and _processed(plain, sharp):
         raise EngineError(
-            f"{url} tells log-probabilities that change with temperature and top_p: they are not "
-            "the model's own.",
+            f"{url} tells log-probabilities that change with {look.cause}: they are not the "
+            "model's own.",
             RAW_CURE,
         )
 

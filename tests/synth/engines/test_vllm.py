@@ -167,6 +167,17 @@ def test_the_likeliest_tokens_are_vllms_own_without_the_drawn_one(fake, tiny):
         ask(VLLMEngine(tiny), replace(wanting, logprobs=5000))
 
 
+def test_a_limit_of_the_users_own_is_told_before_the_model_is_loaded(fake, tiny):
+    wanting = replace(request(sampling=Sampling(max_tokens=4)), logprobs=3)
+    with pytest.raises(EngineError, match="--engine-args has max_logprobs 2") as caught:
+        ask(VLLMEngine(tiny, engine_args={"max_logprobs": 2}), wanting)
+    assert "--logprobs 2" in caught.value.cure
+    assert not fake.made
+    for most in (3, -1):
+        [answer] = ask(VLLMEngine(tiny, engine_args={"max_logprobs": most}), wanting)
+        assert answer.tops.known
+
+
 def test_it_says_how_much_it_works_on_at_once_and_what_it_takes(fake, tiny):
     assert VLLMEngine(tiny).capacity == 256
     assert VLLMEngine(tiny, engine_args={"max_num_seqs": 64}).capacity == 64

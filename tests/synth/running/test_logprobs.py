@@ -206,6 +206,16 @@ def test_without_a_tokenizer_nothing_is_begun(tmp_path, server):
     assert not (tmp_path / "out" / "store.sqlite").exists()
 
 
+def test_a_limit_of_vllms_that_is_too_low_is_told_before_anything_is_begun(tmp_path, folder):
+    task = write_task(tmp_path / "t")
+    limit = '{"max_logprobs": 2}'
+    code, printed = synth("run", task, "-o", tmp_path / "out", "--model", folder, "--engine",
+                          "vllm", "--engine-args", limit, "--logprobs", 3)  # fmt: skip
+    assert code == 1
+    assert "--logprobs 3: --engine-args has max_logprobs 2" in " ".join(printed.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_preview_mentions_them(tmp_path, folder, server, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     task = write_task(tmp_path / "t")

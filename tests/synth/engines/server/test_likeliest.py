@@ -10,6 +10,8 @@ import pytest
 
 from synth.engines.base import Sampling
 from synth.engines.server.engine import OpenAIEngine
+from synth.engines.server.raw import look_at
+from synth.engines.server.tokens import DIFFERING
 from synth.engines.tops import Tops
 from synth.errors import EngineError
 from tests.synth.engines.asking import PROMPT, answers, ask
@@ -117,8 +119,6 @@ FAULTS = {
     "beyond one": (lambda r: change(r, logprob=-0.1), "are 1.", "--logprobs-mode"),
     "another token": (of_another, "in the place of", "vLLM"),
     "fewer": (fewer, f"tells 2 log-probabilities at a token, and {K} were", "--logprobs 2"),
-    "fewer tokens": (shorter, "tokens of an answer of", "vLLM"),
-    "none": (without, "no log-probabilities of an answer", "vLLM"),
     "beyond the tokenizer": (lambda r: change(r, token="token_id:99999"), "99999", "--tokenizer"),
 }
 
@@ -136,6 +136,51 @@ def test_what_is_no_log_probability_of_the_models_own_is_refused(folder, tokeniz
     assert cause in caught.value.cause
     assert server.url in caught.value.cause
     assert cure in caught.value.cure
+
+
+# What a server leaves out -> how an answer is changed, and what is said of it.
+MISSING = {
+    "fewer tokens": (shorter, "tokens of an answer of"),
+    "none": (without, "no log-probabilities of an answer"),
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_server_that_leaves_them_out_of_every_answer_stops_the_run(
+    folder, tokenizer, missing, caplog
+):
+    changed, cause = MISSING[missing]
+    odd, whole = changed(whole_reply(tokenizer, "odd", 5)), whole_reply(tokenizer, "a lamp", 5)
+    caplog.set_level(logging.WARNING, "synth")
+
+    def told(server, texts):
+        server.answer_body = lambda body: odd if "odd" in str(body) else whole
+        got = answers(on(server, folder), [wanting(text) for text in texts], one_by_one=True)
+        return [answer.tops.known for answer in got]
+
+    odds = [f"odd {number}" for number in range(DIFFERING)]
+    with serve(lambda messages: None, models=None) as server:
+        found = told(server, [*odds[1:], "a lamp", *odds])
+        assert found == [*[False] * (DIFFERING - 1), True, *[False] * DIFFERING]
+        assert caplog.text.count(cause) == 1
+        server.requests.clear()
+        with pytest.raises(EngineError, match=cause) as caught:
+            told(server, odds)
+        assert len(server.requests) == PROBES + DIFFERING
+    assert server.url in caught.value.cause
+    assert "vLLM" in caught.value.cure
+
+
+def test_the_log_says_each_kind_of_answer_without_them_once(folder, tokenizer, caplog):
+    whole = whole_reply(tokenizer, "a lamp", 5)
+    caplog.set_level(logging.WARNING, "synth")
+    odd = [shorter(whole_reply(tokenizer, "odd", 5)), without(whole)] * 2
+    replies = [*[whole] * (PROBES + 1), *odd]
+    with serve(lambda messages: replies[server.count - 1], models=None) as server:
+        asked = [wanting(f"a lamp {number}") for number in range(len(odd) + 1)]
+        answers(on(server, folder), asked, one_by_one=True)
+    for what, (_, cause) in MISSING.items():
+        assert caplog.text.count(cause) == 1, what
 
 
 def test_texts_count_where_each_is_one_tokens(folder, tokenizer):
@@ -175,6 +220,41 @@ def test_processed_log_probabilities_are_told_apart_before_the_first_answer(fold
         assert answers(on(server, folder), [warm])[0].tops.known
 
 
+@pytest.mark.parametrize("by", ["the server", "the request", "nobody"])
+def test_a_cut_that_the_temperature_does_not_show_is_seen_all_the_same(folder, tokenizer, by):
+    cut = {"the server": {"top_k": 20}, "the request": {}, "nobody": {}}[by]
+    args = {"top_k": 20} if by == "the request" else {}
+    drawn = wanting("a lamp", sampling=Sampling(temperature=1.0, max_tokens=4))
+    with serve_tiny(tokenizer, processed=True, **cut) as server:
+        engine = on(server, folder, request_args=args)
+        if by == "nobody":
+            assert answers(engine, [drawn])[0].tops.known
+        else:
+            with pytest.raises(EngineError, match="change with top_p, top_k or min_p") as caught:
+                answers(engine, [drawn])
+            assert "--generation-config vllm" in caught.value.cure
+        assert server.count == PROBES + (by == "nobody")
+    with serve_tiny(tokenizer, **cut) as server:
+        assert answers(on(server, folder, request_args=args), [drawn])[0].tops.known
+
+
+@pytest.mark.parametrize("args", [{"repetition_penalty": 1.1}, {"logit_bias": {"7": 5}}])
+def test_penalties_are_looked_for_by_the_temperature(folder, tokenizer, args):
+    greedy = wanting("a lamp", sampling=Sampling(max_tokens=4))
+    with serve_tiny(tokenizer, processed=True) as server:
+        with pytest.raises(EngineError, match="change with temperature and top_p") as caught:
+            answers(on(server, folder, request_args=args), [greedy])
+        assert answers(on(server, folder), [greedy])[0].tops.known
+    assert "penalties" in caught.value.cure
+
+
+def test_a_hosted_server_is_looked_at_where_the_request_says_so_alone():
+    plain = {"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0}
+    assert look_at(plain, own=False) is None
+    assert look_at({**plain, "min_p": 0.1}, own=False).other["min_p"] == 0.1
+    assert look_at({**plain, "frequency_penalty": 0.1}, own=False).other["temperature"] == 0.5
+
+
 # What becomes of a place where a part is cut off: it is nothing, or gone, or the rest is more.
 CUTS = {
     "nothing": lambda tops: tops[1].update(logprob=-9999.0),
@@ -201,12 +281,13 @@ def test_what_a_request_cuts_off_is_no_part_of_a_processed_distribution(folder, 
 # How an answer is drawn, and what the request says otherwise -> how the server is looked at.
 LOOKS = {
     "greedy": (Sampling(max_tokens=4), {}, [(1.0, 1.0), (0.0, 1.0)]),
-    "as it is": (Sampling(temperature=1.0, max_tokens=4), {}, []),
+    "as it is": (Sampling(temperature=1.0, max_tokens=4), {}, [(2.0, 1.0), (2.0, 1.0)]),
+    "the server's cut": (Sampling(1.0, 1.0, 4), {"top_p": None}, [(2.0, 1.0), (2.0, None)]),
     "warm": (Sampling(temperature=1.3, max_tokens=4), {}, [(1.0, 1.0), (0.5, 1.0)]),
     "cut": (Sampling(1.0, 0.9, 4), {}, [(1.0, 1.0), (1.0, 0.5)]),
     "both": (Sampling(0.7, 0.9, 4), {}, [(1.0, 1.0), (0.5, 0.5)]),
     "by the request": (Sampling(max_tokens=4), {"temperature": 0.7}, [(1.0, 1.0), (0.5, 1.0)]),
-    "nobody says": (Sampling(max_tokens=4), {"temperature": None}, []),
+    "nobody says": (Sampling(max_tokens=4), {"temperature": None}, [(1.0, 1.0), (0.5, 1.0)]),
 }
 
 
@@ -218,7 +299,7 @@ def test_a_server_is_asked_once_whether_they_are_the_models_own(folder, tokenize
     with serve(lambda messages: reply, models=None) as server:
         answers(on(server, folder, request_args=args), asked)
     looked = [body for body in server.requests if body["max_tokens"] == 1]
-    assert [(body["temperature"], body["top_p"]) for body in looked] == looks
+    assert [(body["temperature"], body.get("top_p")) for body in looked] == looks
     assert server.count == len(looks) + 4
     assert {body["top_logprobs"] for body in looked} <= {5}
 

@@ -17,14 +17,16 @@ from tests.tiny import make_model
 
 
 def tiny_answers(
-    tokenizer: Any, form: str = "vllm", processed: bool = False
+    tokenizer: Any, form: str = "vllm", processed: bool = False, top_k: int = -1
 ) -> Callable[[dict[str, Any]], Reply]:
     """Greedy answers of the tiny model to requests' bodies.
 
     Args:
         tokenizer: the served one.
         form: of the likeliest tokens, see `telling.entry`.
-        processed: whether their log-probabilities are those behind the request's temperature.
+        processed: whether their log-probabilities are those behind the request's temperature and
+            `top_k`.
+        top_k: of requests that name none.
     """
     model = make_model(len(tokenizer))
 
@@ -51,6 +53,10 @@ def tiny_answers(
         likeliest = {}
         if body.get("logprobs"):
             scores = torch.stack(out.logits)[:, 0] / ((processed and body["temperature"]) or 1.0)
+            cut = body.get("top_k", top_k)
+            if processed and cut > 0 and body["temperature"]:
+                least = scores.topk(cut).values[:, -1:]
+                scores = scores.masked_fill(scores < least, -float("inf"))
             best = scores.log_softmax(-1).topk(body["top_logprobs"])
             places = [
                 list(zip(*place, strict=True))
