@@ -26,7 +26,7 @@ from genpi_plugin.data.examples import (
     make_pair,
 )
 from genpi_plugin.data.made import other_request, template_arguments
-from genpi_plugin.data.prepared import describe_prompts, record_prompts
+from genpi_plugin.data.prepared import describe_prompts, is_trained_on, record_prompts
 from genpi_plugin.data.prompt_generation import Recited
 from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.recitals import recited_by_row
@@ -52,7 +52,14 @@ class GenPIStrategy(DatasetWrappingStrategy):
         prepared_path: str | None,
         notes_prompt: bool = False,
         vocabulary: int | None = None,
+        use: str = "all",
     ) -> None:
+        """
+        Args:
+            notes_prompt: the rows' prompt is noted for requests to keep.
+            vocabulary: the number of tokens that the model tells apart.
+            use: what the rows are of all that is read (`notes.untold_answers`).
+        """
         self.view = view
         self.settings = settings
         self.sequence_len = sequence_len
@@ -60,6 +67,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
         self.prepared_path = prepared_path
         self.notes_prompt = notes_prompt
         self.vocabulary = vocabulary
+        self.use = use
 
     def wrap_dataset(
         self,
@@ -112,7 +120,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
 
     def _of_distributions(self, rows: list[Row]) -> list[str]:
         if self.settings.learns_from_rows:
-            return notes.untold_answers(rows, self.name)
+            return notes.untold_answers(rows, self.name, self.use)
         for note in notes.unused_distributions(rows, self.name):
             LOG.info(f"genpi: {note}")
         return []
@@ -282,7 +290,15 @@ def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
             prepared_path=cfg.get("dataset_prepared_path"),
             notes_prompt=is_noted(cfg, entry),
             vocabulary=_vocabulary(tokenizer, cfg) if settings.learns_from_rows else None,
+            use=_use(cfg, entry),
         )
+
+
+def _use(cfg: Any, entry: Any) -> str:
+    """What a dataset's rows are of all that is read: `all` or `some` training rows, `test`."""
+    if not is_trained_on(cfg, entry):
+        return "test"
+    return "some" if len(cfg.get("datasets") or []) > 1 else "all"
 
 
 def _vocabulary(tokenizer: Any, cfg: Any) -> int:

@@ -67,6 +67,18 @@ def prepared_path(configured: str | None, state: str) -> str:
     return str(base / f"{PREFIX}{state}")
 
 
+def is_trained_on(cfg: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a dataset's rows are trained on, and not only evaluated.
+
+    Args:
+        cfg: the axolotl config.
+        entry: of `datasets` or `test_datasets`; empty where axolotl names none.
+    """
+    trained, tested = ([dict(one) for one in cfg.get(key) or []]
+                       for key in ("datasets", "test_datasets"))  # fmt: skip
+    return dict(entry) in trained or dict(entry) not in tested
+
+
 def isolate_datasets_cache(cfg: Mapping[str, Any]) -> None:
     """Give `datasets` a cache of its own for each state of the data, where it needs one.
 
