@@ -68,7 +68,7 @@ class GenPIPlugin(BasePlugin):
             if settings.has_teacher:
                 check_distillation(cfg)
             if settings.keeps:
-                check_keeping(cfg)
+                check_keeping(cfg, settings.model_dump())
                 if settings.keep_inputs != OWN:
                     read_requests(settings.keep_inputs)
             elif idle := [name for name in cfg["genpi"] if name in KEEP_SETTINGS]:
