@@ -184,6 +184,17 @@ def test_a_pair_has_targets_at_each_behaviour_token_in_order():
     assert (pair.targets.tail == NOTHING).sum() == len(answers[0])
 
 
+def test_answers_that_a_template_writes_into_one_are_refused_by_row():
+    """Two answers of three tokens as one run of six, before and after a run of its own."""
+    top_ids, top = [[[1, 2]] * 3] * 3, [[[-1, -1]] * 3] * 3
+    row, lengths = sampled(3, top_ids, top, turns=3)
+    assert len(targets_of(row, lengths, None, 512).tail) == 9
+    for merged in ([6, 3], [3, 6]):
+        with pytest.raises(RowError, match="shop, row 3: of its 3 answers two follow") as error:
+            targets_of(row, merged, None, 512)
+        assert "chat_template" in error.value.cure
+
+
 def write(path, rows):
     """As Parquet with float16, or as JSON Lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
