@@ -26,7 +26,7 @@ from genpi_plugin.data.examples import (
     make_pair,
 )
 from genpi_plugin.data.made import other_request, template_arguments
-from genpi_plugin.data.prepared import describe_prompts, is_trained_on, record_prompts
+from genpi_plugin.data.prepared import describe_prompts, record_prompts
 from genpi_plugin.data.prompt_generation import Recited
 from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.recitals import recited_by_row
@@ -258,11 +258,6 @@ class GenPIStrategy(DatasetWrappingStrategy):
         return f"{behaviour} in the behaviour half and {generation} in the prompt-generation half."
 
 
-def _prompts(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"
-
-
 def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
     """What axolotl calls for `type: genpi_plugin.strategy`."""
     entry = ds_cfg or {}
@@ -290,15 +285,8 @@ def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
             prepared_path=cfg.get("dataset_prepared_path"),
             notes_prompt=is_noted(cfg, entry),
             vocabulary=_vocabulary(tokenizer, cfg) if settings.learns_from_rows else None,
-            use=_use(cfg, entry),
+            use=notes.use_of(cfg, entry),
         )
-
-
-def _use(cfg: Any, entry: Any) -> str:
-    """What a dataset's rows are of all that is read: `all` or `some` training rows, `test`."""
-    if not is_trained_on(cfg, entry):
-        return "test"
-    return "some" if len(cfg.get("datasets") or []) > 1 else "all"
 
 
 def _vocabulary(tokenizer: Any, cfg: Any) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import keeps_prompt
 from genpi_plugin.data.kept import unseen
 from genpi_plugin.data.messages import readable
+from genpi_plugin.data.prepared import is_trained_on
 from genpi_plugin.data.row_targets import without_targets
 from genpi_plugin.data.rows import Row
 from genpi_plugin.errors import ConfigError
@@ -38,6 +40,13 @@ def unseen_values(rows: Sequence[Row], settings: GenPISettings, name: str) -> li
         f"is {its[0].where}. Write the value into the row's `kept`."
         for slot, its in found.items()
     ]
+
+
+def use_of(cfg: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """What a dataset's rows are of all that is read: `all` or `some` training rows, `test`."""
+    if not is_trained_on(cfg, entry):
+        return "test"
+    return "some" if len(cfg.get("datasets") or []) > 1 else "all"
 
 
 def untold_answers(rows: Sequence[Row], name: str, use: str = "all") -> list[str]:
