@@ -110,8 +110,8 @@ class GenPISettings(BaseModel):
         default=None,
         description="Where the teacher's distributions come from: `model`, the model in training, "
         "which reads each row with the prompt in front, or `rows`, the fields `top_ids` and "
-        "`top_logprobs` of the dataset. Left out: `rows` where every answer of local data has "
-        "them, else `model`.",
+        "`top_logprobs` of the dataset. Left out: `model` where the model in training can teach; "
+        "where it can't, `rows` if training rows in local files have them.",
     )
     distill_top_k: int | None = Field(
         default=128,

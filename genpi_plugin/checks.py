@@ -118,15 +118,27 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
         )
 
 
-def check_keeping(cfg: Mapping[str, Any]) -> None:
+def check_keeping(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Refuse settings under which the model in training can't say what is to be kept.
 
+    Args:
+        settings: the `genpi:` block with its defaults filled in.
+
     Raises:
-        ConfigError: no adapter to switch off, or parameters that are sharded over processes.
+        ConfigError: no adapter to switch off, parameters that are sharded over processes, or a
+            student that sees the prompt and is to keep to the teacher without it.
     """
     if why := no_teacher(cfg):
         cause, cure = why
         raise ConfigError(f"`genpi.keep_weight` {cause}", f"{cure}, or set `keep_weight: 0`.")
+    sees = settings["student_prompt"]
+    if settings["keep"] == "teacher" and sees != "never":
+        raise ConfigError(
+            f"`genpi.keep: teacher` can't be combined with `student_prompt: {sees}`: on requests "
+            "to keep, the student does without the prompt what the teacher does with it, and in "
+            "the behaviour half it sees the prompt.",
+            "set `student_prompt: never`, or `keep: floor`.",
+        )
 
 
 def check_source(source: str | None, distills: bool) -> None:

@@ -22,7 +22,7 @@ from genpi_plugin.checks import (
 )
 from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
-from genpi_plugin.data.told import all_told
+from genpi_plugin.data.told import any_told, check_told
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.keeping.requests import OWN, read_requests
 from genpi_plugin.training.cpu import (
@@ -68,7 +68,7 @@ class GenPIPlugin(BasePlugin):
             if settings.has_teacher:
                 check_distillation(cfg)
             if settings.keeps:
-                check_keeping(cfg)
+                check_keeping(cfg, settings.model_dump())
                 if settings.keep_inputs != OWN:
                     read_requests(settings.keep_inputs)
             elif idle := [name for name in cfg["genpi"] if name in KEEP_SETTINGS]:
@@ -90,18 +90,17 @@ class GenPIPlugin(BasePlugin):
 
     def _decide_on_a_teacher(self, cfg: Any, settings: GenPISettings) -> GenPISettings:
         """Distill where there is a teacher (docs/results.md), and say who it is or why none is."""
-        source, weight = settings.distill_from, settings.distill_weight
+        source, weight, why = settings.distill_from, settings.distill_weight, no_teacher(cfg)
         if weight == 0:
             return settings
         if source is None:
-            entries = [*(cfg.get("datasets") or []), *(cfg.get("test_datasets") or [])]
             reads_along = settings.teacher == "start" or settings.on_policy is not None
-            in_rows = not reads_along and all_told(entries)
+            in_rows = why and not reads_along and any_told(cfg["datasets"])
             source = "rows" if in_rows else "model"
-        why = no_teacher(cfg) if source == "model" else None
-        if why and weight is None and settings.distill_from is None:
+        if why and source == "model" and weight is None and settings.distill_from is None:
             LOG.info(f"genpi: training without distillation, which {why[0]} To choose this: "
-                     "`distill_weight: 0`")  # fmt: skip
+                     "`distill_weight: 0`; where rows on a hub hold distributions: "
+                     "`distill_from: rows`")  # fmt: skip
             cfg["genpi"]["distill_weight"] = 0.0
             return parse_settings(dict(cfg["genpi"]))
         if source == "rows":
@@ -192,7 +191,9 @@ class GenPIPlugin(BasePlugin):
             if not shards_parameters(cfg):
                 check_trained(trainer.model)
             check_lengths(trainer.model, trainer.train_dataset, trainer.eval_dataset)
-        trainer.genpi = parse_settings(dict(cfg.genpi))
+            trainer.genpi = parse_settings(dict(cfg.genpi))
+            if trainer.genpi.learns_from_rows:
+                check_told(trainer.train_dataset)
         trainer.sharded = shards_parameters(cfg)
         if trainer.accelerator.num_processes > 1:
             kind = trainer.accelerator.distributed_type.value

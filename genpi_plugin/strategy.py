@@ -52,7 +52,14 @@ class GenPIStrategy(DatasetWrappingStrategy):
         prepared_path: str | None,
         notes_prompt: bool = False,
         vocabulary: int | None = None,
+        use: str = "all",
     ) -> None:
+        """
+        Args:
+            notes_prompt: the rows' prompt is noted for requests to keep.
+            vocabulary: the number of tokens that the model tells apart.
+            use: what the rows are of all that is read (`notes.untold_answers`).
+        """
         self.view = view
         self.settings = settings
         self.sequence_len = sequence_len
@@ -60,6 +67,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
         self.prepared_path = prepared_path
         self.notes_prompt = notes_prompt
         self.vocabulary = vocabulary
+        self.use = use
 
     def wrap_dataset(
         self,
@@ -112,7 +120,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
 
     def _of_distributions(self, rows: list[Row]) -> list[str]:
         if self.settings.learns_from_rows:
-            return notes.untold_answers(rows, self.name)
+            return notes.untold_answers(rows, self.name, self.use)
         for note in notes.unused_distributions(rows, self.name):
             LOG.info(f"genpi: {note}")
         return []
@@ -250,11 +258,6 @@ class GenPIStrategy(DatasetWrappingStrategy):
         return f"{behaviour} in the behaviour half and {generation} in the prompt-generation half."
 
 
-def _prompts(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"
-
-
 def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
     """What axolotl calls for `type: genpi_plugin.strategy`."""
     entry = ds_cfg or {}
@@ -282,6 +285,7 @@ def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
             prepared_path=cfg.get("dataset_prepared_path"),
             notes_prompt=is_noted(cfg, entry),
             vocabulary=_vocabulary(tokenizer, cfg) if settings.learns_from_rows else None,
+            use=notes.use_of(cfg, entry),
         )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.examples import keeps_prompt
 from genpi_plugin.data.kept import unseen
 from genpi_plugin.data.messages import readable
+from genpi_plugin.data.prepared import is_trained_on
 from genpi_plugin.data.row_targets import without_targets
 from genpi_plugin.data.rows import Row
 from genpi_plugin.errors import ConfigError
@@ -40,13 +42,24 @@ def unseen_values(rows: Sequence[Row], settings: GenPISettings, name: str) -> li
     ]
 
 
-def untold_answers(rows: Sequence[Row], name: str) -> list[str]:
+def use_of(cfg: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """What a dataset's rows are of all that is read: `all` or `some` training rows, `test`."""
+    if not is_trained_on(cfg, entry):
+        return "test"
+    return "some" if len(cfg.get("datasets") or []) > 1 else "all"
+
+
+def untold_answers(rows: Sequence[Row], name: str, use: str = "all") -> list[str]:
     """Answers without distributions, where those are learnt from.
 
+    Args:
+        use: "all" where the rows are all that is trained on, "some" where there are others,
+            "test" where they are evaluated alone.
+
     Raises:
-        ConfigError: no answer has any.
+        ConfigError: no answer has any, and nothing else is trained on.
     """
-    if not any(row.distributions for row in rows):
+    if use == "all" and not any(row.distributions for row in rows):
         raise ConfigError(
             f"no row of {name} has `top_ids` and `top_logprobs`, which `genpi: {{distill_from: "
             "rows}` learns from.",
@@ -56,10 +69,13 @@ def untold_answers(rows: Sequence[Row], name: str) -> list[str]:
     lacking = [row for row in rows if without_targets(row)]
     if not lacking:
         return []
+    if use == "test":
+        what = "they add nothing to `eval_divergence` and are counted in its tokens"
+    else:
+        what = "they are learnt from their text alone (sft_weight), without a divergence"
     return [
         f"{sum(map(without_targets, rows))} answers in {len(lacking)} of {len(rows)} rows of "
-        f"{name} have no `top_ids`: they are learnt from their text alone (sft_weight), without a "
-        f"divergence. The first is in {lacking[0].where}."
+        f"{name} have no `top_ids`: {what}. The first is in {lacking[0].where}."
     ]
 
 

@@ -37,20 +37,36 @@ TOKEN_KEYS = ("base_model", "tokenizer_config", "tokenizer_type", "chat_template
               "added_tokens_overrides", "default_system_message", "sequence_len")  # fmt: skip
 
 
+# Settings that make no token and no column; `notes_prompt` says what of them is in the folder.
+TOKENLESS = ("on_policy", "keep", "keep_weight", "keep_inputs", "keep_rows", "keep_tokens")
+
+
+def notes_prompt(settings: Mapping[str, Any]) -> bool:
+    """Whether the rows' prompt is noted in the folder, for requests to keep to the teacher.
+
+    Args:
+        settings: the `genpi:` block.
+    """
+    return bool(settings.get("keep_weight")) and settings.get("keep") == "teacher"
+
+
 def fingerprint(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """16 hex digits for everything that decides the tokens: data, settings, tokenizer, template.
 
     Args:
         cfg: the axolotl config. Data and tokenizers in local folders count by content; those on
             a hub by name and revision. The day counts where the chat template writes it.
-        settings: the `genpi:` block with its defaults filled in.
+        settings: the `genpi:` block with its defaults filled in. What makes no token does not
+            count (`TOKENLESS`).
     """
     digest = hashlib.sha256()
     known = {key: cfg.get(key) for key in TOKEN_KEYS}
     datasets = [
         dict(entry) for key in ("datasets", "test_datasets") for entry in cfg.get(key) or []
     ]
-    facts = [TOKENS_VERSION, known, dict(settings), datasets, templates.facts(cfg)]
+    made = {key: value for key, value in settings.items() if key not in TOKENLESS}
+    made["notes_prompt"] = notes_prompt(settings)
+    facts = [TOKENS_VERSION, known, made, datasets, templates.facts(cfg)]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for path in [*_data_files(datasets), *tokenizer_files(cfg)]:
         digest.update(path.name.encode())
@@ -65,6 +81,18 @@ def prepared_path(configured: str | None, state: str) -> str:
     if base.name.startswith(PREFIX):  # copied from the last line of `axolotl preprocess`
         base = base.parent
     return str(base / f"{PREFIX}{state}")
+
+
+def is_trained_on(cfg: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a dataset's rows are trained on, and not only evaluated.
+
+    Args:
+        cfg: the axolotl config.
+        entry: of `datasets` or `test_datasets`; empty where axolotl names none.
+    """
+    trained, tested = ([dict(one) for one in cfg.get(key) or []]
+                       for key in ("datasets", "test_datasets"))  # fmt: skip
+    return dict(entry) in trained or dict(entry) not in tested
 
 
 def isolate_datasets_cache(cfg: Mapping[str, Any]) -> None:

@@ -80,9 +80,16 @@ def targets_of(row: Row, lengths: Sequence[int], top_k: int | None, vocabulary: 
             always.
 
     Raises:
-        RowError: a token is none of the model's.
+        RowError: a token is none of the model's, or answers follow each other without a token
+            between, so that they can't be told apart.
     """
     turns = row.distributions or [None] * len(lengths)
+    if len(turns) != len(lengths):
+        raise RowError(
+            f"{row.where}: of its {len(turns)} answers two follow each other without a token "
+            "between, and `top_ids` can't be laid beside them.",
+            "set another `chat_template:`, or learn from the text alone: `distill_weight: 0`.",
+        )
     held = max((turn.ids.shape[1] for turn in turns if turn is not None), default=1)
     keep = min(held, top_k or held, vocabulary - 1)
     parts = []

@@ -1,6 +1,6 @@
-"""Whether every answer of a dataset has the teacher's distributions: known before rows are read.
+"""Whether answers of a dataset have the teacher's distributions: before rows are read, and after.
 
-Only the two columns are looked at, in local files; what is in them is checked with the rows.
+Before, only the columns are looked at, in local files; what is in them is checked with the rows.
 """
 
 from __future__ import annotations
@@ -10,24 +10,45 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from genpi_plugin.data.distributions import FIELDS
+from genpi_plugin.data.row_targets import NOTHING, TARGET_TAIL
+from genpi_plugin.errors import ConfigError
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson")
 
 
-def all_told(entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all rows of all datasets have distributions for all their answers.
+def any_told(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an answer of any of the datasets has distributions.
 
     Args:
-        entries: of `datasets:` and `test_datasets:`. One that is no local Parquet or JSON Lines
-            (on a hub, saved to disk) counts as without.
+        entries: of `datasets:`. One that is no local Parquet or JSON Lines (on a hub, saved to
+            disk) counts as without.
     """
-    found = [_files(entry) for entry in entries]
-    return bool(found) and all(files and all(map(_told, files)) for files in found)
+    return any(_told(file) for entry in entries for file in _files(entry))
+
+
+def check_told(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse to learn from distributions that no training row has.
+
+    Args:
+        rows: prepared ones; they are read up to the first with a distribution.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for row in rows:
+        if (np.frombuffer(row[TARGET_TAIL], np.float32) > NOTHING).any():
+            return
+    raise ConfigError(
+        "no training row has `top_ids` and `top_logprobs`, which `genpi: {distill_from: rows}` "
+        "learns from.",
+        "make the datasets with `python -m synth run --logprobs 20`, or set `distill_from: model`.",
+    )
 
 
 def _files(entry: Mapping[str, Any]) -> list[Path]:
@@ -54,31 +75,27 @@ def _told(path: Path) -> bool:
         if path.suffix == ".parquet":
             return _told_in_parquet(path)
         with path.open(encoding="utf-8") as lines:
-            return all(_told_in(json.loads(line)) for line in lines if line.strip())
+            return any(_told_in(json.loads(line)) for line in lines if line.strip())
     except (OSError, ValueError, pa.ArrowException):
         return False  # it is refused where it is read
 
 
 def _told_in_parquet(path: Path) -> bool:
-    if not set(FIELDS) <= set(pq.read_schema(path).names):
-        return False
-    table = pq.read_table(path, columns=list(FIELDS))
-    return all(_all_filled(table[name].combine_chunks()) for name in FIELDS)
+    with pq.ParquetFile(path) as file:
+        if not set(FIELDS) <= set(file.schema_arrow.names):
+            return False
+        batches = file.iter_batches(columns=[FIELDS[0]])
+        return any(_any_filled(batch.column(0)) for batch in batches)
 
 
-def _all_filled(rows: pa.Array) -> bool:
-    """Whether each row has a list for each turn, with something in it."""
+def _any_filled(rows: pa.Array) -> bool:
+    """Whether a turn of any row has a list with something in it."""
     if not pa.types.is_list(rows.type) and not pa.types.is_large_list(rows.type):
         return False
     turns = pc.list_flatten(rows)
-    return all(_no_empty(each) for each in (rows, turns))
-
-
-def _no_empty(lists: pa.Array) -> bool:
-    least = pc.min(pc.list_value_length(lists)).as_py()
-    return lists.null_count == 0 and bool(least)
+    return bool(pc.max(pc.list_value_length(turns)).as_py())
 
 
 def _told_in(row: Any) -> bool:
-    values: Iterable[Any] = [row.get(name) for name in FIELDS] if isinstance(row, dict) else [None]
-    return all(isinstance(value, list) and value and all(value) for value in values)
+    turns = row.get(FIELDS[0]) if isinstance(row, dict) else None
+    return isinstance(turns, list) and any(turns)

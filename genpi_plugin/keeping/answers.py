@@ -7,7 +7,6 @@ that model. So later runs, resumed ones and runs with other requests find what i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from genpi_plugin.data import digests
+from genpi_plugin.data.whole_files import write_whole
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.reading.generation import BATCH, sampled
 from genpi_plugin.teacher.teacher import teaching
@@ -129,11 +129,8 @@ class Writer:
                 )
 
     def _put(self, key: str, ids: Sequence[int]) -> None:
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(list(ids)))
-        unfinished.replace(path)
+        written = json.dumps(list(ids))
+        write_whole(self._path(key), lambda path: path.write_text(written))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

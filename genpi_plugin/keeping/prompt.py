@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data.messages import Message
+from genpi_plugin.data.prepared import is_trained_on, notes_prompt
 from genpi_plugin.data.requests import Input, Valued, under, with_values_of
 from genpi_plugin.data.rows import Row
 from genpi_plugin.data.tools import Tool
@@ -54,11 +55,7 @@ def is_noted(cfg: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
         cfg: the axolotl config, its `genpi:` block checked.
         entry: of `datasets` or `test_datasets`; empty where axolotl names none.
     """
-    block = cfg["genpi"]
-    trained, tested = ([dict(one) for one in cfg.get(key) or []]
-                       for key in ("datasets", "test_datasets"))  # fmt: skip
-    wanted = block.get("keep_weight") and block.get("keep") == "teacher"
-    return bool(wanted) and (dict(entry) in trained or dict(entry) not in tested)
+    return notes_prompt(cfg["genpi"]) and is_trained_on(cfg, entry)
 
 
 def record_prompt(folder: str, rows: Sequence[Row]) -> None:

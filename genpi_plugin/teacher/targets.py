@@ -7,13 +7,14 @@ the teacher does not have.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+
+from genpi_plugin.data.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,8 @@ class TargetStore:
         return self._path(key).is_file()
 
     def put(self, key: str, targets: Targets) -> None:
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        save_file({name: value.cpu().contiguous() for name, value in vars(targets).items()},
-                  unfinished)  # fmt: skip
-        unfinished.replace(path)
+        tensors = {name: value.cpu().contiguous() for name, value in vars(targets).items()}
+        write_whole(self._path(key), lambda path: save_file(tensors, path))
 
     def get(self, keys: Iterable[str]) -> Targets:
         """The targets of rows, concatenated."""

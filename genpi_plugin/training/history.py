@@ -5,7 +5,8 @@ Worked example. A run on one prompt is stopped at step 2 and resumed with anothe
     [{"data": {...}, "prompts": [A], "genpi": {...}, "from_step": 0, "to_step": 2},
      {"data": {...}, "prompts": [B], "genpi": {...}, "from_step": 2, "to_step": 4}]
 
-Resumed with the same data and settings, it has one span, as an uninterrupted run has.
+Resumed with the same data, settings and requests to keep (`keep`, where there are some), it has one
+span, as an uninterrupted run has.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 Span = dict[str, Any]
 Manifest = Mapping[str, Any]
 # What a span takes from the manifest of its run.
-FACTS = ("data", "prompts", "genpi")
+FACTS = ("data", "prompts", "genpi", "keep")
 
 
 def spans_of(manifest: Manifest) -> list[Span]:
@@ -35,21 +36,27 @@ def continued(manifest: Manifest, step: int, earlier: Manifest | None) -> list[S
         step: 0, or the step of the checkpoint that is resumed.
         earlier: the manifest beside that checkpoint, None where there is none.
     """
-    own = {**{key: manifest[key] for key in FACTS}, "from_step": step, "to_step": step}
+    facts = {key: manifest[key] for key in FACTS if key in manifest}
+    own = {**facts, "from_step": step, "to_step": step}
     if not step:
         return [own]
     before = spans_of(earlier) if earlier else [_unknown(step)]
-    if _fingerprint(before[-1]) == _fingerprint(own):
+    if _same(before[-1], own):
         return [*before[:-1], {**before[-1], "to_step": step}]
     return [*before, own]
 
 
 def difference(spans: list[Span]) -> str:
-    """How the data of a resumed run differ from those before; "" where they do not."""
+    """How the data of a resumed run differ from those before; "" where they do not.
+
+    Settings that make no token (of requests to keep, say) may be others: the spans tell.
+    """
     if len(spans) < 2 or spans[-1]["from_step"] == 0:
         return ""
     before, own = spans[-2:]
     step = own["from_step"]
+    if _fingerprint(before) == _fingerprint(own):
+        return ""
     if before["data"] is None:
         return f"the checkpoint of step {step} has no manifest: what it was trained on is unknown"
     if prompt_hashes([before]) == prompt_hashes([own]):
@@ -75,6 +82,11 @@ def prompt_hashes(spans: Iterable[Span]) -> set[str]:
 
 def _unknown(step: int) -> Span:
     return {**dict.fromkeys(FACTS), "from_step": 0, "to_step": step}
+
+
+def _same(span: Span, other: Span) -> bool:
+    facts = [(_fingerprint(one), one["genpi"], one.get("keep")) for one in (span, other)]
+    return facts[0] == facts[1]
 
 
 def _fingerprint(span: Span) -> str | None:

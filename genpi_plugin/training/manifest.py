@@ -107,7 +107,8 @@ class ManifestCallback(TrainerCallback):
         self.resumed_from = resumed_from
         self._started = time.monotonic()
         self._seconds_before: float | None = 0.0
-        self._spans = continued(manifest, 0, None)
+        # The step at which the run begins, and the manifest of the checkpoint it goes on from.
+        self._begun: tuple[int, dict[str, Any] | None] = (0, None)
         self._on_exit: Callable[[], None] | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -118,8 +119,8 @@ class ManifestCallback(TrainerCallback):
             own = _checkpoint(args, state.global_step)
             earlier = read_manifest(self.resumed_from or own)
             self._seconds_before = ((earlier or {}).get("spent") or {}).get("seconds")
-            self._spans = continued(self.manifest, state.global_step, earlier)
-            if why := difference(self._spans):
+            self._begun = (state.global_step, earlier)
+            if why := difference(self._spans(state.global_step)):
                 LOG.warning(
                     f"genpi: {why}. Its manifest names both; to train on this data alone, start "
                     "without `resume_from_checkpoint`."
@@ -149,21 +150,26 @@ class ManifestCallback(TrainerCallback):
 
     def _content(self, args: Any, state: Any) -> dict[str, Any]:
         """The manifest of the weights as they are now."""
-        self._spans[-1]["to_step"] = state.global_step
+        spans = self._spans(state.global_step)
         before, seconds = self._seconds_before, time.monotonic() - self._started
         start = self.manifest.get("started_from")
         return {
             **self.manifest,
-            "prompts": all_prompts([*([start] if start else []), *self._spans]),
+            "prompts": all_prompts([*([start] if start else []), *spans]),
             "step": state.global_step,
             "epoch": state.epoch,
-            "spans": self._spans,
+            "spans": spans,
             "spent": {
                 "seconds": None if before is None else round(before + seconds, 1),
                 "flops": state.total_flos,
                 "processes": args.world_size,
             },
         }
+
+    def _spans(self, step: int) -> list[dict[str, Any]]:
+        """Up to a step. The requests to keep are known from the first step on."""
+        *before, own = continued(self.manifest, *self._begun)
+        return [*before, {**own, "to_step": step}]
 
     def _write(self, state: Any, folder: Path, content: dict[str, Any]) -> None:
         if state.is_world_process_zero:

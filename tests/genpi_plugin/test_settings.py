@@ -300,6 +300,25 @@ def test_whatever_changes_tokens_changes_the_fingerprint(tmp_path):
     assert fingerprint({**cfg, "learning_rate": 1}, settings) == prints[-1]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"on_policy": {"epochs": 1}}, {"keep_weight": 1}, {"keep_inputs": "self"}, {"keep_rows": 1},
+     {"keep_tokens": 8}, {"keep": "teacher"}],
+)  # fmt: skip
+def test_what_makes_no_token_leaves_the_fingerprint(tmp_path, changes):
+    """But for a prompt that the folder holds, or does not: `keep: teacher`."""
+    cfg = {"datasets": [DATASET], "base_model": str(tmp_path)}
+    for before in ({}, {"keep_weight": 0.5, "keep": "teacher"}):
+        old, new = (parse_settings(block).model_dump() for block in (before, before | changes))
+        assert fingerprint(cfg, old) == fingerprint(cfg, new)
+    keeps, to_teacher = ({"keep_weight": 0.5, "keep": keep} for keep in ("floor", "teacher"))
+    noted, bare = (
+        fingerprint(cfg, parse_settings(changes | block).model_dump())
+        for block in (to_teacher, keeps)
+    )
+    assert noted != bare
+
+
 def test_a_pasted_prepared_path_does_not_nest():
     first = prepared_path("last_run_prepared", "abc")
     assert prepared_path(first, "def") == "last_run_prepared/genpi-def"

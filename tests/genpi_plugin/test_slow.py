@@ -25,8 +25,8 @@ DISTILLED = {**UNDISTILLED, "distill_weight": 0.5, "keep_weight": 0.5, "keep_row
 ON_POLICY = {
     **DISTILLED, "on_policy": {"epochs": 1, "refresh": 2, "max_new_tokens": 12, "share": 0.7}
 }  # fmt: skip
-# As the data in `data/told` say by themselves.
-TOLD = {"sft_weight": 0.6, "distill_weight": 0.25, "prompt_generation_share": 0.5}
+TOLD = {"sft_weight": 0.6, "distill_weight": 0.25, "distill_from": "rows",
+        "prompt_generation_share": 0.5}  # fmt: skip
 # Four rows to evaluate on: one process of two has none of them.
 BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
 PLUGINS = ["tests.genpi_plugin.cpu_processes.CpuProcessesPlugin", *CONFIG["plugins"]]

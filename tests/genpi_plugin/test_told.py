@@ -7,8 +7,9 @@ import logging
 
 import pytest
 import yaml
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
+from genpi_plugin.data.told import check_told
 from genpi_plugin.errors import ConfigError
 from tests.genpi_plugin.rows_made import our_row
 from tests.genpi_plugin.test_axolotl import adapter, axolotl, losses, place, write_config
@@ -44,19 +45,46 @@ def registered(tmp_path, rows, genpi=None, **changes):
     return cfg["genpi"]
 
 
+def untold(row):
+    return {**row, "top_ids": [None] * 2, "top_logprobs": [None] * 2}
+
+
 def bare(row):
     return {name: value for name, value in row.items() if not name.startswith("top_")}
 
 
 @pytest.mark.parametrize(
-    "changes", [{"adapter": "lora"}, {}, {"adapter": "lora", **ZERO3}, {"fsdp_config": {"a": 1}}]
+    ("changes", "who"),
+    [
+        ({"adapter": "lora"}, "model"),
+        ({}, "rows"),
+        ({"adapter": "lora", **ZERO3}, "rows"),
+        ({"adapter": "lora", "fsdp_config": {"a": 1}}, "rows"),
+    ],
 )
-def test_told_rows_teach_whatever_trains(tmp_path, rows, changes, caplog):
+def test_told_rows_teach_where_the_model_can_not(tmp_path, rows, changes, who, caplog):
+    """One told row of four is enough, and rows that are only evaluated have no say."""
     logging.getLogger("axolotl").propagate = True
+    tested = [DATASET | {"path": str(tmp_path / "none")}]
     with caplog.at_level("INFO"):
-        found = registered(tmp_path, rows, **changes)
-    assert (found["distill_weight"], found["distill_from"]) == (1.0, "rows")
-    assert "distributions are those in the rows" in caplog.text
+        found = registered(tmp_path, [*map(untold, rows[1:]), rows[0]], test_datasets=tested,
+                           **changes)  # fmt: skip
+    assert (found["distill_weight"], found["distill_from"]) == (1.0, who)
+    assert ("distributions are those in the rows" in caplog.text) == (who == "rows")
+    assert "without distillation" not in caplog.text
+
+
+@pytest.mark.parametrize("genpi", [{}, {"teacher": "start", "distill_weight": None}])
+def test_without_a_teacher_and_told_rows_there_is_no_distillation(tmp_path, rows, genpi, caplog):
+    logging.getLogger("axolotl").propagate = True
+    its = rows if genpi else list(map(untold, rows))
+    with caplog.at_level("INFO"):
+        if genpi:  # it names a teacher that rows are not
+            with pytest.raises(SystemExit, match="no effect without distillation"):
+                registered(tmp_path, its, genpi, lora_model_dir="a")
+        else:
+            assert registered(tmp_path, its)["distill_weight"] == 0
+    assert "training without distillation, which needs an adapter" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -65,7 +93,7 @@ def test_told_rows_teach_whatever_trains(tmp_path, rows, changes, caplog):
         ({}, False, (1.0, "model")),
         ({"distill_from": "model"}, True, (1.0, "model")),
         ({"distill_from": "rows"}, False, (1.0, "rows")),  # the rows are read later
-        ({"distill_weight": 0.3}, True, (0.3, "rows")),
+        ({"distill_weight": 0.3}, True, (0.3, "model")),
         ({"distill_weight": 0}, True, (0, None)),
         ({"teacher": "start"}, True, (1.0, "model")),
     ],
@@ -91,12 +119,12 @@ def test_what_names_no_teacher_is_refused(tmp_path, rows, genpi, changes, says):
         registered(tmp_path, rows, genpi, **{"adapter": "lora", **changes})
 
 
-def strategy(tmp_path, rows, **genpi):
+def strategy(tmp_path, rows, cfg=None, **genpi):
     from genpi_plugin.strategy import load
 
     settings = {"distill_weight": 1, "distill_from": "rows", **genpi}
     cfg = {"plugins": PLUGINS, "genpi": settings, "sequence_len": 4096,
-           "dataset_prepared_path": str(tmp_path)}  # fmt: skip
+           "dataset_prepared_path": str(tmp_path), **(cfg or {})}  # fmt: skip
     loaded = load(make_tokenizer(), cfg, {"path": "data/shop"})
     return loaded.wrap_dataset(Dataset.from_list(rows))
 
@@ -112,6 +140,21 @@ def test_answers_without_distributions_are_counted_and_said(tmp_path, rows, capl
     strategy(tmp_path, [rows[0], {**rows[1], **partly}, bare(rows[2]), rows[3]])
     assert "3 answers in 2 of 4 rows of data/shop have no `top_ids`" in caplog.text
     assert "The first is in data/shop, row 1" in caplog.text
+
+
+def test_rows_beside_told_ones_and_rows_of_a_test_need_no_word(tmp_path, rows, caplog):
+    """But what all datasets are without is nowhere to be learnt from."""
+    logging.getLogger("axolotl").propagate = True
+    shop, other = {"path": "data/shop"}, {"path": "data/other"}
+    several = {"datasets": [shop, other]}
+    made = strategy(tmp_path / "a", list(map(bare, rows)), several)
+    assert "8 answers in 4 of 4 rows of data/shop have no `top_ids`: they are learnt" in caplog.text
+    with pytest.raises(ConfigError, match="no training row has `top_ids`"):
+        check_told(made)
+    check_told(concatenate_datasets([made, strategy(tmp_path / "b", rows, several)]))
+    tested = {"datasets": [other], "test_datasets": [shop]}
+    strategy(tmp_path / "c", list(map(bare, rows)), tested)
+    assert "have no `top_ids`: they add nothing to `eval_divergence`" in caplog.text
 
 
 def test_distributions_that_are_not_used_are_said(tmp_path, rows, caplog):
@@ -147,14 +190,15 @@ def test_a_source_without_distillation_is_named():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_told_rows_through_axolotl_resumed_packed_and_without_an_adapter(place):
-    """What a user types: nothing but the data says who teaches."""
+    """Beside an adapter the YAML says that the rows teach; without one, the data do."""
     add_told(place)
     entry = {"path": "data/told", "type": "genpi_plugin.strategy"}
     data = {
         "datasets": [{**entry, "split": "train"}],
         "test_datasets": [{**entry, "split": "test"}],
     }
-    both = {**data, "genpi": {"sft_weight": 0.6, "prompt_generation_share": 1}}
+    weights = {"sft_weight": 0.6, "prompt_generation_share": 1}
+    both = {**data, "genpi": {**weights, "distill_from": "rows"}}
     name = write_config(place, "told", eval_strategy="steps", eval_steps=4, **both)
     text = axolotl(place, "train", name, "--launcher", "python")
     assert "distributions are those in the rows" in text
@@ -181,7 +225,9 @@ def test_told_rows_through_axolotl_resumed_packed_and_without_an_adapter(place):
     )
     assert all(step["divergence"] > 0 for step in losses(text) if "loss" in step)
 
-    path = place / write_config(place, "told_full", **{**both, "learning_rate": 1e-3})
+    path = place / write_config(
+        place, "told_full", **{**both, "genpi": weights, "learning_rate": 1e-3}
+    )
     config = yaml.safe_load(path.read_text())
     lora = [key for key in config if key == "adapter" or key.startswith("lora_")]
     path.write_text(yaml.safe_dump({key: config[key] for key in config if key not in lora}))

@@ -14,7 +14,7 @@ from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pair
 from genpi_plugin.data.row_targets import NOTHING, RowTargets, targets_of, without_targets
 from genpi_plugin.data.rows import parse
-from genpi_plugin.data.told import all_told
+from genpi_plugin.data.told import any_told
 from genpi_plugin.errors import RowError
 from tests.genpi_plugin.rows_made import our_row
 from tests.genpi_plugin.told_made import write_parquet
@@ -184,6 +184,17 @@ def test_a_pair_has_targets_at_each_behaviour_token_in_order():
     assert (pair.targets.tail == NOTHING).sum() == len(answers[0])
 
 
+def test_answers_that_a_template_writes_into_one_are_refused_by_row():
+    """Two answers of three tokens as one run of six, before and after a run of its own."""
+    top_ids, top = [[[1, 2]] * 3] * 3, [[[-1, -1]] * 3] * 3
+    row, lengths = sampled(3, top_ids, top, turns=3)
+    assert len(targets_of(row, lengths, None, 512).tail) == 9
+    for merged in ([6, 3], [3, 6]):
+        with pytest.raises(RowError, match="shop, row 3: of its 3 answers two follow") as error:
+            targets_of(row, merged, None, 512)
+        assert "chat_template" in error.value.cure
+
+
 def write(path, rows):
     """As Parquet with float16, or as JSON Lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,22 +219,21 @@ def test_float16_in_parquet_and_floats_in_json_are_read_alike(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_data_are_told_where_every_answer_is(tmp_path, suffix):
+def test_data_are_told_where_any_answer_is(tmp_path, suffix):
     bare = {name: value for name, value in told().items() if not name.startswith("top_")}
     half = told(top_ids=[None, TOP_IDS[1]], top_logprobs=[None, TOP[1]])
-    for name, rows in (("whole", [told()] * 2), ("half", [told(), half]), ("bare", [bare])):
+    none = told(top_ids=[None, None], top_logprobs=[None, None])
+    sets = {"half": [none] * 3 + [half], "bare": [bare], "none": [none] * 2}
+    for name, rows in sets.items():
         write(tmp_path / name / "data" / f"train-00000-of-00001.{suffix}", rows)
     # Another split does not count, and neither does what lies beside the data.
-    write(tmp_path / "whole" / "data" / f"test-00000-of-00001.{suffix}", [bare])
-    (tmp_path / "whole" / "rejected.jsonl").write_text("{}\n")
-    paths = {name: {"path": str(tmp_path / name)} for name in ("whole", "half", "bare")}
-    assert all_told([paths["whole"]])
-    assert all_told([{**paths["whole"], "split": "train[:1]"}])
-    assert not all_told([{**paths["whole"], "split": "test"}])
-    assert not all_told([paths["half"]])
-    assert not all_told([paths["bare"]])
-    assert not all_told([paths["whole"], paths["bare"]])
-    assert not all_told([{"path": "someone/on-a-hub"}])
-    assert not all_told([])
-    one = str(tmp_path / "whole" / "data" / f"train-00000-of-00001.{suffix}")
-    assert all_told([{"path": one, "ds_type": "parquet"}])
+    write(tmp_path / "bare" / "data" / f"test-00000-of-00001.{suffix}", [told()])
+    write(tmp_path / "bare" / f"rejected.{suffix}", [told()])
+    half, bare, none = ({"path": str(tmp_path / name)} for name in sets)
+    assert any_told([half])
+    assert any_told([bare, half])
+    assert any_told([{**bare, "split": "test[:1]"}])
+    for untold in ([bare], [none], [bare, none], [{"path": "someone/on-a-hub"}], []):
+        assert not any_told(untold)
+    one = str(tmp_path / "half" / "data" / f"train-00000-of-00001.{suffix}")
+    assert any_told([{"path": one, "ds_type": "parquet"}])

@@ -25,9 +25,10 @@ from tests.genpi_plugin.test_settings import DATASET, strategy
     ],
 )
 def test_what_leaves_no_reference_is_refused(changes, says):
-    check_keeping({"adapter": "qlora", "deepspeed": {"zero_optimization": {"stage": 2}}})
+    defaults = parse_settings({}).model_dump()
+    check_keeping({"adapter": "qlora", "deepspeed": {"zero_optimization": {"stage": 2}}}, defaults)
     with pytest.raises(ConfigError, match=says):
-        check_keeping({"adapter": "lora", **changes})
+        check_keeping({"adapter": "lora", **changes}, defaults)
 
 
 @pytest.mark.parametrize("block", [{"keep_weight": -1}, {"keep": "both"}, {"keep_rows": 0}])
@@ -40,6 +41,15 @@ def register(tmp_path, **genpi):
     cfg = {"genpi": genpi, "datasets": [DATASET], "base_model": "tiny", "adapter": "lora",
            "dataset_prepared_path": str(tmp_path)}  # fmt: skip
     GenPIPlugin().register(cfg)
+
+
+@pytest.mark.parametrize("sees", ["always", "random"])
+def test_a_student_that_sees_the_prompt_keeps_to_no_teacher_without_it(tmp_path, sees):
+    register(tmp_path, keep_weight=1, keep="floor", student_prompt=sees)
+    register(tmp_path, keep="teacher", student_prompt=sees)  # nothing is kept
+    says = rf"(?s)`genpi.keep: teacher`.*`student_prompt: {sees}`.*`keep: floor`"
+    with pytest.raises(SystemExit, match=says):
+        register(tmp_path, keep_weight=1, keep="teacher", student_prompt=sees)
 
 
 def test_a_file_that_is_not_there_stops_the_run_before_the_model_loads(tmp_path):

@@ -98,6 +98,34 @@ def test_resumed_on_the_same_data_it_is_one_span_without_a_warning(tmp_path, fir
     assert "this adapter was trained on" not in caplog.text
 
 
+def test_other_requests_to_keep_are_another_span_without_a_warning(tmp_path, first_run, caplog):
+    """They are known in the first step; the data are the same, and say so."""
+    logging.getLogger("axolotl").propagate = True
+
+    class Known(TrainerCallback):
+        def __init__(self, kept, digest):
+            self.kept, self.digest = kept, digest
+
+        def on_step_begin(self, *_, **__):
+            self.kept |= {"requests": 3, "digest": self.digest}
+
+    def go_on(folder, digest, steps, resume):
+        kept = {}
+        manifest = {**manifest_of(folder, "shop", PROMPT), "keep": kept}
+        run(folder, manifest, steps, resume, callback=Known(kept, digest))
+        return [
+            ((span.get("keep") or {}).get("digest"), span["from_step"], span["to_step"])
+            for span in read_manifest(folder)["spans"]
+        ]
+
+    a, b = tmp_path / "a", tmp_path / "b"
+    spans = [(None, 0, 2), ("one", 2, 3)]
+    assert go_on(a, "one", 3, first_run / "checkpoint-2") == spans
+    assert go_on(b, "one", 4, a / "checkpoint-3") == [spans[0], ("one", 2, 4)]
+    assert go_on(b, "two", 5, b / "checkpoint-4") == [spans[0], ("one", 2, 4), ("two", 4, 5)]
+    assert "this adapter was trained on" not in caplog.text
+
+
 def test_a_checkpoint_without_a_manifest_leaves_an_unknown_span(tmp_path, first_run, caplog):
     logging.getLogger("axolotl").propagate = True
     (first_run / "checkpoint-1" / "genpi_manifest.json").unlink()
