@@ -19,7 +19,7 @@ PLUGIN = "genpi_plugin.GenPIPlugin"
 
 def is_loaded(cfg: Mapping[str, Any]) -> bool:
     """Whether axolotl calls the plugin's hooks: the YAML lists it, or 0.21 found it installed."""
-    installed = getattr(base, "get_builtin_plugins", tuple)()
+    installed: tuple[str, ...] = getattr(base, "get_builtin_plugins", tuple)()
     listed = [str(name).replace(":", ".") for name in cfg.get("plugins") or []]
     return PLUGIN in (*listed, *installed)
 
