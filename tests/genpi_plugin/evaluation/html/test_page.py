@@ -118,7 +118,7 @@ def test_over_reach_is_told_from_what_an_adapter_was_trained_to_stay_with():
         return line, Page(row[0]).text
 
     line, row = told()
-    assert line == "Other requests answered in the prompt's format: 3% [0, 8]"
+    assert line == "Other requests answered in the prompt's format: 3% [0%, 8%]"
     assert "floor" in row
     assert "71" not in row
     for one in metrics["drift"]["students"].values():

@@ -163,7 +163,7 @@ def test_requests_that_are_cut_are_counted_noted_and_shown(task, monkeypatch, tm
     context = make_context(model)
     names = [str(tmp_path / "written.yaml"), str(tmp_path / "chosen.yaml"), str(task)]
     found = summarize_benchmarks(measure_benchmarks(context, names), 0)
-    cut = {task: [one["floor"]["cut_requests"] for one in figures.values()][0]
+    cut = {task: next(one["floor"]["cut_requests"] for one in figures.values())
            for task, figures in found["tasks"].items()}  # fmt: skip
     assert cut == {"genpi_written": 2, "genpi_chosen": 4, "genpi_colours": 0}
     written, chosen = found["notes"]
