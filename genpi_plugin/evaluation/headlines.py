@@ -95,9 +95,11 @@ def _side_effects(metrics: dict[str, Any]) -> list[str]:
             f"Other requests: KL(teacher‖.) {shown_figure(drift['kl_from_teacher'], '{:.3f}')} "
             f"nats/token (the floor: {shown_figure(drift['floor']['kl_from_teacher'], '{:.3f}')})"
         )
-        if drift["over_reach"]:
-            reach = shown_figure(drift["over_reach"], "{:.0%}")
-            lines.append(f"Other requests answered in the prompt's format: {reach}")
+        to_teacher = drift.get("kept_to") == TEACHER
+        if reach := drift["over_reach_from_teacher" if to_teacher else "over_reach"]:
+            where = ", where the teacher's answers are not" if to_teacher else ""
+            shown = shown_figure(reach, "{:.0%}")
+            lines.append(f"Other requests answered in the prompt's format{where}: {shown}")
         lines.append(drift["advice"])
         if drift["off_identical"]:
             lines.append(f"Adapter off: all {drift['off_tokens']} tokens are the base model's")

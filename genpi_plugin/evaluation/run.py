@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from genpi_plugin.data import digests
 from genpi_plugin.data.prepared import DEFAULT_PREPARED_PATH, PREFIX
@@ -19,7 +20,7 @@ from genpi_plugin.evaluation.figures.measured import Generated, Measured
 from genpi_plugin.evaluation.figures.summary import summarize
 from genpi_plugin.evaluation.measuring.bars import bars
 from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_digest
-from genpi_plugin.evaluation.measuring.context import Context, Section, as_json
+from genpi_plugin.evaluation.measuring.context import Context, NotMeasured, Section, as_json
 from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.measuring.systems import SubjectLoader, System, measure_systems
 from genpi_plugin.evaluation.plan import Curve, Plan, list_systems, make_plan
@@ -57,15 +58,20 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         adapters = {name: str(folder) for name, folder in plan.adapters.items()}
         metrics = summarize(measured, adapters, settings.seed)
         details = _details(measured, plan.data)
-        _measure_sections(plan, settings, loader, cache, measured, progress, metrics, details)
+        left_out = _measure_sections(
+            plan, settings, loader, cache, measured, progress, metrics, details
+        )
         if plan.curve:
             metrics["checkpoints"] = _measure_curve(
                 plan.curve, plan, settings, loader, cache, progress
             )
+    found = [*left_out, *metrics.get("benchmarks", {}).get("notes", [])]
+    for line in found:
+        console.print(f"[bold red]Warning:[/] {escape(line)}")
     metrics |= {
         "versions": {name: version(name) for name in PACKAGES},
         "source": _source(cfg, settings, plan),
-        "warnings": plan.warnings,
+        "warnings": [*plan.warnings, *found],
         "seconds": round(time.monotonic() - started, 1),
     }
     folder = settings.output or Path(cfg.output_dir) / "report"
@@ -89,8 +95,12 @@ def _measure_sections(
     progress: Progress,
     metrics: dict[str, Any],
     details: dict[str, Any],
-) -> None:
-    """Add each section's figures to `metrics`, and its raw measurements to `details`."""
+) -> list[str]:
+    """Add each section's figures to `metrics`, and its raw measurements to `details`.
+
+    Returns:
+        A line for each section that could not be measured.
+    """
 
     @functools.cache
     def context() -> Context:
@@ -112,10 +122,15 @@ def _measure_sections(
         "max_new_tokens": settings.max_new_tokens,
         "seed": settings.seed,
     }
+    left_out = []
     for section in plan.sections:
         its_facts = {**facts, "depends": _by_content(section.depends(plan.options))}
         compute = functools.partial(_measure_section, section, context, plan, settings.seed)
-        part = cache.part(section.name, its_facts, compute)
+        try:
+            part = cache.part(section.name, its_facts, compute)
+        except NotMeasured as error:
+            left_out.append(f"{section.name} left out: {error}")
+            continue
         if part is None:
             continue
         figures = part["figures"]
@@ -123,6 +138,7 @@ def _measure_sections(
             figures = {**metrics["cost"], **figures}
         metrics[section.name] = figures
         details[section.details or section.name] = part["details"]
+    return left_out
 
 
 def _measure_section(

@@ -46,7 +46,7 @@ class Drift:
     n: int
     advice: str
     off_identical: bool | None
-    others: list[list[str]]  # name, both KL, changed, over-reach: further students
+    others: list[list[str]]  # name, both KL, judged by, changed, over-reach: further students
     examples: list[Example]
 
 
@@ -107,11 +107,16 @@ def _drift_plot(
 
 
 def _drift_figures(one: Mapping[str, Any]) -> list[str]:
+    """The last two against what the adapter was trained to stay with, and is judged by."""
+    to_teacher = one.get("kept_to") == TEACHER
+    changed = one["changed_from_teacher" if to_teacher else "changed"]
+    reach = one.get("over_reach_from_teacher" if to_teacher else "over_reach")
     return [
         figure(one["kl_from_floor"], nats),
         figure(one["kl_from_teacher"], nats),
-        figure(one["changed"], percent),
-        figure(one["over_reach"], percent) if one.get("over_reach") else "–",
+        "teacher" if to_teacher else "floor",
+        figure(changed, percent),
+        figure(reach, percent) if reach else "–",
     ]
 
 

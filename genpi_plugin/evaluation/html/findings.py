@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from genpi_plugin.evaluation.figures.limits import (
@@ -188,15 +189,37 @@ def _disclosure(metrics: Mapping[str, Any]) -> list[Finding]:
 
 
 def _benchmarks(metrics: Mapping[str, Any]) -> list[Finding]:
-    """Public tests on which the first student is significantly worse than the base model."""
-    first, worse = students_of(metrics)[0], []
-    for task, figures in ((metrics.get("benchmarks") or {}).get("tasks") or {}).items():
-        for one in figures.values():
-            difference = one["differences"][first]
-            fell = (difference["value"] < 0) is one["higher_is_better"]
-            if difference["significant"] and fell and task not in worse:
-                worse.append(task)
+    """Public tests on which the first student is worse than the base model, at 95 % over all of
+    their figures together; of a group the figures of the whole, not of its tasks."""
+    section, first, worse = metrics.get("benchmarks") or {}, students_of(metrics)[0], []
+    tasks, groups = section.get("tasks") or {}, section.get("groups") or {}
+    inner = {task for group in groups if group in tasks for task in _within(group, groups)}
+    judged = [
+        (task, one["differences"][first], one["higher_is_better"])
+        for task, figures in tasks.items()
+        if task not in inner
+        for one in figures.values()
+        if one["differences"][first]["ci_low"] is not None
+    ]
+    for task, difference, higher_is_better in judged:
+        fell = (difference["value"] < 0) is higher_is_better
+        if fell and _differs(difference, len(judged)) and task not in worse:
+            worse.append(task)
     return [Finding(False, f"it loses on {join_words(worse)}")] if worse else []
+
+
+def _within(group: str, groups: Mapping[str, Any]) -> list[str]:
+    """The tasks and groups of a group, at any depth."""
+    return [one for its in groups.get(group, ()) for one in (its, *_within(its, groups))]
+
+
+def _differs(difference: Mapping[str, Any], figures: int) -> bool:
+    """Whether a difference is significant as one of several (Bonferroni, by the normal
+    distribution: its 95 % interval made as much wider)."""
+    normal, low, high = NormalDist(), difference["ci_low"], difference["ci_high"]
+    wider = normal.inv_cdf(1 - 0.025 / figures) / normal.inv_cdf(0.975)
+    value = difference["value"]
+    return bool(value - wider * (value - low) > 0 or value + wider * (high - value) < 0)
 
 
 def _cost(cost: Mapping[str, Any] | None) -> list[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data.messages import Message
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Measured
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.measure import Progress
@@ -73,6 +74,10 @@ class Options:
     adapters: Mapping[str, Path] = field(default_factory=dict)
     benchmarks: tuple[str, ...] = ()
     benchmark_limit: int | None = None
+
+
+class NotMeasured(GenPIError):
+    """A section that failed through code which is not ours; the report is written without it."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from genpi_plugin.evaluation.figures import intervals
@@ -26,11 +26,12 @@ SIDE = 1.96
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """By system, task and figure, the floor first."""
+    """By system, task and figure, the floor first; and of groups, their tasks and groups."""
 
     harness: str
     limit: int | None
     results: dict[str, dict[str, dict[str, Result]]]
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
 
 def measure_benchmarks(
@@ -44,6 +45,7 @@ def measure_benchmarks(
 
     Raises:
         GenPIError: see `check_benchmarks`.
+        NotMeasured: see `run_benchmarks`.
     """
     if not names:
         return None
@@ -54,7 +56,8 @@ def measure_benchmarks(
         with context.progress(f"benchmarks: {system.name}", 1) as advance:
             results[system.name] = run_benchmarks(system, names, limit, kwargs, context.seed)
             advance(1)
-    return Benchmarks(str(harness_version()), limit, results)
+    by_task = {name: its.results for name, its in results.items()}
+    return Benchmarks(str(harness_version()), limit, by_task, results[FLOOR].groups)
 
 
 def summarize_benchmarks(measured: Benchmarks, seed: int) -> dict[str, Any]:
@@ -67,6 +70,8 @@ def summarize_benchmarks(measured: Benchmarks, seed: int) -> dict[str, Any]:
     return {
         "harness": measured.harness,
         "limit": measured.limit,
+        "groups": measured.groups,
+        "notes": _notes(measured),
         "tasks": {
             task: {
                 metric: _figure(
@@ -77,6 +82,25 @@ def summarize_benchmarks(measured: Benchmarks, seed: int) -> dict[str, Any]:
             for task, figures in floor.items()
         },
     }
+
+
+def _notes(measured: Benchmarks) -> list[str]:
+    """Of each task, not of groups, the requests that were cut."""
+    notes = []
+    for task in measured.results[FLOOR]:
+        if task in measured.groups:
+            continue
+        cut = {
+            name: max(one.cut for one in its[task].values())
+            for name, its in measured.results.items()
+        }
+        if any(cut.values()):
+            each = ", ".join(f"{n} of {name}" for name, n in cut.items())
+            notes.append(
+                f"Of the benchmark {task}, {max(cut.values())} requests were cut ({each}): they are "
+                "longer than the model takes, and lost their beginning. They are scored like that."
+            )
+    return notes
 
 
 def _figure(by_system: dict[str, Result], seed: int) -> dict[str, Any]:
@@ -94,7 +118,8 @@ def _figure(by_system: dict[str, Result], seed: int) -> dict[str, Any]:
 
 
 def _with_stderr(result: Result) -> dict[str, Any]:
-    return {**_around(result.value, result.stderr).as_dict(), "stderr": result.stderr}
+    around = _around(result.value, result.stderr)
+    return {**around.as_dict(), "stderr": result.stderr, "cut_requests": result.cut}
 
 
 def _difference(student: Result, floor: Result, seed: int) -> dict[str, Any]:
@@ -130,7 +155,9 @@ def table_rows(benchmarks: Mapping[str, Any]) -> list[list[str]]:
             for name in students:
                 cells += [_shown(one[name]), _shown_difference(one["differences"][name])]
             sense = "" if one["higher_is_better"] else " (lower is better)"
-            rows.append([task, metric + sense, str(one["n"]), *cells])
+            cut = max(one[name].get("cut_requests", 0) for name in (FLOOR, *students))
+            items = f"{one['n']}, {cut} requests were cut" if cut else str(one["n"])
+            rows.append([task, metric + sense, items, *cells])
     return rows
 
 

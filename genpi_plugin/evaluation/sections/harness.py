@@ -6,22 +6,18 @@ benchmark is asked for and not before.
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import functools
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from genpi_plugin.errors import GenPIError
+from genpi_plugin.evaluation.measuring.context import NotMeasured
+from genpi_plugin.evaluation.sections.harness_files import CODE, YAML, task_of
+from genpi_plugin.evaluation.sections.harness_model import make_model, without_noise
 from genpi_plugin.evaluation.subjects.subject import Subject
-
-YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -29,9 +25,10 @@ class Result:
     """One figure of one benchmark for one system.
 
     Attributes:
-        n: the benchmark's items.
+        n: the benchmark's items; a group's are those of its tasks.
         stderr: the harness's; None where it gives none.
         by_item: its value for each item, where the figure is their mean.
+        cut: the benchmark's requests that lost their beginning, as the model takes fewer tokens.
     """
 
     value: float
@@ -39,6 +36,20 @@ class Result:
     n: int
     higher_is_better: bool
     by_item: list[float] | None
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of one system.
+
+    Attributes:
+        results: by task and group, by figure.
+        groups: by group, its tasks and groups.
+    """
+
+    results: dict[str, dict[str, Result]]
+    groups: dict[str, list[str]]
 
 
 def harness_version() -> str | None:
@@ -70,15 +81,32 @@ def check_benchmarks(names: Sequence[str]) -> None:
 def benchmark_facts(names: Sequence[str]) -> list[Any]:
     """What the figures depend on besides the model: the harness, the tasks and their data.
 
-    A file of one's own is a `Path`, which counts by its content.
+    A file of one's own is a `Path`, which counts by its content, and so do code and YAML beside it
+    and beside the tasks that it names.
     """
     if not names:
         return []
+    loaded = _tasks(_load(tuple(names)))
     return [
         harness_version(),
-        [Path(name) if name.endswith(YAML) else name for name in names],
-        [[name, _fingerprints(task)] for name, task in _tasks(_load(tuple(names)))],
+        list(names),
+        _own_files(names, [name for name, _ in loaded]),
+        [[name, _fingerprints(task)] for name, task in loaded],
     ]
+
+
+def _own_files(names: Sequence[str], tasks: Sequence[str]) -> list[Path]:
+    """Of benchmarks given as files: whatever code or YAML their folders hold."""
+    files = [Path(name).resolve() for name in names if name.endswith(YAML)]
+    if not files:
+        return []
+    folders = {file.parent for file in files}
+    index = _manager(tuple(names))[1].task_index
+    found = {str(index.get(task, {}).get("yaml_path", "")) for task in tasks}
+    for folder in {Path(path).resolve().parent for path in found if path.endswith(YAML)}:
+        if any(folder.is_relative_to(own) for own in tuple(folders)):
+            folders.add(folder)
+    return sorted(file for folder in folders for file in folder.iterdir() if file.suffix in CODE)
 
 
 def _fingerprints(task: Any) -> dict[str, str]:
@@ -89,53 +117,72 @@ def _fingerprints(task: Any) -> dict[str, str]:
 
 def run_benchmarks(
     subject: Subject, names: Sequence[str], limit: int | None, kwargs: Mapping[str, Any], seed: int
-) -> dict[str, dict[str, Result]]:
-    """By task, by figure, what a system scores.
+) -> Scored:
+    """What a system scores.
 
     Args:
         limit: items of each task; None takes all.
         kwargs: of the chat template.
         seed: of few-shot examples, and of sampling where a task samples.
-    """
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
 
+    Raises:
+        NotMeasured: the harness, or a task's own code, failed.
+    """
     names, manager = _manager(tuple(names))
-    with subject.switched(), _quiet():
-        # Its own tokenizer: the harness sets a padding token.
-        model = HFLM(
-            pretrained=subject.model,
-            tokenizer=copy.deepcopy(subject.view.tokenizer),
-            batch_size=subject.batch_size,
-        )
-        model.chat_template_args = dict(kwargs)
-        found = simple_evaluate(
-            model, tasks=list(names), limit=limit, task_manager=manager, apply_chat_template=True,
-            random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed,
-            fewshot_random_seed=seed,
-        )  # fmt: skip
-    return {
+    scored = Scored({}, {})
+    with subject.switched(), without_noise():
+        for name in names:
+            try:
+                # Each on its own, so that a failure has a name.
+                found = _scored(make_model(subject, kwargs), name, limit, manager, seed)
+            except Exception as error:  # whatever the harness or a task's own code raise
+                reason = next(iter(str(error).splitlines()), "") or "it says no more"
+                raise NotMeasured(
+                    f"the benchmark {name} failed on {subject.name}: "
+                    f"{type(error).__name__}: {reason}.",
+                    f"correct the task, or leave {name} out; what has been measured is kept.",
+                ) from error
+            scored.results.update(found.results)
+            scored.groups.update(found.groups)
+    return scored
+
+
+def _scored(model: Any, name: str, limit: int | None, manager: Any, seed: int) -> Scored:
+    from lm_eval import simple_evaluate
+
+    found = simple_evaluate(
+        model, tasks=[name], limit=limit, task_manager=manager, apply_chat_template=True,
+        random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+    )  # fmt: skip
+    groups = {
+        str(group): [str(task) for task in tasks]
+        for group, tasks in found.get("group_subtasks", {}).items()
+        if tasks
+    }
+    results = {
         task: results
         for task, figures in found["results"].items()
-        if (results := _results(task, figures, found))
+        if (results := _results(task, figures, found, _parts(task, groups), model.cut))
     }
+    return Scored(results, groups)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the harness's warnings: that it was given a loaded model, and uses a template."""
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+def _parts(task: str, groups: Mapping[str, Sequence[str]]) -> set[str]:
+    """The tasks of a group, at any depth; of a task, itself."""
+    if task not in groups:
+        return {task}
+    return {part for its in groups[task] for part in _parts(its, groups)}
 
 
-def _results(task: str, figures: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Result]:
+def _results(
+    task: str,
+    figures: Mapping[str, Any],
+    found: Mapping[str, Any],
+    parts: set[str],
+    cut: Mapping[str, int],
+) -> dict[str, Result]:
     better = found.get("higher_is_better", {}).get(task, {})
-    n = found.get("n-samples", {}).get(task, {}).get("effective")
+    sizes = found["n-samples"]
     results = {}
     for key, value in figures.items():
         metric, comma, filtered = key.partition(",")
@@ -146,9 +193,10 @@ def _results(task: str, figures: Mapping[str, Any], found: Mapping[str, Any]) ->
         results[metric if filtered == "none" else f"{metric}_{filtered}"] = Result(
             value=float(value),
             stderr=float(stderr) if isinstance(stderr, int | float) else None,
-            n=int(n if n is not None else figures.get("sample_len", 0)),
+            n=sum(int(sizes[part]["effective"]) for part in parts),
             higher_is_better=better.get(metric) is not False,
             by_item=_by_item(samples, metric, filtered, float(value)),
+            cut=sum(cut.get(part, 0) for part in parts),
         )
     return results
 
@@ -178,7 +226,7 @@ def _manager(names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
             "pip install 'axolotl-genpi[benchmarks]', or leave `--benchmarks` out.",
         ) from error
     files = {name: Path(name) for name in names if name.endswith(YAML)}
-    own = {name: _task_of(path) for name, path in files.items()}
+    own = {name: task_of(path) for name, path in files.items()}
     folders = sorted({str(path.resolve().parent) for path in files.values()})
     manager = TaskManager(include_path=folders or None)
     called = tuple(own.get(name, name) for name in names)
@@ -189,30 +237,6 @@ def _manager(names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
                 "`lm_eval ls tasks` lists them; a task of your own is given as its YAML file.",
             )
     return called, manager
-
-
-def _task_of(path: Path) -> str:
-    """The name of the task in a YAML file of the harness."""
-    try:
-        # The harness's own tags (`!function`) don't matter here.
-        found = yaml.load(path.read_text(encoding="utf-8"), _Untagged)
-    except (OSError, yaml.YAMLError) as error:
-        raise GenPIError(
-            f"the benchmark's file {path} can't be read: {error}.", "correct its path or its YAML."
-        ) from error
-    name = found.get("task") or found.get("group") if isinstance(found, dict) else None
-    if not isinstance(name, str):
-        raise GenPIError(
-            f"{path} names no task.", "write `task: NAME`, as lm-evaluation-harness expects it."
-        )
-    return name
-
-
-class _Untagged(yaml.SafeLoader):
-    """YAML with tags of others, which count as null."""
-
-
-_Untagged.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from genpi_plugin.evaluation.headlines import headlines
 from genpi_plugin.evaluation.html import write_html
 from genpi_plugin.evaluation.html.page import render
 from tests.genpi_plugin.evaluation.html.parsed import Page
@@ -101,6 +102,36 @@ def test_every_plot_says_and_draws_the_figures_of_the_metrics(page):
     # The bar of the merged adapter ends where its figure is on a scale to 2 s.
     drawn = re.search(r'aria-label="adapter, merged: 1\.28 s.*?<rect[^>]*width="([\d.]+)%"', page)
     assert float(drawn[1]) == pytest.approx(100 * 1.28 / 2, abs=0.01)
+
+
+def test_over_reach_is_told_from_what_an_adapter_was_trained_to_stay_with():
+    metrics = made_metrics()
+    for one in metrics["drift"]["students"].values():
+        one["over_reach_from_teacher"] = interval(0.71)
+
+    def told():
+        drift = {**metrics["drift"], **metrics["drift"]["students"]["student"]}
+        made = {**metrics, "drift": drift, "checkpoints": []}
+        [line] = [one for one in headlines(made) if "format" in one]
+        row = re.search(r"<tr>\s*<t[hd][^>]*>small</t[hd]>.*?</tr>",
+                        section_of(render(metrics, made_details()), "elsewhere"), re.S)  # fmt: skip
+        return line, Page(row[0]).text
+
+    line, row = told()
+    assert line == "Other requests answered in the prompt's format: 3% [0%, 8%]"
+    assert "floor" in row
+    assert "71" not in row
+    for one in metrics["drift"]["students"].values():
+        one["kept_to"] = "teacher"
+    line, row = told()
+    assert "format, where the teacher's answers are not: 71%" in line
+    assert "teacher" in row
+    assert "71" in row
+    assert "65" in row  # not the teacher's answer
+
+
+def section_of(page, name):
+    return page[page.index(f'<section id="{name}"') :].split("</section>")[0]
 
 
 def test_a_changed_figure_changes_the_page(page):

@@ -10,6 +10,7 @@ from genpi_plugin.evaluation.html import verdict
 from genpi_plugin.evaluation.html.verdict import cautions
 from tests.genpi_plugin.evaluation.report_made import (
     interval,
+    made_benchmark,
     made_metrics,
 )
 
@@ -76,6 +77,23 @@ def test_what_is_lost_on_public_tests_is_said():
     assert "it loses on ifeval" in verdict(metrics)
     one["higher_is_better"] = False
     assert "loses on" not in verdict(metrics)
+
+
+def test_one_small_loss_among_many_figures_is_none():
+    metrics = made_metrics()
+    section = metrics["benchmarks"]
+    one = section["tasks"]["ifeval"]["prompt_level_strict_acc"]
+    one["differences"]["student"] = {**interval(-0.05, 0.04), "paired": True, "significant": True}
+    assert "it loses on ifeval" in verdict(metrics)  # 2.4 standard errors, of one figure
+    others = {f"exam_{n}": {"acc": made_benchmark()} for n in range(9)}
+    section["tasks"] |= others
+    assert "loses on" not in verdict(metrics)
+    # One group: its figure counts, those of its tasks don't.
+    section["tasks"]["exam"] = {"acc": made_benchmark()}
+    section["groups"] = {"exam": ["part"], "part": list(others)}
+    others["exam_3"]["acc"]["differences"]["student"] = interval(-0.5, 0.01)
+    assert "it loses on ifeval" in verdict(metrics)
+    assert "exam" not in verdict(metrics)
 
 
 def test_less_along_its_own_answers_is_said():

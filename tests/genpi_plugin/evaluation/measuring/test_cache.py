@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
+from pathlib import Path
 
 import datasets
 import pytest
 import yaml
 
+import genpi_plugin
 from genpi_plugin.evaluation.measuring import systems
+from genpi_plugin.evaluation.measuring.cache import CORE
 from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections.catalog import SECTIONS
 from tests.genpi_plugin.evaluation.run_made import OTHERS, settings
 from tests.genpi_plugin.rows_made import our_row
 from tests.tiny import CHATML, save_tiny
+
+PACKAGE = Path(genpi_plugin.__file__).parent
+# Words of errors, digests, scores: no answer depends on them.
+NOT_IN_ANSWERS = {
+    "errors.py", "data/cures.py", "data/digests.py",
+    "evaluation/figures/names.py", "evaluation/figures/scores.py",
+    "evaluation/figures/value_scores.py",
+}  # fmt: skip
+
+
+def imported(file):
+    """The modules of the plugin that a file of it imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("genpi_plugin"):
+            module = PACKAGE.parent.joinpath(*node.module.split("."))
+            for name in node.names:
+                tries = [module / f"{name.name}.py", module.with_suffix(".py")]
+                yield from [one for one in tries if one.exists()][:1]
+
+
+def test_the_code_that_counts_is_all_that_the_subjects_import():
+    todo, seen = [PACKAGE / "evaluation/subjects/subject.py"], set()
+    while todo:
+        file = todo.pop()
+        if file not in seen:
+            seen.add(file)
+            todo += imported(file)
+    names = {str(file.relative_to(PACKAGE)) for file in seen}
+    assert "reading/writing.py" in names
+    assert names - set(CORE) == NOT_IN_ANSWERS
 
 
 def test_another_adapter_leaves_the_teachers_answers(place, capsys):
