@@ -97,8 +97,8 @@ def _notes(measured: Benchmarks) -> list[str]:
         if any(cut.values()):
             each = ", ".join(f"{n} of {name}" for name, n in cut.items())
             notes.append(
-                f"Of the benchmark {task}, {max(cut.values())} requests were cut ({each}): they are "
-                "longer than the model takes, and lost their beginning. They are scored like that."
+                f"Of the benchmark {task}, {max(cut.values())} requests were cut ({each}): they "
+                "are longer than the model takes, and lost their beginning. They are scored so."
             )
     return notes
 

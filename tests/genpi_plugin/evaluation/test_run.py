@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from genpi_plugin.data.inputs.given import Reading
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.gate import parse_requirement, shortfalls
-from genpi_plugin.evaluation.measuring.context import Options
+from genpi_plugin.evaluation.measuring.context import NotMeasured, Options
 from genpi_plugin.evaluation.run import evaluate
 from genpi_plugin.evaluation.sections.catalog import SECTIONS
 from tests.genpi_plugin.evaluation.run_made import save_adapter, settings
@@ -221,3 +222,24 @@ def test_logs_of_the_user_s_own_are_measured_with_their_history(place):
     skipped = tuple(section.name for section in SECTIONS if section.name != "turns")
     kept = evaluate(settings(**own, reading=Reading(answers="keep"), skip=skipped))
     assert [(turn["turn"], turn["n"]) for turn in kept["turns"]] == [(1, 1), (2, 1)]
+
+
+def test_a_section_that_fails_by_code_not_ours_is_left_out_and_said(place, monkeypatch, capsys):
+    """Everything else was measured, so it is written."""
+
+    def fail(context, options):
+        raise NotMeasured("the harness failed at `ifeval`", "look at its log.")
+
+    names = [section.name for section in SECTIONS]
+    broken = [
+        replace(one, measure=fail, depends=lambda options: []) if one.name == "drift" else one
+        for one in SECTIONS
+    ]
+    monkeypatch.setattr("genpi_plugin.evaluation.plan.SECTIONS", broken)
+    skipped = tuple(name for name in names if name != "drift")
+    metrics = evaluate(settings(adapters=["adapters/a"], skip=skipped, output=Path("left-out")))
+    assert "drift" not in metrics
+    [line] = [one for one in metrics["warnings"] if one.startswith("drift left out")]
+    assert "`ifeval`" in line
+    assert json.loads((place / "left-out" / "metrics.json").read_text())["warnings"] == [line]
+    assert "drift left out" in " ".join(capsys.readouterr().out.split())

@@ -107,7 +107,7 @@ def test_every_plot_says_and_draws_the_figures_of_the_metrics(page):
 def test_over_reach_is_told_from_what_an_adapter_was_trained_to_stay_with():
     metrics = made_metrics()
     for one in metrics["drift"]["students"].values():
-        one["over_reach_from_teacher"] = interval(0.71)
+        one["over_reach_from_teacher"] = interval(0.88)
 
     def told():
         drift = {**metrics["drift"], **metrics["drift"]["students"]["student"]}
@@ -120,13 +120,13 @@ def test_over_reach_is_told_from_what_an_adapter_was_trained_to_stay_with():
     line, row = told()
     assert line == "Other requests answered in the prompt's format: 3% [0%, 8%]"
     assert "floor" in row
-    assert "71" not in row
+    assert "88" not in row
     for one in metrics["drift"]["students"].values():
         one["kept_to"] = "teacher"
     line, row = told()
-    assert "format, where the teacher's answers are not: 71%" in line
+    assert "format, where the teacher's answers are not: 88%" in line
     assert "teacher" in row
-    assert "71" in row
+    assert "88" in row
     assert "65" in row  # not the teacher's answer
 
 
