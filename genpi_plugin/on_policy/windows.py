@@ -131,13 +131,16 @@ class OnPolicy:
         requests = [row.requests[turn] for row, turn in asked]
         names = [(window.start, row.key, turn) for row, turn in asked]
         with _bar("The student answers", len(asked), "answer", accelerator) as bar:
-            for made in self.student.answer(model, requests, names, bar.update):
-                for place, answer in made.items():
-                    row, turn = asked[place]
-                    given[row.key][turn] = answer
-                    if len(given[row.key]) == waiting[row.key]:
-                        found[row.key] = [given[row.key][at] for at in range(waiting[row.key])]
-                        self.store.put(window.start, row.key, found[row.key] or [])
+
+            def done(place: int, answer: Rollout) -> None:
+                row, turn = asked[place]
+                given[row.key][turn] = answer
+                if len(given[row.key]) == waiting[row.key]:
+                    found[row.key] = [given[row.key][at] for at in range(waiting[row.key])]
+                    self.store.put(window.start, row.key, found[row.key] or [])
+                bar.update(1)
+
+            self.student.answer(model, requests, names, done)
         return {key: answers for key, answers in found.items() if answers is not None}
 
     def _read(

@@ -28,8 +28,7 @@ def student(temperature=1.0, batch_size=32, seed=3):
 
 def answered(model, by):
     found = {}
-    for made in by.answer(model, REQUESTS, NAMES):
-        found |= made
+    by.answer(model, REQUESTS, NAMES, found.__setitem__)
     return [found[place] for place in range(len(REQUESTS))]
 
 
@@ -101,14 +100,3 @@ def test_answers_of_another_student_are_not_kept(tmp_path):
     store.begin(4, "two")
     assert store.get(4, "row") is None
     assert store.get(6, "row") == given
-
-
-def test_the_tokens_of_an_answer_are_chosen_by_one_random_number_each():
-    """A distribution of the vocabulary's own order: shares of draws are the probabilities."""
-    from genpi_plugin.on_policy.rollouts import _OwnDraws
-
-    scores = torch.tensor([0.5, 0.2, 0.3]).log().repeat(3000, 1)
-    draws = [random_of("test", place) for place in range(3000)]
-    chosen = _OwnDraws(1.0, draws)(torch.zeros(3000, 1), scores).argmax(-1)
-    shares = torch.bincount(chosen, minlength=3) / 3000
-    assert shares.tolist() == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
