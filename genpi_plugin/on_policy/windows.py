@@ -67,6 +67,10 @@ class OnPolicy:
             return list(islice(iterator, count))
         model = accelerator.unwrap_model(trainer.model)
         with accelerator.autocast():
+            # A batch with a recorded answer asks for its targets, one without does not. All ranks
+            # must compute theirs, so none may wait for such a batch.
+            if self.settings.share < 1:
+                self.teacher.prepare(model, accelerator, step)
             if not self._drawn:
                 ahead = trainer.args.gradient_accumulation_steps * (window.stop - step - 1)
                 drawn = list(islice(iterator, count + ahead))

@@ -189,6 +189,20 @@ def test_every_cut_of_the_batch_is_the_same_step_on_own_answers(
     torch.testing.assert_close(other_weights, weights, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_targets_are_made_whichever_answers_the_first_batch_has(tmp_path, monkeypatch, share):
+    """Other processes may have recorded answers, and wait until all have made their targets."""
+    from genpi_plugin.on_policy.windows import OnPolicy
+
+    monkeypatch.setattr(OnPolicy, "_is_on", lambda *_: True)
+    built = on_policy_trainer(
+        tmp_path, settings(share=share, refresh=1), batch=1, accumulation=1, steps=1
+    )
+    trained(built)
+    made = [key in built.teacher.store for key in built.teacher.rows]
+    assert made == [share < 1] * 8
+
+
 def test_the_epochs_before_are_off_policy(tmp_path):
     """Two steps an epoch: the last one and a half of three epochs are on policy."""
     logged, _ = trained(
