@@ -250,11 +250,6 @@ class GenPIStrategy(DatasetWrappingStrategy):
         return f"{behaviour} in the behaviour half and {generation} in the prompt-generation half."
 
 
-def _prompts(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"the prompt{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{more}"
-
-
 def load(tokenizer: Any, cfg: Any, ds_cfg: Any | None = None) -> GenPIStrategy:
     """What axolotl calls for `type: genpi_plugin.strategy`."""
     entry = ds_cfg or {}
