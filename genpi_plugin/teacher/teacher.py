@@ -118,7 +118,8 @@ class Teacher:
         if missing and self.with_adapter and step:
             raise GenPIError(
                 f"{len(missing)} of {self.called}'s {len(keys)} targets are missing, and the "
-                f"adapter that would give them has been trained for {step} steps (`genpi.teacher: start`).",
+                f"adapter that would give them has been trained for {step} steps "
+                "(`genpi.teacher: start`).",
                 "resume with the data and the `dataset_prepared_path` that training started with, "
                 "or start anew.",
             )
