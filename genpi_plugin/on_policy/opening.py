@@ -16,6 +16,7 @@ from genpi_plugin.on_policy.store import FOLDER, RolloutStore
 from genpi_plugin.on_policy.windows import OnPolicy
 from genpi_plugin.reading.context import context_of_model
 from genpi_plugin.reading.generation import end_tokens, pad_token
+from genpi_plugin.teacher.opening import model_digest
 from genpi_plugin.teacher.teacher import Teacher
 
 
@@ -33,7 +34,7 @@ def open_on_policy(cfg: Any, settings: OnPolicySettings, trainer: Any) -> OnPoli
     tokenizer = trainer.processing_class
     view = ChatView(tokenizer, dict(cfg.get("chat_template_kwargs") or {}))
     ends, pad_id = end_tokens(trainer.model, view), pad_token(tokenizer)
-    student = Student(settings, ends, pad_id, trainer.args.seed)
+    student = Student(settings, ends, pad_id, trainer.args.seed, model_digest(cfg, None))
     store = RolloutStore(Path(trainer.args.output_dir) / FOLDER)
     return OnPolicy(settings, trainer.teacher, student, store)
 

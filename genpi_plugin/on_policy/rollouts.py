@@ -21,23 +21,37 @@ class Student:
     """The model in training as it answers requests."""
 
     def __init__(
-        self, settings: OnPolicySettings, ends: Sequence[int], pad_id: int, seed: int
+        self,
+        settings: OnPolicySettings,
+        ends: Sequence[int],
+        pad_id: int,
+        seed: int,
+        base: str = "",
     ) -> None:
         """
         Args:
             ends: tokens that end an answer.
             pad_id: any token.
             seed: of the run.
+            base: a digest of the base model.
         """
         self.settings = settings
         self.ends = sorted(set(ends))
         self.pad_id = pad_id
         self.seed = seed
+        self.base = base
 
-    def mark(self, model: Any) -> str:
-        """A digest of what its answers depend on besides the requests: weights and settings."""
+    @property
+    def how(self) -> str:
+        """A digest of what its answers depend on besides the requests and its trained weights."""
         how = self.settings.model_dump(include={"temperature", "max_new_tokens"})
-        digest = hashlib.sha256(json.dumps([how, self.ends, self.seed]).encode())
+        facts = json.dumps([how, self.ends, self.seed, self.base])
+        return hashlib.sha256(facts.encode()).hexdigest()[:32]
+
+    @staticmethod
+    def weights(model: Any) -> str:
+        """A digest of the weights in training."""
+        digest = hashlib.sha256()
         for name, parameter in sorted(model.named_parameters()):
             if parameter.requires_grad:
                 values = parameter.detach().float().contiguous().cpu().numpy()
