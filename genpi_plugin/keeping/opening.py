@@ -27,8 +27,8 @@ from genpi_plugin.teacher.teacher import Teacher
 
 LOG = get_logger("axolotl.genpi")
 FOLDER = "keep"
-# A token in a cache takes a small part of the memory of one that is trained on, at most the
-# inverse of this.
+# Tokens in caches while answers are written, for one of the reference's token budget. A guess, not
+# measured: a token that is only cached takes less memory than one that is read for targets.
 CACHED = 8
 
 

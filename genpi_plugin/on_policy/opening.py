@@ -14,8 +14,9 @@ from genpi_plugin.on_policy.rollouts import Student
 from genpi_plugin.on_policy.rows import requests_of
 from genpi_plugin.on_policy.store import FOLDER, RolloutStore
 from genpi_plugin.on_policy.windows import OnPolicy
-from genpi_plugin.reading.agreement import base_of
 from genpi_plugin.reading.context import context_of_model
+from genpi_plugin.reading.generation import end_tokens, pad_token
+from genpi_plugin.teacher.opening import model_digest
 from genpi_plugin.teacher.teacher import Teacher
 
 
@@ -31,13 +32,9 @@ def open_on_policy(cfg: Any, settings: OnPolicySettings, trainer: Any) -> OnPoli
     """
     check_room(settings, trainer.teacher, set(trainer.train_dataset[TEACHER_KEY]), trainer.model)
     tokenizer = trainer.processing_class
-    configured = base_of(trainer.model).generation_config.eos_token_id
     view = ChatView(tokenizer, dict(cfg.get("chat_template_kwargs") or {}))
-    named = configured if isinstance(configured, list) else [configured]
-    named = [*named, tokenizer.eos_token_id, view.end_of_turn()]
-    ends = [token for token in named if token is not None]
-    pad_id = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    student = Student(settings, ends, pad_id, trainer.args.seed)
+    ends, pad_id = end_tokens(trainer.model, view), pad_token(tokenizer)
+    student = Student(settings, ends, pad_id, trainer.args.seed, model_digest(cfg, None))
     store = RolloutStore(Path(trainer.args.output_dir) / FOLDER)
     return OnPolicy(settings, trainer.teacher, student, store)
 

@@ -31,6 +31,11 @@ class Schedule:
         count = max(1, math.ceil(epochs * per_epoch - 1e-6))
         return cls(max(0, last - count), last, per_epoch, refresh)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every step is on policy."""
+        return self.first == 0
+
     def window(self, step: int) -> range | None:
         """The steps that share their answers with a step; None where it is off policy."""
         if step < self.first:

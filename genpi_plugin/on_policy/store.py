@@ -1,7 +1,7 @@
 """The student's answers on disk, one file a row, by the step at which they were given.
 
-    <output_dir>/_on_policy/step-000120/window.json            which student answered
-                                       /<key of the row>.json  its answers
+    <output_dir>/_on_policy/step-000120/window.json                      which student answered
+                                       /<the student>/<key of row>.json  its answers
 
 A run that is killed and resumed goes on with the answers that it had, also where the weights that
 gave them are gone. Files appear whole or not at all. The hub is not sent folders that begin with _.
@@ -9,6 +9,7 @@ gave them are gone. Files appear whole or not at all. The hub is not sent folder
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -35,29 +36,42 @@ class RolloutStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, step: int, student: str) -> None:
-        """At the first step of a window: answers of another student are removed.
+    def begin(self, step: int, how: str, weights: str, first: bool) -> None:
+        """Before answers are read or written; those of another student are removed. One process on
+        each node is to call.
 
         Args:
-            student: a digest of its weights and of how it answers.
+            step: the window's first.
+            how: a digest of how the student answers and of its base model.
+            weights: a digest of its weights as they are now.
+            first: it is the window's first step. Later ones have other weights than gave the
+                answers, so that only `how` is compared.
         """
-        window = self._window(step)
-        path = window / WINDOW_FILE
-        if path.is_file() and _read(path).get("student") == student:
+        path = self._window(step) / WINDOW_FILE
+        known = _read(path) if path.is_file() else {}
+        if known.get("how") == how and (not first or known.get("weights") == weights):
             return
-        shutil.rmtree(window, ignore_errors=True)
-        self._write(path, {"step": step, "student": student})
+        self._write(path, {"step": step, "how": how, "weights": weights})
+        # Another node may be as far on the same disk: what it may use stays.
+        for other in path.parent.iterdir():
+            if other.is_dir() and other != self._answers(step):
+                shutil.rmtree(other, ignore_errors=True)
 
     def get(self, step: int, key: str) -> list[Rollout] | None:
         """The answers to a row's requests, in order; None where there are none yet."""
-        path = self._window(step) / f"{key}.json"
+        path = self._answers(step) / f"{key}.json"
         return [Rollout(**one) for one in _read(path)] if path.is_file() else None
 
     def put(self, step: int, key: str, answers: list[Rollout]) -> None:
-        self._write(self._window(step) / f"{key}.json", [asdict(one) for one in answers])
+        self._write(self._answers(step) / f"{key}.json", [asdict(one) for one in answers])
 
     def _window(self, step: int) -> Path:
         return self.folder / f"step-{step:06d}"
+
+    def _answers(self, step: int) -> Path:
+        known = _read(self._window(step) / WINDOW_FILE)
+        student = hashlib.sha256((known["how"] + known["weights"]).encode()).hexdigest()[:16]
+        return self._window(step) / student
 
     def _write(self, path: Path, content: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

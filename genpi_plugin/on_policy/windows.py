@@ -12,6 +12,7 @@ from axolotl.utils.logging import get_logger
 from tqdm.auto import tqdm
 
 from genpi_plugin.args import OnPolicySettings
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.on_policy.batches import replaced, teacher_row
 from genpi_plugin.on_policy.rollouts import Student, random_of
 from genpi_plugin.on_policy.rows import Row, rows_of
@@ -57,7 +58,8 @@ class OnPolicy:
             trainer: transformers' `Trainer`, in training.
 
         Raises:
-            GenPIError: the teacher can't read along.
+            GenPIError: the teacher can't read along, or `max_steps` leaves no step off policy
+                where some are meant to be.
         """
         if iterator is not self._of:  # another epoch: what an earlier one left is not trained
             self._drawn, self._of = [], iterator
@@ -67,6 +69,10 @@ class OnPolicy:
             return list(islice(iterator, count))
         model = accelerator.unwrap_model(trainer.model)
         with accelerator.autocast():
+            # A batch with a recorded answer asks for its targets, one without does not. All ranks
+            # must compute theirs, so none may wait for such a batch.
+            if self.settings.share < 1:
+                self.teacher.prepare(model, accelerator, step)
             if not self._drawn:
                 ahead = trainer.args.gradient_accumulation_steps * (window.stop - step - 1)
                 drawn = list(islice(iterator, count + ahead))
@@ -86,7 +92,10 @@ class OnPolicy:
             batches = len(trainer.callback_handler.train_dataloader)
             per_epoch = max(1, -(-batches // trainer.args.gradient_accumulation_steps))
             settings = self.settings
-            self._schedule = Schedule.of(settings.epochs, settings.refresh, last, per_epoch)
+            schedule = Schedule.of(settings.epochs, settings.refresh, last, per_epoch)
+            if trainer.args.max_steps > 0 and schedule.whole:
+                _check_meant(settings.epochs, trainer.args.num_train_epochs, last, per_epoch)
+            self._schedule = schedule
             LOG.info(
                 f"genpi: the last {last - self._schedule.first} of {last} steps are on policy: the "
                 f"student's own answers, refreshed every {settings.refresh} steps, are kept in "
@@ -98,8 +107,9 @@ class OnPolicy:
         self, batches: list[Batch], step: int, window: range, model: Any, accelerator: Any
     ) -> list[Drawn]:
         self.teacher.check_base(model)
-        if accelerator.is_main_process and step == window.start:
-            self.store.begin(step, self.student.mark(model))
+        if accelerator.is_local_main_process:
+            weights, first = self.student.weights(model), step == window.start
+            self.store.begin(window.start, self.student.how, weights, first)
         accelerator.wait_for_everyone()
         rows = [rows_of(batch, self.teacher) for batch in batches]
         chosen = {row.key: row for its in rows for row in its if self._is_on(row, window.start)}
@@ -131,13 +141,16 @@ class OnPolicy:
         requests = [row.requests[turn] for row, turn in asked]
         names = [(window.start, row.key, turn) for row, turn in asked]
         with _bar("The student answers", len(asked), "answer", accelerator) as bar:
-            for made in self.student.answer(model, requests, names, bar.update):
-                for place, answer in made.items():
-                    row, turn = asked[place]
-                    given[row.key][turn] = answer
-                    if len(given[row.key]) == waiting[row.key]:
-                        found[row.key] = [given[row.key][at] for at in range(waiting[row.key])]
-                        self.store.put(window.start, row.key, found[row.key] or [])
+
+            def done(place: int, answer: Rollout) -> None:
+                row, turn = asked[place]
+                given[row.key][turn] = answer
+                if len(given[row.key]) == waiting[row.key]:
+                    found[row.key] = [given[row.key][at] for at in range(waiting[row.key])]
+                    self.store.put(window.start, row.key, found[row.key] or [])
+                bar.update(1)
+
+            self.student.answer(model, requests, names, done)
         return {key: answers for key, answers in found.items() if answers is not None}
 
     def _read(
@@ -153,6 +166,18 @@ class OnPolicy:
         with _bar("The teacher reads along", len(reads), "row", accelerator) as bar:
             found = self.teacher.read(model, list(reads.values()), bar.update)
             return {row.key: states.cpu() for row, _, states in found}
+
+
+def _check_meant(epochs: float, of: float, last: int, per_epoch: int) -> None:
+    """A part of the epochs is to be on policy, but `max_steps` would make it the whole run."""
+    if epochs < of:
+        raise GenPIError(
+            f"`on_policy.epochs: {epochs:g}` of `num_epochs: {of:g}` are the last steps, but "
+            f"`max_steps: {last}` ends the run within so many ({per_epoch} are an epoch): all of "
+            "it would be on policy.",
+            f"set `on_policy.epochs` below {last / per_epoch:g}, or to `num_epochs` if all of it "
+            "is meant; or raise `max_steps`.",
+        )
 
 
 def _bar(text: str, total: int, unit: str, accelerator: Any) -> Any:

@@ -26,7 +26,7 @@ BATCH = 32
 def sampled(
     model: Any,
     requests: Sequence[list[int]],
-    seeds: Sequence[str],
+    seeds: Sequence[str | bytes],
     max_new_tokens: int,
     end_ids: Sequence[int],
     pad_id: int,
@@ -34,11 +34,12 @@ def sampled(
     batch_size: int = BATCH,
     done: Callable[[int, list[int]], Any] = lambda place, ids: None,
 ) -> list[list[int]]:
-    """Draw one answer to each request, from the whole vocabulary; none of the settings that the
-    model's folder recommends for generation has a part in it.
+    """Draw one answer to each request, from the whole vocabulary, without dropout; none of the
+    settings that the model's folder recommends for generation has a part in it.
 
     Args:
-        model: a causal LM in the state (adapter on or off, evaluation mode) it is to answer in.
+        model: a causal LM, not wrapped for training, its adapter on or off as it is to answer; its
+            mode and settings are put back.
         requests: token ids up to where the answer begins.
         seeds: one a request.
         max_new_tokens: an answer is cut there.
@@ -51,6 +52,7 @@ def sampled(
         token ids of the answers, in the order of the requests: with the token that ended it as the
         last, or `max_new_tokens` others.
     """
+    base = base_of(model)
     longest = max(map(len, requests), default=0) + max_new_tokens
 
     def how(batch: list[int]) -> dict[str, Any]:
@@ -58,10 +60,10 @@ def sampled(
         return {"do_sample": False, "logits_processor": LogitsProcessorList([draws])}
 
     found: dict[int, list[int]] = {}
-    with torch.no_grad(), _plain(model):
-        prefix = PrefixCache(model, requests, longest=longest, generating=True)
+    with _answering(model):
+        prefix = PrefixCache(base, requests, longest=longest, generating=True)
         for made in answers(
-            model, prefix, requests, max_new_tokens, end_ids, pad_id, batch_size, how
+            base, prefix, requests, max_new_tokens, end_ids, pad_id, batch_size, how
         ):
             found |= made
             for place, ids in made.items():
@@ -70,10 +72,10 @@ def sampled(
 
 
 def end_tokens(model: Any, view: ChatView) -> list[int]:
-    """Tokens that end an answer: the model's own, and the template's end of turn."""
+    """Tokens that end an answer: the model's own, the tokenizer's, the template's end of turn."""
     configured = base_of(model).generation_config.eos_token_id
     configured = configured if isinstance(configured, list) else [configured]
-    ends = [*configured, view.end_of_turn()]
+    ends = [*configured, view.tokenizer.eos_token_id, view.end_of_turn()]
     return sorted({token for token in ends if token is not None})
 
 
@@ -89,7 +91,7 @@ class _Draws(LogitsProcessor):
     by rounding do not change it.
     """
 
-    def __init__(self, seeds: Sequence[str], length: int, temperature: float) -> None:
+    def __init__(self, seeds: Sequence[str | bytes], length: int, temperature: float) -> None:
         rows = [random.Random(seed) for seed in seeds]
         self.numbers = torch.tensor(
             [[row.random() for _ in range(length)] for row in rows], dtype=torch.float64
@@ -111,12 +113,14 @@ class _Draws(LogitsProcessor):
 
 
 @contextlib.contextmanager
-def _plain(model: Any) -> Iterator[None]:
-    """The model without the settings of generation that its folder recommends."""
-    base = base_of(model)
-    saved = base.generation_config
-    base.generation_config = GenerationConfig()
+def _answering(model: Any) -> Iterator[None]:
+    """No dropout, no gradients, none of the settings of generation that its folder recommends."""
+    base, training = base_of(model), model.training
+    recommended, base.generation_config = base.generation_config, GenerationConfig()
+    model.eval()
     try:
-        yield
+        with torch.no_grad():
+            yield
     finally:
-        base.generation_config = saved
+        base.generation_config = recommended
+        model.train(training)

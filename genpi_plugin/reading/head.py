@@ -88,10 +88,20 @@ class SupervisedHead:
         ids = torch.arange(1, 9, device=device)[None]
         inputs = {"input_ids": ids, "use_cache": False}
         # The model stays in its mode (bitsandbytes converts its weights at the first evaluation
-        # pass on a CPU), and the random state is restored after dropout.
+        # pass on a CPU), and the random state is restored after dropout. That of an adapter on the
+        # head would tell the two results apart.
+        dropouts = [
+            module
+            for module in self.head.modules()
+            if isinstance(module, torch.nn.Dropout) and module.training
+        ]
+        for module in dropouts:
+            module.eval()
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             logits, states = self._forward(
                 model, inputs, torch.ones_like(ids).bool(), standalone=False
             )
             again = self.head(states)
+        for module in dropouts:
+            module.train()
         return torch.equal(logits.float(), again.float())

@@ -117,8 +117,9 @@ class Teacher:
         )
         if missing and self.with_adapter and step:
             raise GenPIError(
-                f"{len(missing)} of the teacher's {len(keys)} targets are missing, and the adapter "
-                f"that would give them has been trained for {step} steps (`genpi.teacher: start`).",
+                f"{len(missing)} of {self.called}'s {len(keys)} targets are missing, and the "
+                f"adapter that would give them has been trained for {step} steps "
+                "(`genpi.teacher: start`).",
                 "resume with the data and the `dataset_prepared_path` that training started with, "
                 "or start anew.",
             )
@@ -136,7 +137,7 @@ class Teacher:
         absent = sum(key not in self.store for key in keys)
         if absent:
             raise GenPIError(
-                f"{absent} of the teacher's {len(keys)} targets are not in {self.store.folder}.",
+                f"{absent} of {self.called}'s {len(keys)} targets are not in {self.store.folder}.",
                 "set `dataset_prepared_path` to a folder that all nodes share.",
             )
         self._ready = True

@@ -26,7 +26,7 @@ from genpi_plugin.teacher.targets import Targets
 from genpi_plugin.teacher.teacher import Teacher
 from genpi_plugin.training.bins import check_not_empty, left_out, with_last_batch
 from genpi_plugin.training.collator import TOKENS
-from genpi_plugin.training.counts import step_counts
+from genpi_plugin.training.counts import add_tokens, step_counts
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 from genpi_plugin.training.meter import LossMeter
 from genpi_plugin.training.padding import pad_to_multiple
@@ -69,8 +69,8 @@ class GenPITrainer(AxolotlTrainer):
 
         Args:
             inputs: a batch of `GenPICollator`.
-            num_items_in_batch: [4], the `TokenCounts` of the step; without it, those of this
-                batch.
+            num_items_in_batch: the `TokenCounts` of the step, [3], or [4] with requests to keep;
+                without it, those of this batch.
         """
         sums = self._sums(model, inputs)
         counts = step_counts(inputs) if num_items_in_batch is None else num_items_in_batch.tolist()
@@ -289,11 +289,7 @@ class GenPITrainer(AxolotlTrainer):
             return
         counts = [sum(inputs[TOKENS]), inputs["input_ids"].numel()]
         here = torch.tensor(counts, device=self.args.device)
-        trainable, total = self._sum_over_ranks(here).cpu()
-        if not hasattr(self.state, "tokens"):
-            self.state.tokens = {"trainable": torch.zeros(1), "total": torch.zeros(1)}
-        self.state.tokens["trainable"] = self.state.tokens["trainable"] + trainable
-        self.state.tokens["total"] = self.state.tokens["total"] + total
+        add_tokens(self.state, *self._sum_over_ranks(here).cpu())
 
     def _set_signature_columns_if_needed(self) -> None:
         """Keep the pair's columns, which the model's forward does not name."""

@@ -16,6 +16,7 @@ from genpi_plugin.data.tools import Tool
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures.measured import Generated
 from genpi_plugin.reading.context import context_of_model
+from genpi_plugin.reading.generation import end_tokens, pad_token
 from genpi_plugin.reading.prefix import PrefixCache
 from genpi_plugin.reading.writing import answers as written
 
@@ -82,8 +83,8 @@ class Subject:
             longest = max(lengths, default=0) + max_new_tokens
             prefix = self.prefix_of(requests, longest, generating=True)
             for made in written(
-                self.model, prefix, requests, max_new_tokens, self.end_ids, self._pad_id,
-                self.batch_size, lambda _: GREEDY,
+                self.model, prefix, requests, max_new_tokens, self.end_ids,
+                pad_token(self.view.tokenizer), self.batch_size, lambda _: GREEDY,
             ):  # fmt: skip
                 answers |= {i: self._answer(ids, requests[i]) for i, ids in made.items()}
                 advance(len(made))
@@ -147,14 +148,6 @@ class Subject:
                 yield
 
     @property
-    def _pad_id(self) -> int:
-        tokenizer = self.view.tokenizer
-        return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
-
-    @property
     def end_ids(self) -> list[int]:
-        """Tokens that end an answer: the model's own, and the template's end of turn."""
-        configured = self.model.generation_config.eos_token_id
-        configured = configured if isinstance(configured, list) else [configured]
-        ends = [*configured, self.view.end_of_turn()]
-        return sorted({token for token in ends if token is not None})
+        """Tokens that end an answer."""
+        return end_tokens(self.model, self.view)

@@ -28,8 +28,7 @@ def student(temperature=1.0, batch_size=32, seed=3):
 
 def answered(model, by):
     found = {}
-    for made in by.answer(model, REQUESTS, NAMES):
-        found |= made
+    by.answer(model, REQUESTS, NAMES, found.__setitem__)
     return [found[place] for place in range(len(REQUESTS))]
 
 
@@ -77,38 +76,32 @@ def test_an_answer_does_not_depend_on_those_beside_it():
     assert answered(model, student(seed=4)) != answered(model, student())
 
 
-def test_the_mark_is_of_the_weights_and_of_how_is_answered():
+def test_a_student_is_known_by_its_weights_its_base_model_and_how_it_answers():
     model = with_random_adapter()
-    mark = student().mark(model)
-    assert mark == student(batch_size=2).mark(model)
-    assert mark != student(temperature=0.5).mark(model)
-    assert mark != student(seed=4).mark(model)
+    weights, how = Student.weights(model), student().how
+    assert how == student(batch_size=2).how
+    base = Student(student().settings, ENDS, 0, 3, base="another")
+    others = [student(temperature=0.5), student(seed=4), base]
+    assert how not in {one.how for one in others}
     with torch.no_grad():
         next(p for p in model.parameters() if p.requires_grad).view(-1)[0] += 1e-6
-    assert mark != student().mark(model)
+    assert weights != Student.weights(model)
 
 
 def test_answers_of_another_student_are_not_kept(tmp_path):
     store = RolloutStore(tmp_path)
-    store.begin(4, "one")
-    store.begin(6, "one")
     given = [Rollout([5, 6, 2], cut=False), Rollout([5], cut=True)]
-    store.put(4, "row", given)
-    store.put(6, "row", given)
-    store.begin(4, "one")
+    for step in (4, 6):
+        store.begin(step, "how", "one", first=True)
+        store.put(step, "row", given)
+    store.begin(4, "how", "one", first=True)
     assert store.get(4, "row") == given
     assert store.get(4, "another") is None
-    store.begin(4, "two")
+    # Within the window the student is another, but its answers of the start are meant.
+    store.begin(4, "how", "two", first=False)
+    assert store.get(4, "row") == given
+    store.begin(4, "how", "two", first=True)
     assert store.get(4, "row") is None
-    assert store.get(6, "row") == given
-
-
-def test_the_tokens_of_an_answer_are_chosen_by_one_random_number_each():
-    """A distribution of the vocabulary's own order: shares of draws are the probabilities."""
-    from genpi_plugin.on_policy.rollouts import _OwnDraws
-
-    scores = torch.tensor([0.5, 0.2, 0.3]).log().repeat(3000, 1)
-    draws = [random_of("test", place) for place in range(3000)]
-    chosen = _OwnDraws(1.0, draws)(torch.zeros(3000, 1), scores).argmax(-1)
-    shares = torch.bincount(chosen, minlength=3) / 3000
-    assert shares.tolist() == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
+    store.begin(6, "otherwise", "two", first=False)
+    assert store.get(6, "row") is None
+    assert len(list((tmp_path / "step-000006").glob("*/*.json"))) == 0

@@ -58,8 +58,7 @@ def kept_answers(folder):
     return {
         int(window.name.removeprefix("step-")): {
             path.stem: [one["ids"] for one in json.loads(path.read_text())]
-            for path in window.glob("*.json")
-            if path.stem != "window"
+            for path in window.glob("*/*.json")
         }
         for window in (folder / "answers").iterdir()
     }
@@ -189,6 +188,20 @@ def test_every_cut_of_the_batch_is_the_same_step_on_own_answers(
     torch.testing.assert_close(other_weights, weights, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_targets_are_made_whichever_answers_the_first_batch_has(tmp_path, monkeypatch, share):
+    """Other processes may have recorded answers, and wait until all have made their targets."""
+    from genpi_plugin.on_policy.windows import OnPolicy
+
+    monkeypatch.setattr(OnPolicy, "_is_on", lambda *_: True)
+    built = on_policy_trainer(
+        tmp_path, settings(share=share, refresh=1), batch=1, accumulation=1, steps=1
+    )
+    trained(built)
+    made = [key in built.teacher.store for key in built.teacher.rows]
+    assert made == [share < 1] * 8
+
+
 def test_the_epochs_before_are_off_policy(tmp_path):
     """Two steps an epoch: the last one and a half of three epochs are on policy."""
     logged, _ = trained(
@@ -197,6 +210,12 @@ def test_the_epochs_before_are_off_policy(tmp_path):
     assert ["own_divergence" in entry for entry in logged] == [False] * 3 + [True] * 3
     assert ["divergence" in entry for entry in logged] == [True] * 3 + [False] * 3
     assert sorted(kept_answers(tmp_path)) == [3, 4, 5]
+
+
+def test_a_run_that_max_steps_ends_before_the_epochs_on_policy_is_refused(tmp_path):
+    built = on_policy_trainer(tmp_path, settings(epochs=1), batch=4, accumulation=1, steps=2)
+    with pytest.raises(SystemExit, match=r"(?s)`max_steps: 2`.*all of it.*below 1, or"):
+        built.train()
 
 
 class Killed(Exception):
@@ -226,7 +245,7 @@ def test_a_run_killed_within_a_window_goes_on_with_the_same_answers(tmp_path, lo
     with pytest.raises(Killed):
         trained(made(folder, kill=True))
     if lost:
-        for path in (folder / "answers").glob("step-*/*.json"):
+        for path in (folder / "answers").glob("step-*/*/*.json"):
             path.unlink()
     resumed = made(folder, kill=False)
     logged, found = trained(resumed, str(folder / "checkpoint-2"))
@@ -277,6 +296,19 @@ def test_a_model_that_changes_its_logits_behind_its_head_is_read_step_by_step(tm
         found = plain_own(model, "forward", row, view, answers[known.key])
         total, tokens = total + float(found[0]), tokens + found[1]
     assert entry["own_divergence"] == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_a_head_with_dropout_is_read_alike_by_teacher_and_student():
+    from peft import LoraConfig, get_peft_model
+
+    from genpi_plugin.reading.head import SupervisedHead
+    from tests.tiny import make_model
+
+    config = LoraConfig(r=4, target_modules=["lm_head"], lora_dropout=0.5, init_lora_weights=False)
+    model = get_peft_model(make_model(), config)
+    assert SupervisedHead(model.eval()).standalone
+    assert SupervisedHead(model.train()).standalone
+    assert all(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize("way", ["saved", "lora"])

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.reading.generation import _Draws, end_tokens, pad_token, sampled
@@ -63,6 +64,30 @@ def test_what_a_folder_recommends_for_generation_has_no_part_in_it():
     assert model.generation_config is saved
 
 
+def test_a_number_behind_the_last_token_by_rounding_draws_the_last():
+    draws = _Draws(["a", "b"], 1, 1.0)
+    draws.numbers[:] = 1.0
+    chosen = draws(torch.zeros(2, 1), torch.randn(2, 30)).argmax(-1)
+    assert chosen.tolist() == [29, 29]
+
+
+def test_a_model_in_training_answers_without_dropout_and_is_as_it_was():
+    config = LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.5, init_lora_weights=False)
+    torch.manual_seed(0)
+    model = get_peft_model(make_model(), config)
+    plain = sampled(model.eval(), REQUESTS, SEEDS, 6, [2], 0)
+    recommended = model.get_base_model().generation_config
+    assert sampled(model.train(), REQUESTS, SEEDS, 6, [2], 0) == plain
+
+    def full(place, ids):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        sampled(model, REQUESTS, SEEDS, 6, [2], 0, done=full)
+    assert model.training
+    assert model.get_base_model().generation_config is recommended
+
+
 def test_temperature_0_is_greedy():
     model = make_model()
     [found] = sampled(model, REQUESTS[:1], SEEDS[:1], 8, [2], 0, temperature=0.0)
@@ -84,5 +109,8 @@ def test_ends_are_the_models_and_the_templates():
     tokenizer, model = make_tokenizer("llama3"), make_model()
     model.generation_config.eos_token_id = [7, 9]
     end = tokenizer.convert_tokens_to_ids("<|eot_id|>")
-    assert end_tokens(model, ChatView(tokenizer)) == sorted([7, 9, end])
+    tokenizer.eos_token = "!"
+    ends = sorted([7, 9, end, tokenizer.eos_token_id])
+    assert len(set(ends)) == 4
+    assert end_tokens(model, ChatView(tokenizer)) == ends
     assert pad_token(tokenizer) == tokenizer.pad_token_id
