@@ -52,8 +52,8 @@ def test_a_teacher_that_is_left_out_or_moved_is_noticed():
 def test_a_teacher_with_its_adapter_on_is_noticed(monkeypatch):
     from genpi_plugin.teacher import teacher
 
-    before = teacher._teaching
-    monkeypatch.setattr(teacher, "_teaching", lambda model, with_adapter: before(model, True))
+    before = teacher.teaching
+    monkeypatch.setattr(teacher, "teaching", lambda model, with_adapter: before(model, True))
     found = teaching.taught(CPU, torch.float32)
     assert found.value > 2 * teaching.NATS[torch.bfloat16]
 
