@@ -67,8 +67,8 @@ def tokens(found: Sequence[Turn], view: ChatView, tokenizer: Any) -> dict[tuple[
         if by_student.setdefault(student, teacher) != teacher:
             raise SystemExit(
                 "Two rows ask the student the same and have other prompts, and TRL's trainers tell "
-                f"rows apart by what the student reads: {turn.student[-1]}. Leave those trainers out "
-                "with --only, or make the dataset from one prompt."
+                f"rows apart by what the student reads: {turn.student[-1]}. Leave those trainers "
+                "out with --only, or make the dataset from one prompt."
             )
     return by_student
 
