@@ -43,7 +43,7 @@ test-slow: env $(MODEL)/config.json ## Run the long proofs on a real model
 test-axolotl-latest: ## The same tests on Python 3.12 with the newest axolotl
 	$(MAKE) test VENV=.venv-latest PYTHON=$(PYTHON_LATEST)
 
-gpu-check: env ## Check all of it on this machine's GPU (ten minutes; docs/gpu.md)
+gpu-check: env ## Check losses, trainings, memory, speed on this machine's GPU (ten minutes; docs/gpu.md)
 	$(RUN) python -m benchmarks.gpu_check
 
 lint: env ## Check style and types

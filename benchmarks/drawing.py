@@ -136,10 +136,10 @@ def _names(lines: Sequence[Line], y_of: Callable[[float], float]) -> Markup:
     """Each line's name and last value, from the best down, none over another."""
     last = [(one.points[-1][1]["value"] or 0.0, number, one.name)
             for number, one in enumerate(lines) if one.points]  # fmt: skip
-    drawn, free = [], float(TOP)
-    for value, number, name in sorted(last, key=lambda each: -each[0]):
-        y = max(y_of(value), free)
-        free = y + BETWEEN
+    last.sort(key=lambda each: -each[0])
+    heights = spread([y_of(value) for value, _, _ in last])
+    drawn = []
+    for (value, number, name), y in zip(last, heights, strict=True):
         drawn.append(
             Markup('<line x1="{0}" x2="{1}" y1="{2}" y2="{2}" stroke="{3}" stroke-width="2" '
                    'stroke-dasharray="{4}"/><text x="{5}" y="{6}" fill="{3}">{7} {8:.2f}</text>'
@@ -147,3 +147,21 @@ def _names(lines: Sequence[Line], y_of: Callable[[float], float]) -> Markup:
                      DASHES[number % len(DASHES)], WIDTH - RIGHT + 40, y + 4, name, value)
         )  # fmt: skip
     return Markup("").join(drawn)
+
+
+def spread(heights: Sequence[float]) -> list[float]:
+    """Places of names, `BETWEEN` apart at least and inside the picture, as near as may be.
+
+    >>> spread([100.0, 104.0, 402.0, 403.0, 408.0])
+    [100.0, 117.0, 402.0, 419.0, 436.0]
+    >>> spread([440.0, 440.0])
+    [431.0, 448.0]
+    """
+    found: list[float] = []
+    for y in heights:
+        found.append(max(y, found[-1] + BETWEEN if found else float(TOP)))
+    highest = float(HEIGHT - 12)
+    for place in reversed(range(len(found))):
+        found[place] = min(found[place], highest)
+        highest = found[place] - BETWEEN
+    return found

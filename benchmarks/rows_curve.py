@@ -43,7 +43,7 @@ def main() -> None:
             parser.error("give --model, or --report")
         numbers = sorted(int(one) for one in options.rows.split(","))
         train_all(options, numbers, seeds_of(parser, options.seeds))
-    print(report(options.output))
+    print(report(options.output, options.like))
 
 
 def train_all(options: argparse.Namespace, numbers: Sequence[int], seeds: Sequence[int]) -> None:
@@ -60,23 +60,43 @@ def train_all(options: argparse.Namespace, numbers: Sequence[int], seeds: Sequen
             measure(run, measuring(options, recipe))
 
 
-def report(output: Path) -> str:
-    """The table of what is there; also written to the output folder, with points and picture."""
+def report(output: Path, like: str) -> str:
+    """The table of what was trained so; also written to the output folder, with points and picture.
+
+    Raises:
+        SystemExit: seeds of a number of rows end at unlike steps.
+    """
     by_rows: dict[int, list[Point]] = {}
-    for folder in sorted(output.glob("rows-*/*-seed*")):
+    for folder in sorted(output.glob(f"rows-*/{like}-seed*")):
         rows = int(folder.parent.name.partition("-")[2])
         found = points(folder, str(rows), int(folder.name.rpartition("-seed")[2]))
         by_rows.setdefault(rows, []).extend(found)
-    means = {rows: curve(found)[-1] for rows, found in by_rows.items() if found}
+    means = {rows: _mean(rows, found) for rows, found in by_rows.items() if found}
     if not means:
-        return "Nothing is measured yet."
+        return f"Nothing of `{like}` is measured yet."
     seeds = {rows: len(found) for rows, found in by_rows.items()}
-    text = "\n".join(table(means, seeds))
+    text = "\n".join([f"Trained as `{like}`.", "", *table(means, seeds)])
     every = [point for found in by_rows.values() for point in found]
     for name, content in (("points.json", json.dumps(as_json(every), indent=1)),
                           ("rows.md", text + "\n"), ("rows.svg", picture(means))):  # fmt: skip
         (output / name).write_text(content, encoding="utf-8")
     return text
+
+
+def _mean(rows: int, found: Sequence[Point]) -> Point:
+    """The last adapters of a number of rows as one point.
+
+    Raises:
+        SystemExit: the seeds end at unlike steps.
+    """
+    last = {point.seed: point.step for point in found}  # in the order of the steps
+    if len(set(last.values())) > 1:
+        told = ", ".join(f"seed {seed} at step {step:g}" for seed, step in last.items())
+        raise SystemExit(
+            f"The seeds of {rows:,} rows were not trained alike, as they end at other steps "
+            f"({told}): remove the runs that are not meant, and repeat the command."
+        )
+    return curve(found)[-1]
 
 
 def table(means: dict[int, Point], seeds: dict[int, int]) -> Iterator[str]:
@@ -86,7 +106,7 @@ def table(means: dict[int, Point], seeds: dict[int, int]) -> Iterator[str]:
     yield f"| rows | seeds | epochs | steps | training, s | {heads} |"
     yield "|---" * (5 + len(columns)) + "|"
     for rows, point in means.items():
-        cells = [f"{rows:,}", str(seeds[rows]), f"{point.epoch:g}", str(point.step),
+        cells = [f"{rows:,}", str(seeds[rows]), f"{point.epoch:g}", f"{point.step:g}",
                  f"{point.seconds:,.0f}", *figure_cells(point, columns)]  # fmt: skip
         yield f"| {' | '.join(cells)} |"
 

@@ -1,4 +1,4 @@
-"""Whether what this project promises holds on this machine's GPU, within ten minutes.
+"""Whether losses, trainings, memory and speed on this machine's GPU are as told, in ten minutes.
 
     make gpu-check
     python -m benchmarks.gpu_check --minutes 5 --only exactness memory

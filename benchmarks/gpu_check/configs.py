@@ -15,9 +15,10 @@ LIGER = "axolotl.integrations.liger.LigerPlugin"
 CCE = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 LORA_KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
 QLORA = {"adapter": "qlora", "load_in_4bit": True}
+SHARE = {"prompt_generation_share": 0.5}
 BASE: dict[str, Any] = {
     "plugins": ["genpi_plugin.GenPIPlugin"],
-    "genpi": {"prompt_generation_share": 0.5},
+    "genpi": SHARE,
     "sequence_len": 2048,
     "adapter": "lora",
     "lora_r": 16,
@@ -66,6 +67,10 @@ class Training:
         return "bfloat16" if self.changes.get("bf16") else "float32"
 
 
+def _data(file: str) -> list[dict[str, Any]]:
+    return [{"path": file, "ds_type": "json", "type": "genpi_plugin.strategy", "split": "train"}]
+
+
 def _bf16(changes: dict[str, Any] | None = None, **more: Any) -> Training:
     return Training({"bf16": True, **(changes or {})}, least=(8, 0), **more)
 
@@ -73,6 +78,11 @@ def _bf16(changes: dict[str, Any] | None = None, **more: Any) -> Training:
 TRAININGS: dict[str, Training] = {
     PLAIN: Training(on_cpu=True, like=""),
     "sample packing": Training({"sample_packing": True}, on_cpu=True),
+    "on policy": Training({"genpi": {**SHARE, "on_policy": {"max_new_tokens": 16}}}, like=""),
+    "keep_weight": Training({"genpi": {**SHARE, "keep_weight": 1.0, "keep_tokens": 16}}, like=""),
+    "distributions of the rows": Training(
+        {"genpi": {**SHARE, "distill_from": "rows"}, "datasets": _data("told.jsonl")}, like=""
+    ),
     "gradient checkpointing": Training({"gradient_checkpointing": True}),
     "gradient checkpointing, reentrant": Training(
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
@@ -111,12 +121,11 @@ def config_of(training: Training, output: str) -> dict[str, Any]:
     """The YAML of a training in a place that `make_place` made."""
     return {
         "base_model": "model",
-        "datasets": [{"path": "rows.jsonl", "ds_type": "json", "type": "genpi_plugin.strategy",
-                      "split": "train"}],
+        "datasets": _data("rows.jsonl"),
         "output_dir": output,
         **BASE,
         **training.changes,
-    }  # fmt: skip
+    }
 
 
 def need_for(training: Training, machine: Machine) -> None:

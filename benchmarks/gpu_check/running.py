@@ -42,7 +42,7 @@ def run_group(group: str, machine: Machine) -> Iterator[Line]:
         stopped = status == -signal.SIGKILL and time.time() >= machine.deadline
         if begun is not None and begun not in done:
             if stopped:
-                yield Line(group, begun, "not run", why=STILL_RUNNING)
+                yield Line(group, begun, "failed", why=STILL_RUNNING)
             else:
                 yield Line(group, begun, "failed", why=died(status, last))
             done.append(begun)

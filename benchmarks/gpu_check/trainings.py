@@ -21,7 +21,9 @@ import yaml
 from benchmarks.gpu_check.checks import Check, Finding, Machine, TimeUp
 from benchmarks.gpu_check.configs import ROWS, STEPS, TRAININGS, Training, can, config_of, need_for
 from benchmarks.gpu_check.made import SMALL, TINY, base_model
+from genpi_plugin.data.chat import ChatView
 from tests.genpi_plugin.rows_made import our_row
+from tests.genpi_plugin.told_made import told_row
 from tests.tiny import make_tokenizer
 
 # Of the losses and the gradients' norm, relative, in each step. A step is taken before the next is
@@ -30,6 +32,8 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 COMPARED = ("behaviour_loss", "prompt_generation_loss", "divergence", "grad_norm")
 # Seconds that a training may go on behind the time at which no check is started any more.
 GRACE = 40.0
+# Likeliest tokens at each place of the rows with distributions.
+TOLD = 20
 
 
 class Trainings:
@@ -87,7 +91,7 @@ def checks(machine: Machine) -> list[Check]:
 def judged(name: str, trainings: Trainings) -> Finding:
     """How far a training's steps are from those of the training that it has to be like.
 
-    Of one that others are compared with: its last loss.
+    Of one that is compared with none: its last loss.
 
     Raises:
         RuntimeError: it did not learn.
@@ -125,15 +129,19 @@ def width(machine: Machine) -> int:
 
 
 def make_place(folder: Path, machine: Machine) -> None:
-    """A model, its tokenizer and rows, in the working directory of the trainings."""
+    """A model, its tokenizer, rows, and rows with the model's distributions, in the working
+    directory of the trainings."""
     tokenizer = make_tokenizer()
     shape = {**(SMALL if machine.gpu else TINY), "vocab_size": len(tokenizer)}
-    base_model(shape).save_pretrained(folder / "model")
+    model = base_model(shape)
+    model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     rows = [
         our_row(turns=1 + i % 2, id=f"r{i}", input=f"shirt {i} " * (1 + i % 4)) for i in range(ROWS)
     ]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = [told_row(row, ChatView(tokenizer), model, TOLD) for row in rows]
+    for name, its in (("rows", rows), ("told", told)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in its))
 
 
 def run(command: list[str], folder: Path, seconds: float) -> None:

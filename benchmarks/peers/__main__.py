@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,10 +74,17 @@ def compete(options: argparse.Namespace, names: list[str], seeds: list[int]) -> 
 def report(options: argparse.Namespace) -> str:
     """The page of what is there; also written to the output folder, with points and picture."""
     found: list[Point] = []
+    missing = set(CONTESTANTS)
+    unmeasured: list[str] = []
     for folder in sorted((options.output / "runs").glob("*-seed*")):
         name, _, seed = folder.name.rpartition("-seed")
-        found += points(folder, name, int(seed))
-    text = page(found, [_compared(options), note_rows(options.dataset)], options.by)
+        its = points(folder, name, int(seed))
+        missing.discard(name)
+        unmeasured += [] if its else [f"{name}, seed {seed}"]
+        found += its
+    left_out = _left_out([name for name in CONTESTANTS if name in missing], unmeasured)
+    notes = [_compared(options), note_rows(options.dataset), *left_out]
+    text = page(found, notes, options.by)
     if found:
         json_text = json.dumps(as_json(found), indent=1)
         title = f"Internalization over {AXES[options.by]}"
@@ -88,6 +96,14 @@ def report(options: argparse.Namespace) -> str:
 
 def _folder(output: Path, name: str, seed: int) -> Path:
     return output / "runs" / f"{name}-seed{seed}"
+
+
+def _left_out(missing: Sequence[str], unmeasured: Sequence[str]) -> Iterator[str]:
+    """Sentences on what the tables do not show."""
+    if missing:
+        yield f"Not run: {', '.join(missing)}."
+    if unmeasured:
+        yield f"Begun and not measured, as it failed or is not done: {'; '.join(unmeasured)}."
 
 
 def _compared(options: argparse.Namespace) -> str:

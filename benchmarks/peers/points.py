@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.figures import Interval, over_seeds
 from benchmarks.peers.clock import MOMENTS
 from benchmarks.peers.runs import REPORT
 
+Standing = Literal["ahead", "behind", "not told apart"]
 FIGURES = ("internalization", "kl_to_teacher", "valid", "agreement", "chrf")
 
 
@@ -21,6 +23,7 @@ class Point:
     """One adapter.
 
     Attributes:
+        step: a mean where seeds end at unlike ones.
         seconds, cpu_seconds: that led to it, of the clock and of the processor.
         start_seconds: before them: imports, the model, the data's tokens.
         figures: each as an interval; a task without an action pattern has fewer.
@@ -28,7 +31,7 @@ class Point:
 
     name: str
     seed: int | None
-    step: int
+    step: float
     epoch: float
     seconds: float
     cpu_seconds: float
@@ -55,13 +58,18 @@ def points(folder: Path, name: str, seed: int) -> list[Point]:
 def curve(found: Sequence[Point]) -> list[Point]:
     """A contestant's points, those of all seeds at a step as one: means, and intervals over seeds.
 
-    A step that not all seeds have, as where each was stopped after so many seconds, is left out.
+    A step that not all seeds have, as where each was stopped after so many seconds, is left out,
+    but for the ends: where seeds end at unlike steps, the last point is of each one's last adapter.
     """
-    seeds = {point.seed for point in found}
-    by_step: dict[int, list[Point]] = {}
+    by_seed: dict[int | None, dict[float, Point]] = {}
     for point in found:
-        by_step.setdefault(point.step, []).append(point)
-    return [_together(same) for _, same in sorted(by_step.items()) if len(same) == len(seeds)]
+        by_seed.setdefault(point.seed, {})[point.step] = point
+    each = list(by_seed.values())
+    shared = set.intersection(*map(set, each)) if each else set()
+    line = [_together([one[step] for one in each]) for step in sorted(shared)]
+    if len({max(one) for one in each}) > 1:
+        line.append(_together([one[max(one)] for one in each]))
+    return line
 
 
 def _together(same: Sequence[Point]) -> Point:
@@ -69,35 +77,51 @@ def _together(same: Sequence[Point]) -> Point:
     mean = {name: statistics.mean(getattr(one, name) for one in same)
             for name in ("epoch", "seconds", "cpu_seconds", "start_seconds")}  # fmt: skip
     figures = {name: over_seeds([one.figures[name] for one in same]) for name in first.figures}
-    return Point(first.name, first.seed if len(same) == 1 else None, first.step, **mean,
+    steps = {one.step for one in same}
+    step = first.step if len(steps) == 1 else statistics.mean(one.step for one in same)
+    return Point(first.name, first.seed if len(same) == 1 else None, step, **mean,
                  figures=figures)  # fmt: skip
 
 
-def reached(line: Sequence[Point], seconds: float, by: str = "seconds") -> float | None:
+def reached(line: Sequence[Point], seconds: float, by: str = "seconds") -> Interval | None:
     """The internalization of the adapter that there is after so many seconds; None before one."""
     known = [point for point in line if getattr(point, by) <= seconds]
-    return known[-1].figures["internalization"]["value"] if known else None
+    return known[-1].figures["internalization"] if known else None
 
 
-def ahead(
+def standings(
     ours: Sequence[Point], other: Sequence[Point], by: str = "seconds"
-) -> Iterator[tuple[float, float | None]]:
-    """When another has the better adapter: from and to these seconds, None for the end.
+) -> list[tuple[Standing, float, float | None]]:
+    """Who has the better adapter, from and to these seconds, None for the end.
 
-    Where neither has one, nobody is ahead.
+    It begins where one of them has an adapter: that one is ahead until the other has one, too. From
+    there on one is ahead where its interval is all above the other's (an equal value is not above).
     """
-    events = sorted({getattr(point, by) for point in (*ours, *other)})
-    since = None
-    for moment in events:
-        mine, its = reached(ours, moment, by), reached(other, moment, by)
-        leads = its is not None and (mine is None or its > mine)
-        if leads and since is None:
-            since = moment
-        elif not leads and since is not None:
-            yield since, moment
-            since = None
-    if since is not None:
-        yield since, None
+    found: list[tuple[Standing, float, float | None]] = []
+    for moment in sorted({getattr(point, by) for point in (*ours, *other)}):
+        standing = _standing(reached(ours, moment, by), reached(other, moment, by))
+        if found and found[-1][0] == standing:
+            continue
+        if found:
+            found[-1] = (*found[-1][:2], moment)
+        found.append((standing, moment, None))
+    return found
+
+
+def _standing(mine: Interval | None, its: Interval | None) -> Standing:
+    if mine is None or its is None:
+        return "ahead" if its is None else "behind"
+    (low, high), (its_low, its_high) = _ends(mine), _ends(its)
+    return "ahead" if low > its_high else "behind" if its_low > high else "not told apart"
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    """An interval's ends: its value where it has none, and all there is without a value."""
+    value = interval["value"]
+    if value is None:
+        return -math.inf, math.inf
+    low, high = interval.get("ci_low"), interval.get("ci_high")
+    return value if low is None else low, value if high is None else high
 
 
 def as_json(found: Sequence[Point]) -> list[dict[str, Any]]:

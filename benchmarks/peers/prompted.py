@@ -50,7 +50,8 @@ def tokens(found: Sequence[Turn], view: ChatView, tokenizer: Any) -> dict[tuple[
     """The teacher's tokens of a request, by the student's.
 
     Raises:
-        SystemExit: TRL's rendering of a request has other tokens than ours.
+        SystemExit: TRL's rendering of a request has other tokens than ours, or one request of the
+            student has two of the teacher.
     """
     by_student: dict[tuple[int, ...], list[int]] = {}
     for turn in found:
@@ -62,7 +63,13 @@ def tokens(found: Sequence[Turn], view: ChatView, tokenizer: Any) -> dict[tuple[
             if tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
                 raise SystemExit(f"TRL has other tokens than a server for {messages[-1]}.")
             both.append(ids)
-        by_student[tuple(both[0])] = both[1]
+        student, teacher = tuple(both[0]), both[1]
+        if by_student.setdefault(student, teacher) != teacher:
+            raise SystemExit(
+                "Two rows ask the student the same and have other prompts, and TRL's trainers tell "
+                f"rows apart by what the student reads: {turn.student[-1]}. Leave those trainers "
+                "out with --only, or make the dataset from one prompt."
+            )
     return by_student
 
 

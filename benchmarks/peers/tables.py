@@ -8,7 +8,7 @@ from typing import NamedTuple
 from benchmarks.drawing import Line, draw
 from benchmarks.figures import Interval, shown
 from benchmarks.peers.contestants import CONTESTANTS
-from benchmarks.peers.points import Point, ahead, curve, reached
+from benchmarks.peers.points import Point, Standing, curve, reached, standings
 
 REFERENCE = "ours"
 
@@ -40,7 +40,7 @@ def curves(found: Sequence[Point]) -> dict[str, list[Point]]:
 
 
 def page(found: Sequence[Point], notes: Sequence[str], by: str = "seconds") -> str:
-    """Markdown: the last adapters, the curves as a table, and where ours is not ahead.
+    """Markdown: the last adapters, the curves as a table, and when ours is ahead of each peer.
 
     Args:
         found: measured adapters.
@@ -60,6 +60,8 @@ def page(found: Sequence[Point], notes: Sequence[str], by: str = "seconds") -> s
             f"Internalization after so many {AXES[by]}, of the newest adapter by then:",
             "",
             *_over_time(lines, by),
+            "",
+            "Ahead is who has an adapter, or one whose interval is all above the other's:",
             "",
             *_who_is_ahead(lines, by),
         ]
@@ -98,7 +100,7 @@ def _last(lines: Mapping[str, list[Point]], seeds: Mapping[str, int]) -> Iterato
             name,
             CONTESTANTS[name].what,
             str(seeds[name]),
-            str(point.step),
+            f"{point.step:g}",
             f"{point.start_seconds:,.0f}",
             f"{point.seconds:,.0f}",
             f"{point.cpu_seconds:,.0f}",
@@ -118,25 +120,29 @@ def _over_time(lines: Mapping[str, list[Point]], by: str) -> Iterator[str]:
     yield "|---" * (1 + len(moments)) + "|"
     for name, line in lines.items():
         values = [reached(line, moment, by) for moment in moments]
-        cells = ["-" if value is None else f"{value:.3f}" for value in values]
+        cells = ["-" if one is None else shown({"value": one["value"]}, ".3f") for one in values]
         yield f"| {name} | {' | '.join(cells)} |"
 
 
 def _who_is_ahead(lines: Mapping[str, list[Point]], by: str) -> Iterator[str]:
-    """For each of ours: which peers have the better adapter, and when."""
+    """For each of ours: which of the peers that are there it is ahead of, and when it is not."""
     peers = [name for name in lines if not CONTESTANTS[name].is_ours]
     for name, line in lines.items():
         if not CONTESTANTS[name].is_ours or not peers:
             continue
-        behind = [
-            f"{peer} from {_seconds(since)} " + (f"to {_seconds(until)}" if until else "on")
-            for peer in peers
-            for since, until in ahead(line, lines[peer], by)
-        ]
-        if behind:
-            yield f"- `{name}` is not ahead of: {', '.join(behind)}."
-        else:
-            yield f"- `{name}` is ahead of every peer at every second ({', '.join(peers)})."
+        always, not_so = [], []
+        for peer in peers:
+            spans = standings(line, lines[peer], by)
+            told = [_span(peer, *span) for span in spans if span[0] != "ahead"]
+            not_so += told
+            always += [] if told else [peer]
+        ahead = f"ahead at every second of: {', '.join(always) or 'no peer'}"
+        yield f"- `{name}` is {ahead}." + (f" Else: {'; '.join(not_so)}." if not_so else "")
+
+
+def _span(peer: str, standing: Standing, since: float, until: float | None) -> str:
+    told = f"{peer} is ahead" if standing == "behind" else f"not told apart from {peer}"
+    return f"{told} from {_seconds(since)} " + (f"to {_seconds(until)}" if until else "on")
 
 
 def _seconds(value: float) -> str:

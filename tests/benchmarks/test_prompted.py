@@ -73,3 +73,12 @@ def test_rows_with_tools_are_refused_by_name():
     tool = '[{"type": "function", "function": {"name": "f", "parameters": {}}}]'
     with pytest.raises(SystemExit, match=r"w: TRL's trainers get messages of text alone"):
         turns(rows(tools=tool))
+
+
+def test_one_request_behind_two_prompts_is_refused():
+    tokenizer = make_tokenizer()
+    other = [{"role": "system", "content": "You sell hats."}]
+    same = [parse(our_row(**changes), "w") for changes in ({}, {}, {"prompt": other})]
+    assert len(tokens(turns(same[:2]), ChatView(tokenizer), tokenizer)) == 1
+    with pytest.raises(SystemExit, match=r"Two rows ask the student the same.*--only"):
+        tokens(turns(same), ChatView(tokenizer), tokenizer)
