@@ -43,6 +43,7 @@ CORE = (
     "reading/agreement.py",
     "reading/capabilities.py",
     "reading/context.py",
+    "reading/generation.py",
     "reading/head.py",
     "reading/layout.py",
     "reading/prefix.py",

@@ -222,7 +222,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("lost", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_killed_within_a_window_goes_on_with_the_same_answers(tmp_path, lost):
     from transformers import TrainerCallback
 
