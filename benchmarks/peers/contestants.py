@@ -14,6 +14,17 @@ OFFICIAL = {"sft_weight": 0.7, "prompt_generation_share": 1.0, "prompt_generatio
             "distill_weight": 0.0}  # fmt: skip
 
 
+# What any processor computes alike: float32, without kernels of a card's own.
+ANY_PROCESSOR: dict[str, Any] = {
+    "bf16": False,
+    "tf32": False,
+    "attn_implementation": "sdpa",
+    "lora_mlp_kernel": False,
+    "lora_qkv_kernel": False,
+    "lora_o_kernel": False,
+}
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A way to train.
@@ -124,12 +135,7 @@ def _axolotl(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) ->
         "logging_steps": 5,
         "save_strategy": "no",
         "dataset_num_proc": 1,
-        "bf16": False,
-        "tf32": False,
-        "attn_implementation": "sdpa",
-        "lora_mlp_kernel": False,
-        "lora_qkv_kernel": False,
-        "lora_o_kernel": False,
+        **ANY_PROCESSOR,
     }
     if contestant.trainer == "sft":
         entry = {"path": recipe.chats, "ds_type": "json", "type": "chat_template",

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from benchmarks.folders import keep, run
-from benchmarks.peers.contestants import Contestant, Recipe, config
+from benchmarks.peers.contestants import ANY_PROCESSOR, Contestant, Recipe, config
 
 # Of which the tables show nothing.
 UNSHOWN = "turns,recitation,clauses,drift,disclosure,cost"
@@ -100,10 +100,5 @@ def _evaluation(folder: Path, how: Measuring) -> dict[str, Any]:
         "gradient_accumulation_steps": 1,
         "learning_rate": 1e-3,
         "num_epochs": 1,
-        "bf16": False,
-        "tf32": False,
-        "attn_implementation": "sdpa",
-        "lora_mlp_kernel": False,
-        "lora_qkv_kernel": False,
-        "lora_o_kernel": False,
+        **ANY_PROCESSOR,
     }
