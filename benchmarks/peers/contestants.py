@@ -75,6 +75,7 @@ class Recipe:
         chats: its conversations without the prompt, JSON Lines.
         answer_tokens: at which sampled answers end; as many as the rows' longest answer has.
         most_seconds: of training, after which a contestant is stopped; None for its epochs.
+    bfloat16: axolotl's mixed precision; TRL's trainers are given none.
         sequence_len: the model's own limit, so that nothing is cut or refused.
     """
 
@@ -93,6 +94,7 @@ class Recipe:
     max_grad_norm: float = 0.5
     moments: int = 6
     most_seconds: float | None = None
+    bfloat16: bool = False
 
 
 def config(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
@@ -136,6 +138,7 @@ def _axolotl(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) ->
         "save_strategy": "no",
         "dataset_num_proc": 1,
         **ANY_PROCESSOR,
+        "bf16": recipe.bfloat16,
     }
     if contestant.trainer == "sft":
         entry = {"path": recipe.chats, "ds_type": "json", "type": "chat_template",

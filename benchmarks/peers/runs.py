@@ -32,6 +32,8 @@ class Measuring:
         inputs: a file of held-out ones.
         limit: how many of them; None for all.
         cache: where the evaluation keeps what it has measured, one for all runs.
+        bfloat16: as in `Recipe`.
+        skip: sections that are left out.
     """
 
     model: str
@@ -40,6 +42,8 @@ class Measuring:
     answer_tokens: int
     limit: int | None
     cache: Path
+    bfloat16: bool = False
+    skip: str = UNSHOWN
 
 
 def train(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) -> None:
@@ -79,7 +83,7 @@ def measure(folder: Path, how: Measuring) -> None:
     adapters = sorted((folder / "moments").iterdir())
     each = [part for adapter in adapters for part in ("--adapter", adapter)]
     limit = ["--limit", how.limit] if how.limit else []
-    run("axolotl", "genpi-eval", path, *each, "--inputs", how.inputs, *limit, "--skip", UNSHOWN,
+    run("axolotl", "genpi-eval", path, *each, "--inputs", how.inputs, *limit, "--skip", how.skip,
         "--max-new-tokens", how.answer_tokens, "--output", folder / REPORT)  # fmt: skip
 
 
@@ -101,4 +105,5 @@ def _evaluation(folder: Path, how: Measuring) -> dict[str, Any]:
         "learning_rate": 1e-3,
         "num_epochs": 1,
         **ANY_PROCESSOR,
+        "bf16": how.bfloat16,
     }

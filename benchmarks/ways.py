@@ -1,0 +1,208 @@
+"""Ways to learn beside distillation: more steps of it, one's own answers, other requests kept.
+
+    python -m synth init my-task --prompt PROMPT
+    python -m synth run my-task --model models/smollm2 --inputs TRAIN --test-share 0 -o data/long
+    python -m benchmarks.ways data/long HELD_OUT --model models/smollm2 -o outputs/ways
+
+Each way is a `genpi:` block over distillation alone, with `--epochs` of it or so many more; all
+train on the same rows, and all adapters are measured by `axolotl genpi-eval` on the same held-out
+requests: what is internalized along the teacher's answers and along the student's own, and how
+far the adapter drifts, on requests that the prompt is not about, from the model without the prompt
+and with it. A run's seconds hold the teacher's reading, the answers to requests to keep and the
+student's own, all made anew. In bfloat16 where the processor has instructions for it.
+
+A run that is done is not done again, so the command may be stopped and repeated. At its end, and
+with --report alone, it prints the table, and writes `ways.md` and `points.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Interval, over_seeds, shown
+from benchmarks.peers.clock import MOMENTS
+from benchmarks.peers.contestants import ALONE, Contestant, Recipe
+from benchmarks.peers.options import add_options, make_recipe, measuring, note_rows, seeds_of
+from benchmarks.peers.runs import REPORT, measure, train
+from genpi_plugin.training.cpu import computes_bfloat16
+
+UNSHOWN = "turns,recitation,clauses,disclosure,cost"
+TEACHER, FLOOR = "teacher", "floor"
+
+
+@dataclass(frozen=True)
+class Way:
+    """What differs from distillation alone: keys of the `genpi:` block, and epochs beyond its."""
+
+    what: str
+    block: Mapping[str, Any] = field(default_factory=dict)
+    further: float = 0.0
+
+
+def on_policy(divergence: str) -> dict[str, Any]:
+    return {"on_policy": {"epochs": 1.0, "divergence": divergence}}
+
+
+FLOOR_KEPT = {"keep_weight": 1.0, "keep": "floor"}
+TEACHER_KEPT = {"keep_weight": 1.0, "keep": "teacher"}
+WAYS = {
+    "distill": Way("distillation alone"),
+    "longer": Way("one further epoch of it", further=1.0),
+    "forward": Way("one further epoch on its own answers, forward", on_policy("forward"), 1.0),
+    "reverse": Way("the same, reverse", on_policy("reverse"), 1.0),
+    "jsd": Way("the same, Jensen-Shannon", on_policy("jsd"), 1.0),
+    "keep_floor": Way("`distill` kept to the floor", FLOOR_KEPT),
+    "keep_teacher": Way("`distill` kept to the teacher", TEACHER_KEPT),
+    "longer_floor": Way("`longer` kept to the floor", FLOOR_KEPT, 1.0),
+    "longer_teacher": Way("`longer` kept to the teacher", TEACHER_KEPT, 1.0),
+}
+
+
+# A figure's name in `metrics.json`, its head, and its form.
+FIGURES = (
+    ("internalization", "internalization", ".3f"),
+    ("kl_to_teacher", "KL, nats/token", ".3f"),
+    ("own_path", "own path", ".3f"),
+    ("valid", "well-formed", ".0%"),
+    ("agreement", "action = teacher's", ".0%"),
+)
+DRIFTS = (
+    ("kl_from_floor", "drift from the floor, nats", ".3f"),
+    ("kl_from_teacher", "from the teacher", ".3f"),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's figures, or a way's over its seeds.
+
+    Attributes:
+        seconds, cpu_seconds: of training, on the clock and of the processor.
+        figures: by their names in `metrics.json`, as intervals.
+    """
+
+    steps: float
+    seconds: float
+    cpu_seconds: float
+    figures: dict[str, Interval]
+
+
+def main() -> None:
+    """Do the runs that are missing, then print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add_options(parser, "outputs/ways", "cosine")
+    parser.add_argument("--only", help=f"some of {','.join(WAYS)} (default all)")
+    parser.add_argument("--rows", type=int, help="to train on (default all)")
+    parser.add_argument("--accumulation", type=int, default=4, help="rows a step, halved (4)")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else list(WAYS)
+    if unknown := [name for name in names if name not in WAYS]:
+        parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(WAYS)}")
+    seeds = seeds_of(parser, options.seeds)
+    if not options.report:
+        if options.model is None:
+            parser.error("give --model, or --report")
+        go(options, names, seeds)
+    print(report(options))
+
+
+def go(options: argparse.Namespace, names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train and measure what is missing."""
+    recipe = make_recipe(options, options.rows, options.output)
+    recipe = replace(recipe, moments=1, accumulation=options.accumulation,
+                     bfloat16=computes_bfloat16())  # fmt: skip
+    how = replace(measuring(options, recipe), skip=UNSHOWN, bfloat16=recipe.bfloat16)
+    for seed in seeds:
+        for name in names:
+            folder = options.output / "runs" / f"{name}-seed{seed}"
+            train(contestant(name), further(recipe, name), seed, folder)
+            measure(folder, how)
+
+
+def contestant(name: str) -> Contestant:
+    """A way as the peers' benchmark has those who train."""
+    return Contestant(name, "genpi", WAYS[name].what, {**ALONE, **WAYS[name].block})
+
+
+def further(recipe: Recipe, name: str) -> Recipe:
+    return replace(recipe, epochs=recipe.epochs + WAYS[name].further)
+
+
+def report(options: argparse.Namespace) -> str:
+    """The table of what is there; also written to the output folder, with all figures."""
+    runs: dict[str, dict[int, Result]] = {}
+    baseline: dict[str, Result] = {}
+    for name in WAYS:
+        for folder in sorted((options.output / "runs").glob(f"{name}-seed*")):
+            path = folder / REPORT / "metrics.json"
+            if path.is_file():
+                metrics = json.loads(path.read_text(encoding="utf-8"))
+                seed = int(folder.name.rpartition("-seed")[2])
+                runs.setdefault(name, {})[seed] = result(folder, metrics)
+                baseline = {one: Result(0, 0, 0, of_system(metrics, one))
+                            for one in (TEACHER, FLOOR)}  # fmt: skip
+    if not runs:
+        return "Nothing is measured yet."
+    text = "\n".join([note_rows(options.dataset), "", *table(runs, baseline)])
+    every = [{"way": name, "seed": seed, **vars(one)}
+             for name, found in runs.items() for seed, one in found.items()]  # fmt: skip
+    for file, content in (("points.json", json.dumps(every, indent=1)), ("ways.md", text + "\n")):
+        (options.output / file).write_text(content, encoding="utf-8")
+    return text
+
+
+def result(folder: Path, metrics: Mapping[str, Any]) -> Result:
+    """What a run left: the clock's last line and the evaluation's figures."""
+    last = json.loads((folder / MOMENTS).read_text(encoding="utf-8").splitlines()[-1])
+    return Result(last["step"], last["seconds"], last["cpu_seconds"],
+                  of_system(metrics, "student"))  # fmt: skip
+
+
+def of_system(metrics: Mapping[str, Any], name: str) -> dict[str, Interval]:
+    """A system's figures. The drift of a run's one student stands at the section's own level."""
+    drift = metrics["drift"] if name == "student" else metrics["drift"][name]
+    known = [(metrics["systems"][name], FIGURES), (drift, DRIFTS)]
+    return {key: found[key] for found, columns in known for key, *_ in columns
+            if isinstance(found.get(key), dict)}  # fmt: skip
+
+
+def table(
+    runs: Mapping[str, Mapping[int, Result]], baseline: Mapping[str, Result]
+) -> Iterator[str]:
+    """Markdown: a line for each way; over several seeds, means with t-intervals."""
+    every = [one for by_seed in runs.values() for one in by_seed.values()]
+    columns = [column for column in (*FIGURES, *DRIFTS)
+               if any(column[0] in one.figures for one in every)]  # fmt: skip
+    heads = " | ".join(head for _, head, _ in columns)
+    yield f"| | what | seeds | steps | training, s | processor, s | {heads} |"
+    yield "|---" * (6 + len(columns)) + "|"
+    for name, found in runs.items():
+        one = together(list(found.values()))
+        about = [name, WAYS[name].what, str(len(found)), f"{one.steps:g}",
+                 f"{one.seconds:,.0f}", f"{one.cpu_seconds:,.0f}"]  # fmt: skip
+        yield _line(about, one, columns)
+    for name, one in baseline.items():
+        yield _line([name, "", "", "", "", ""], one, columns)
+
+
+def _line(about: Sequence[str], one: Result, columns: Sequence[tuple[str, str, str]]) -> str:
+    nothing: Interval = {"value": None}
+    cells = [shown(one.figures.get(key, nothing), form) for key, _, form in columns]
+    return f"| {' | '.join([*about, *cells])} |"
+
+
+def together(found: Sequence[Result]) -> Result:
+    """Seeds of a way as one: means, and intervals over seeds; of one seed, as it is."""
+    count = len(found)
+    figures = {key: over_seeds([one.figures[key] for one in found]) for key in found[0].figures}
+    return Result(found[0].steps, sum(one.seconds for one in found) / count,
+                  sum(one.cpu_seconds for one in found) / count, figures)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
