@@ -8,8 +8,9 @@ Each way is a `genpi:` block over distillation alone, with `--epochs` of it or s
 train on the same rows, and all adapters are measured by `axolotl genpi-eval` on the same held-out
 requests: what is internalized along the teacher's answers and along the student's own, and how
 far the adapter drifts, on requests that the prompt is not about, from the model without the prompt
-and with it. A run's seconds hold the teacher's reading, the answers to requests to keep and the
-student's own, all made anew. In bfloat16 where the processor has instructions for it.
+and with it. What the teacher reads and the answers to requests to keep are kept for all runs: the
+seconds `before` the first step are those of the run that made them, and few in the others. In
+bfloat16 where the processor has instructions for it.
 
 A run that is done is not done again, so the command may be stopped and repeated. At its end, and
 with --report alone, it prints the table, and writes `ways.md` and `points.json`.
@@ -82,13 +83,14 @@ class Result:
     """A run's figures, or a way's over its seeds.
 
     Attributes:
-        seconds, cpu_seconds: of training, on the clock and of the processor.
+        before: seconds until the first step.
+        seconds: of the steps, the sampling of the student's own answers included.
         figures: by their names in `metrics.json`, as intervals.
     """
 
     steps: float
+    before: float
     seconds: float
-    cpu_seconds: float
     figures: dict[str, Interval]
 
 
@@ -115,7 +117,8 @@ def go(options: argparse.Namespace, names: Sequence[str], seeds: Sequence[int]) 
     """Train and measure what is missing."""
     recipe = make_recipe(options, options.rows, options.output)
     recipe = replace(recipe, moments=1, accumulation=options.accumulation,
-                     bfloat16=computes_bfloat16())  # fmt: skip
+                     bfloat16=computes_bfloat16(),
+                     prepared=str(options.output / "prepared"))  # fmt: skip
     how = replace(measuring(options, recipe), skip=UNSHOWN, bfloat16=recipe.bfloat16)
     for seed in seeds:
         for name in names:
@@ -159,8 +162,8 @@ def report(options: argparse.Namespace) -> str:
 def result(folder: Path, metrics: Mapping[str, Any]) -> Result:
     """What a run left: the clock's last line and the evaluation's figures."""
     last = json.loads((folder / MOMENTS).read_text(encoding="utf-8").splitlines()[-1])
-    return Result(last["step"], last["seconds"], last["cpu_seconds"],
-                  of_system(metrics, "student"))  # fmt: skip
+    before = last["before_seconds"]
+    return Result(last["step"], before, last["seconds"] - before, of_system(metrics, "student"))
 
 
 def of_system(metrics: Mapping[str, Any], name: str) -> dict[str, Interval]:
@@ -179,12 +182,12 @@ def table(
     columns = [column for column in (*FIGURES, *DRIFTS)
                if any(column[0] in one.figures for one in every)]  # fmt: skip
     heads = " | ".join(head for _, head, _ in columns)
-    yield f"| | what | seeds | steps | training, s | processor, s | {heads} |"
+    yield f"| | what | seeds | steps | before, s | steps, s | {heads} |"
     yield "|---" * (6 + len(columns)) + "|"
     for name, found in runs.items():
         one = together(list(found.values()))
         about = [name, WAYS[name].what, str(len(found)), f"{one.steps:g}",
-                 f"{one.seconds:,.0f}", f"{one.cpu_seconds:,.0f}"]  # fmt: skip
+                 f"{one.before:,.0f}", f"{one.seconds:,.0f}"]  # fmt: skip
         yield _line(about, one, columns)
     for name, one in baseline.items():
         yield _line([name, "", "", "", "", ""], one, columns)
@@ -200,8 +203,8 @@ def together(found: Sequence[Result]) -> Result:
     """Seeds of a way as one: means, and intervals over seeds; of one seed, as it is."""
     count = len(found)
     figures = {key: over_seeds([one.figures[key] for one in found]) for key in found[0].figures}
-    return Result(found[0].steps, sum(one.seconds for one in found) / count,
-                  sum(one.cpu_seconds for one in found) / count, figures)  # fmt: skip
+    return Result(found[0].steps, sum(one.before for one in found) / count,
+                  sum(one.seconds for one in found) / count, figures)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class Clock(TrainerCallback):
     """Keeps adapters and the seconds up to each, from the moment when the trainer is there.
 
     All that a trainer does from there on counts: its teacher's reading, its sampling, its steps.
-    What keeping an adapter takes does not. The start before it (imports, model, tokens) is noted.
+    What keeping an adapter takes does not. The start before it (imports, model, tokens) is noted,
+    and how many of the seconds were over before the first step (the teacher's reading).
 
     Args:
         folder: for `moments.jsonl` and the adapters; they replace those of a run that was stopped.
@@ -47,6 +48,11 @@ class Clock(TrainerCallback):
         self._start_seconds = time.time() - float(os.environ.get(STARTED, time.time()))
         (folder / MOMENTS).unlink(missing_ok=True)
         self._began, self._cpu_began = time.perf_counter(), time.process_time()
+        self._before: float | None = None
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._before is None:
+            self._before = time.perf_counter() - self._began
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._due = moments(state.max_steps, self._count)
@@ -75,6 +81,7 @@ class Clock(TrainerCallback):
             "seconds": seconds,
             "cpu_seconds": cpu_seconds,
             "start_seconds": self._start_seconds,
+            "before_seconds": self._before or 0.0,
         }
         with (self._folder / MOMENTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -76,6 +76,8 @@ class Recipe:
         answer_tokens: at which sampled answers end; as many as the rows' longest answer has.
         most_seconds: of training, after which a contestant is stopped; None for its epochs.
     bfloat16: axolotl's mixed precision; TRL's trainers are given none.
+    prepared: a folder for tokens, the teacher's targets and answers that runs share; None: each
+        run makes its own anew.
         sequence_len: the model's own limit, so that nothing is cut or refused.
     """
 
@@ -95,6 +97,7 @@ class Recipe:
     moments: int = 6
     most_seconds: float | None = None
     bfloat16: bool = False
+    prepared: str | None = None
 
 
 def config(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
@@ -116,8 +119,7 @@ def _axolotl(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) ->
         "plugins": [CLOCK],
         "peers_moments": recipe.moments,
         **({"peers_most_seconds": recipe.most_seconds} if recipe.most_seconds else {}),
-        # Each run prepares its own data, and its teacher reads its own targets.
-        "dataset_prepared_path": str(folder / "prepared"),
+        "dataset_prepared_path": recipe.prepared or str(folder / "prepared"),
         "output_dir": str(folder / "adapter"),
         "sequence_len": recipe.sequence_len,
         "adapter": "lora",

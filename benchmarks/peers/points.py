@@ -27,6 +27,7 @@ class Point:
         seconds, cpu_seconds: that led to it, of the clock and of the processor.
         start_seconds: before them: imports, the model, the data's tokens.
         figures: each as an interval; a task without an action pattern has fewer.
+        before_seconds: those of `seconds` that were over before the first step.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Point:
     cpu_seconds: float
     start_seconds: float
     figures: dict[str, Interval]
+    before_seconds: float = 0.0
 
 
 def points(folder: Path, name: str, seed: int) -> list[Point]:
@@ -75,7 +77,8 @@ def curve(found: Sequence[Point]) -> list[Point]:
 def _together(same: Sequence[Point]) -> Point:
     first = same[0]
     mean = {name: statistics.mean(getattr(one, name) for one in same)
-            for name in ("epoch", "seconds", "cpu_seconds", "start_seconds")}  # fmt: skip
+            for name in ("epoch", "seconds", "cpu_seconds", "start_seconds",
+                         "before_seconds")}  # fmt: skip
     figures = {name: over_seeds([one.figures[name] for one in same]) for name in first.figures}
     steps = {one.step for one in same}
     step = first.step if len(steps) == 1 else statistics.mean(one.step for one in same)

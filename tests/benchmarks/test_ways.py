@@ -17,7 +17,7 @@ def save_run(folder, internalization, drift, seconds):
     """A run's files as its trainer and the evaluation leave them."""
     (folder / "report").mkdir(parents=True)
     line = {"adapter": "step-00030", "step": 30, "epoch": 2.0, "seconds": seconds,
-            "cpu_seconds": 2 * seconds, "start_seconds": 9.0}  # fmt: skip
+            "cpu_seconds": 2 * seconds, "start_seconds": 9.0, "before_seconds": 40.0}  # fmt: skip
     (folder / "moments.jsonl").write_text(json.dumps(line) + "\n")
     student = {"internalization": interval(internalization), "kl_to_teacher": interval(0.2),
                "own_path": interval(0.7), "valid": interval(0.9)}  # fmt: skip
@@ -55,7 +55,7 @@ def test_the_table_has_each_way_and_who_it_is_measured_against(tmp_path, monkeyp
     assert list(found) == ["distill", "keep_floor", "teacher", "floor"]
     # t(0.975, 1) * 0.02 = 0.254
     assert found["distill"]["internalization"] == "0.820 [0.566, 1.074]"
-    assert (found["distill"]["training, s"], found["distill"]["processor, s"]) == ("110", "220")
+    assert (found["distill"]["before, s"], found["distill"]["steps, s"]) == ("40", "70")
     drift = "drift from the floor, nats"
     assert found["keep_floor"][drift] == "0.040 [-0.060, 0.140]"
     assert (found["teacher"][drift], found["floor"][drift]) == ("0.090 [-0.010, 0.190]", "-")
