@@ -78,7 +78,10 @@ def _bf16(changes: dict[str, Any] | None = None, **more: Any) -> Training:
 TRAININGS: dict[str, Training] = {
     PLAIN: Training(on_cpu=True, like=""),
     "sample packing": Training({"sample_packing": True}, on_cpu=True),
-    "on policy": Training({"genpi": {**SHARE, "on_policy": {"max_new_tokens": 16}}}, like=""),
+    # Without labels, the loss has the same parts before the steps on policy and in them.
+    "on policy": Training(
+        {"genpi": {**SHARE, "sft_weight": 0.0, "on_policy": {"max_new_tokens": 16}}}, like=""
+    ),
     "keep_weight": Training({"genpi": {**SHARE, "keep_weight": 1.0, "keep_tokens": 16}}, like=""),
     "distributions of the rows": Training(
         {"genpi": {**SHARE, "distill_from": "rows"}, "datasets": _data("told.jsonl")}, like=""

@@ -14,8 +14,8 @@ import synth
 from synth.engines.models import model_specs
 from synth.task.taskfile import load_task
 from tests import ROOT
-from tests.synth.cli.test_cli import rows_of, run_command
-from tests.synth.cli.test_cli import synth as command_line
+from tests.synth.cli.commands_run import rows_of, run_command
+from tests.synth.cli.commands_run import synth as command_line
 from tests.synth.scripted import answers, make_task, write_task
 from tests.synth.server import serve
 from tests.tiny import save_tiny

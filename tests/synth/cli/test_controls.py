@@ -8,7 +8,7 @@ import pytest
 
 from genpi_plugin.data.text import control_fault
 from synth.cli.group import Terminal
-from tests.synth.cli.test_cli import TEST, TRAIN, run_command, synth
+from tests.synth.cli.commands_run import TEST, TRAIN, run_command, synth
 from tests.synth.scripted import answers, stage_of, write_task
 from tests.synth.server import Failure, serve
 

@@ -15,7 +15,7 @@ from synth.task.config import TaskConfig
 from synth.task.fields import FILTERS
 from synth.task.taskfile import load_task
 from tests import ROOT
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import serve
 from tests.synth.stages.test_tools import talk

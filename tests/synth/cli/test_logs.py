@@ -12,7 +12,7 @@ from genpi_plugin.data.all_rows import parse_all
 from synth.dataset.holdout import held_out
 from synth.engines.messages import as_messages
 from synth.quality.dedup import joined
-from tests.synth.cli.test_cli import TEST, TRAIN, run_command, synth
+from tests.synth.cli.commands_run import TEST, TRAIN, run_command, synth
 from tests.synth.scripted import PROMPT, shop, write_task
 from tests.synth.server import serve
 

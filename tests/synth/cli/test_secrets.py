@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from synth.secrets import REDACTED
-from tests.synth.cli.test_cli import process, synth
+from tests.synth.cli.commands_run import process, synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import Failure, serve
 

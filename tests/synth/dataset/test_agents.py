@@ -8,7 +8,7 @@ import pytest
 
 from synth.engines.messages import as_messages
 from synth.store.rows import COLUMNS
-from tests.synth.cli.test_cli import run_command, synth
+from tests.synth.cli.commands_run import run_command, synth
 from tests.synth.scripted import stage_of
 from tests.synth.server import Reply, serve
 from tests.synth.tooled import TOOLS, write_tooled

@@ -3,7 +3,7 @@
 import re
 
 from synth.dataset.card import _block, _code, _line, _text
-from tests.synth.cli.test_cli import run_command, synth
+from tests.synth.cli.commands_run import run_command, synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import serve
 

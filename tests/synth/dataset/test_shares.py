@@ -10,7 +10,7 @@ import yaml
 from synth.engines.messages import as_messages
 from synth.stages.share import in_share
 from synth.store.store import Store
-from tests.synth.cli.test_cli import run_command, synth
+from tests.synth.cli.commands_run import run_command, synth
 from tests.synth.running.test_resume import asked, bytes_of
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import Reply, serve

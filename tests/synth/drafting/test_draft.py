@@ -10,7 +10,7 @@ import yaml
 from synth.drafting.draft import SEEDS
 from synth.drafting.questions import QUESTIONS
 from synth.task.taskfile import load_task
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.server import Failure, Reply, serve
 
 FEW_SHOT = """\

@@ -15,7 +15,7 @@ from synth.engines.chat import Chat, template_identity
 from synth.engines.local.engine import TransformersEngine
 from synth.errors import EngineError, RowError
 from synth.store.fingerprint import request_key
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import write_task
 from tests.synth.tooled import CALL
 from tests.synth.tooled import TOOLS as SCHEMAS

@@ -6,7 +6,7 @@ from synth.engines.base import Answer, Message, Request, Sampling, Usage
 from synth.engines.cut_prompt import ENOUGH, check_context, cut_prompt, least_tokens
 from synth.errors import EngineError
 from tests import ROOT
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import Failure, Reply, serve
 from tests.tiny import make_tokenizer

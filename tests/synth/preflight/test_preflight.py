@@ -1,7 +1,7 @@
 import pytest
 
 from synth.engines.messages import as_messages
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import Failure, Reply, serve
 from tests.tiny import save_tiny

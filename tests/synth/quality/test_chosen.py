@@ -10,7 +10,7 @@ from synth.quality.shipped import SHIPPED
 from synth.task.config import TaskConfig
 from synth.task.fields import FILTERS
 from synth.task.taskfile import load_task
-from tests.synth.cli.test_cli import rows_of, run_command, synth
+from tests.synth.cli.commands_run import rows_of, run_command, synth
 from tests.synth.quality.test_filters import tries
 from tests.synth.running.test_pipeline import make, texts
 from tests.synth.scripted import Scripted, answers, stage_of, write_task

@@ -4,7 +4,7 @@ from genpi_plugin.data.markers import special_tokens
 from synth.errors import SynthError
 from synth.quality.role_markers import marker_notes, role_marker
 from synth.task.given import read_inputs
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.quality.test_filters import tries
 from tests.synth.running.test_pipeline import make, texts
 from tests.synth.scripted import Scripted, make_task, shop, stage_of, write_task

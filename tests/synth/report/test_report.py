@@ -13,7 +13,7 @@ import pytest
 from synth.engines.messages import as_messages
 from synth.report.charts import bins, histogram
 from tests import ROOT
-from tests.synth.cli.test_cli import TEST, TRAIN, run_command, synth
+from tests.synth.cli.commands_run import TEST, TRAIN, run_command, synth
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import serve
 

@@ -9,7 +9,7 @@ from synth.engines.base import Message, Request, Sampling
 from synth.engines.chat import request_ids
 from synth.engines.messages import as_messages
 from synth.errors import EngineError
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import answers, stage_of, write_task
 from tests.synth.server import serve
 from tests.tiny import make_tokenizer

@@ -6,7 +6,7 @@ import pytest
 
 from synth.progress.cost import spent
 from synth.store.store import Store
-from tests.synth.cli.test_cli import bytes_of, synth
+from tests.synth.cli.commands_run import bytes_of, synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import serve
 

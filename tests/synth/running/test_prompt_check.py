@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import PROMPT, write_task
 from tests.synth.server import Reply, serve
 

@@ -13,7 +13,7 @@ from synth.engines.models import ModelSpec
 from synth.engines.server.engine import OpenAIEngine
 from synth.errors import SynthError
 from synth.running.target import with_usual_off
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.engines.asking import answers as asked
 from tests.synth.engines.test_thinking_off import OFF, ask
 from tests.synth.scripted import answers, make_task, stage_of, write_task

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from synth.engines.messages import as_messages
-from tests.synth.cli.test_cli import run_command, synth
+from tests.synth.cli.commands_run import run_command, synth
 from tests.synth.scripted import shop, stage_of, write_task
 from tests.synth.server import Reply, serve
 from tests.synth.tooled import CALL as TOOL_CALL

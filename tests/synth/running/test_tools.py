@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from genpi_plugin.data.all_rows import parse_all
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.server import Reply, serve
 from tests.synth.stages.test_tools import SHOP
 from tests.synth.tooled import CALL, write_tooled

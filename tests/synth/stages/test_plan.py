@@ -8,7 +8,7 @@ from synth.errors import SynthError, TaskError
 from synth.stages.plan import plan_of
 from synth.stages.share import in_share
 from synth.task.taskfile import load_task
-from tests.synth.cli.test_cli import rows_of, run_command, synth
+from tests.synth.cli.commands_run import rows_of, run_command, synth
 from tests.synth.quality.test_filters import tries
 from tests.synth.running.test_pipeline import make, texts, with_fault
 from tests.synth.scripted import Scripted, answers, make_task, shop, write_task

@@ -14,7 +14,7 @@ from synth.secrets import REDACTED, redactor
 from synth.store import folder as store_folder
 from synth.store.folder import is_locked, locked, logged, replace_text, sync_folder
 from tests import ROOT
-from tests.synth.cli.test_cli import bytes_of, run_command, synth
+from tests.synth.cli.commands_run import bytes_of, run_command, synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import serve
 

@@ -2,7 +2,7 @@ import pytest
 
 from synth.task.placeholders import placeholders
 from synth.task.taskfile import load_task, shipped_tasks
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import write_task
 
 

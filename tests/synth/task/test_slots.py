@@ -16,7 +16,7 @@ from synth.task.config import TaskConfig
 from synth.task.placeholders import placeholder_notes
 from synth.task.slots import before_first_slot, texts_of
 from synth.task.taskfile import load_task
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import make_task, write_task
 
 PROMPT = "Serve {{ name }} of {{ city }}. Today is {{ day }}. They have {{ points }} points."

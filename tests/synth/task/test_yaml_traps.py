@@ -4,7 +4,7 @@ import pytest
 
 from synth.errors import TaskError
 from synth.task.taskfile import load_task
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 
 HEAD = "name: shop\nprompt: prompt.md\ninputs:\n  seeds:\n  - a good seed of mine\n"
 

@@ -4,7 +4,7 @@ import pytest
 
 from synth.engines.server.headers import header_values, parse_header_env
 from synth.errors import EngineError, SynthError
-from tests.synth.cli.test_cli import synth
+from tests.synth.cli.commands_run import synth
 from tests.synth.scripted import answers, write_task
 from tests.synth.server import serve
 
