@@ -4,13 +4,14 @@
     python -m synth run my-task --model models/smollm2 --inputs TRAIN --test-share 0 -o data/long
     python -m benchmarks.ways data/long HELD_OUT --model models/smollm2 -o outputs/ways
 
-Each way is a `genpi:` block over distillation alone, with `--epochs` of it or so many more; all
-train on the same rows, and all adapters are measured by `axolotl genpi-eval` on the same held-out
-requests: what is internalized along the teacher's answers and along the student's own, and how
-far the adapter drifts, on requests that the prompt is not about, from the model without the prompt
-and with it. What the teacher reads and the answers to requests to keep are kept for all runs: the
-seconds `before` the first step are those of the run that made them, and few in the others. In
-bfloat16 where the processor has instructions for it.
+Each way is a `genpi:` block over distillation alone. Some begin as it does, with a new adapter; the
+others go on from its adapter for one epoch more, at a third of its learning rate. All train on the
+same rows, and all adapters are measured by `axolotl genpi-eval` on the same held-out requests: what
+is internalized along the teacher's answers and along the student's own, and how far the adapter
+drifts, on requests that the prompt is not about, from the model without the prompt and with it.
+What the teacher reads and the answers to requests to keep are kept for all runs: the seconds
+`before` the first step are those of the run that made them, and few in the others. All in bfloat16
+where the processor has instructions for it.
 
 A run that is done is not done again, so the command may be stopped and repeated. At its end, and
 with --report alone, it prints the table, and writes `ways.md` and `points.json`.
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Interval, over_seeds, shown
-from benchmarks.peers.clock import MOMENTS
+from benchmarks.peers.clock import ADAPTERS, MOMENTS
 from benchmarks.peers.contestants import ALONE, Contestant, Recipe
 from benchmarks.peers.options import add_options, make_recipe, measuring, note_rows, seeds_of
 from benchmarks.peers.runs import REPORT, measure, train
@@ -38,11 +39,11 @@ TEACHER, FLOOR = "teacher", "floor"
 
 @dataclass(frozen=True)
 class Way:
-    """What differs from distillation alone: keys of the `genpi:` block, and epochs beyond its."""
+    """What differs from distillation alone: keys of the `genpi:` block, and where it begins."""
 
     what: str
     block: Mapping[str, Any] = field(default_factory=dict)
-    further: float = 0.0
+    further: bool = False
 
 
 def on_policy(divergence: str) -> dict[str, Any]:
@@ -52,16 +53,15 @@ def on_policy(divergence: str) -> dict[str, Any]:
 # Two requests beside four rows, and not the whole answers: half as much again to read in a step.
 FLOOR_KEPT = {"keep_weight": 1.0, "keep": "floor", "keep_rows": 2, "keep_tokens": 64}
 TEACHER_KEPT = {**FLOOR_KEPT, "keep": "teacher"}
+FIRST = "distill"
 WAYS = {
-    "distill": Way("distillation alone"),
-    "longer": Way("one further epoch of it", further=1.0),
-    "forward": Way("one further epoch on its own answers, forward", on_policy("forward"), 1.0),
-    "reverse": Way("the same, reverse", on_policy("reverse"), 1.0),
-    "jsd": Way("the same, Jensen-Shannon", on_policy("jsd"), 1.0),
-    "keep_floor": Way("`distill` kept to the floor", FLOOR_KEPT),
-    "keep_teacher": Way("`distill` kept to the teacher", TEACHER_KEPT),
-    "longer_floor": Way("`longer` kept to the floor", FLOOR_KEPT, 1.0),
-    "longer_teacher": Way("`longer` kept to the teacher", TEACHER_KEPT, 1.0),
+    FIRST: Way("distillation alone"),
+    "keep_floor": Way("the same, kept to the floor", FLOOR_KEPT),
+    "keep_teacher": Way("the same, kept to the teacher", TEACHER_KEPT),
+    "longer": Way("a further epoch: distillation", further=True),
+    "forward": Way("a further epoch: its own answers, forward", on_policy("forward"), True),
+    "reverse": Way("a further epoch: its own answers, reverse", on_policy("reverse"), True),
+    "jsd": Way("a further epoch: its own answers, Jensen-Shannon", on_policy("jsd"), True),
 }
 
 
@@ -84,8 +84,8 @@ class Result:
     """A run's figures, or a way's over its seeds.
 
     Attributes:
-        before: seconds until the first step.
-        seconds: of the steps, the sampling of the student's own answers included.
+        before: seconds until the first micro-batch was learned from.
+        seconds: of the steps behind it, the sampling of the student's own answers included.
         figures: by their names in `metrics.json`, as intervals.
     """
 
@@ -122,9 +122,13 @@ def go(options: argparse.Namespace, names: Sequence[str], seeds: Sequence[int]) 
                      prepared=str(options.output / "prepared"))  # fmt: skip
     how = replace(measuring(options, recipe), skip=UNSHOWN, bfloat16=recipe.bfloat16)
     for seed in seeds:
+        first = options.output / "runs" / f"{FIRST}-seed{seed}"
+        if any(WAYS[name].further for name in names):
+            train(contestant(FIRST), recipe, seed, first)
         for name in names:
-            folder = options.output / "runs" / f"{name}-seed{seed}"
-            train(contestant(name), further(recipe, name), seed, folder)
+            folder = first.with_name(f"{name}-seed{seed}")
+            its = going_on(recipe, first) if WAYS[name].further else recipe
+            train(contestant(name), its, seed, folder)
             measure(folder, how)
 
 
@@ -133,8 +137,10 @@ def contestant(name: str) -> Contestant:
     return Contestant(name, "genpi", WAYS[name].what, {**ALONE, **WAYS[name].block})
 
 
-def further(recipe: Recipe, name: str) -> Recipe:
-    return replace(recipe, epochs=recipe.epochs + WAYS[name].further)
+def going_on(recipe: Recipe, first: Path) -> Recipe:
+    """One epoch more from the adapter that a run has left."""
+    [adapter] = (first / ADAPTERS).iterdir()
+    return replace(recipe, epochs=1.0, learning_rate=recipe.learning_rate / 3, start=str(adapter))
 
 
 def report(options: argparse.Namespace) -> str:

@@ -31,7 +31,8 @@ class Clock(TrainerCallback):
 
     All that a trainer does from there on counts: its teacher's reading, its sampling, its steps.
     What keeping an adapter takes does not. The start before it (imports, model, tokens) is noted,
-    and how many of the seconds were over before the first step (the teacher's reading).
+    and how many of the seconds were over at the end of the first micro-batch: before it the
+    teacher reads.
 
     Args:
         folder: for `moments.jsonl` and the adapters; they replace those of a run that was stopped.
@@ -50,9 +51,11 @@ class Clock(TrainerCallback):
         self._began, self._cpu_began = time.perf_counter(), time.process_time()
         self._before: float | None = None
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._before is None:
             self._before = time.perf_counter() - self._began
+
+    on_pre_optimizer_step = on_substep_end  # of a step of one micro-batch
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._due = moments(state.max_steps, self._count)

@@ -78,6 +78,7 @@ class Recipe:
     bfloat16: axolotl's mixed precision; TRL's trainers are given none.
     prepared: a folder for tokens, the teacher's targets and answers that runs share; None: each
         run makes its own anew.
+    start: an adapter that training goes on from; None begins with a new one.
         sequence_len: the model's own limit, so that nothing is cut or refused.
     """
 
@@ -98,6 +99,7 @@ class Recipe:
     most_seconds: float | None = None
     bfloat16: bool = False
     prepared: str | None = None
+    start: str | None = None
 
 
 def config(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
@@ -119,6 +121,7 @@ def _axolotl(contestant: Contestant, recipe: Recipe, seed: int, folder: Path) ->
         "plugins": [CLOCK],
         "peers_moments": recipe.moments,
         **({"peers_most_seconds": recipe.most_seconds} if recipe.most_seconds else {}),
+        **({"lora_model_dir": recipe.start} if recipe.start else {}),
         "dataset_prepared_path": recipe.prepared or str(folder / "prepared"),
         "output_dir": str(folder / "adapter"),
         "sequence_len": recipe.sequence_len,

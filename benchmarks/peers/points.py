@@ -27,7 +27,7 @@ class Point:
         seconds, cpu_seconds: that led to it, of the clock and of the processor.
         start_seconds: before them: imports, the model, the data's tokens.
         figures: each as an interval; a task without an action pattern has fewer.
-        before_seconds: those of `seconds` that were over before the first step.
+        before_seconds: those of `seconds` that were over at the end of the first micro-batch.
     """
 
     name: str

@@ -22,7 +22,12 @@ from genpi_plugin.evaluation.measuring.bars import bars
 from genpi_plugin.evaluation.measuring.cache import FOLDER, Cache, code_digest
 from genpi_plugin.evaluation.measuring.context import Context, NotMeasured, Section, as_json
 from genpi_plugin.evaluation.measuring.measure import Progress
-from genpi_plugin.evaluation.measuring.systems import SubjectLoader, System, measure_systems
+from genpi_plugin.evaluation.measuring.systems import (
+    SubjectLoader,
+    System,
+    measure_systems,
+    remembering,
+)
 from genpi_plugin.evaluation.plan import Curve, Plan, list_systems, make_plan
 from genpi_plugin.evaluation.report import show, write
 from genpi_plugin.evaluation.sections.curve import checkpoint_name, summarize_checkpoints
@@ -108,7 +113,8 @@ def _measure_sections(
         students = [loader.subject(system) for system in plan.students]
         return Context(plan.data, teacher, floor, students, measured, plan.scores,
                        settings.max_new_tokens, progress, settings.seed,
-                       loader.load_base_model)  # fmt: skip
+                       loader.load_base_model,
+                       remembering(loader, cache, plan.systems))  # fmt: skip
 
     facts = {
         **loader.facts,

@@ -135,6 +135,7 @@ def test_the_clock_counts_no_second_of_keeping_and_stops_in_time(tmp_path):
     while not control.should_training_stop and steps < 20:
         steps += 1
         time.sleep(0.1)
+        clock.on_substep_end(None, state, control)
         state.global_step, state.epoch = steps, steps / 4
         clock.on_step_end(None, state, control, model=Slow())
     lines = [json.loads(line) for line in (tmp_path / "moments.jsonl").read_text().splitlines()]
@@ -142,6 +143,7 @@ def test_the_clock_counts_no_second_of_keeping_and_stops_in_time(tmp_path):
     between = lines[1]["seconds"] - lines[0]["seconds"]
     assert 0.1 <= between < 0.6  # a step, and not what keeping the first adapter took
     assert lines[-1]["seconds"] >= 0.35
+    assert 0.1 <= lines[-1]["before_seconds"] < 0.2 + lines[0]["seconds"] - 0.1
     assert steps < 20
     assert all((tmp_path / "moments" / line["adapter"]).is_dir() for line in lines)
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks import ways
-from benchmarks.peers.contestants import Recipe
+from benchmarks.peers.contestants import Recipe, config
 from genpi_plugin.args import parse_settings
 from tests.benchmarks.test_points import interval
 
@@ -34,11 +34,16 @@ def save_run(folder, internalization, drift, seconds):
 
 
 @pytest.mark.parametrize("name", ways.WAYS)
-def test_the_block_of_each_way_is_one_that_the_plugin_takes(name):
+def test_the_block_of_each_way_is_one_that_the_plugin_takes(name, tmp_path):
     settings = parse_settings(dict(ways.contestant(name).settings))
-    recipe = ways.further(Recipe("model", "data", "chats", 8, 2048, epochs=2.0), name)
     assert settings.distill_weight == 1.0
-    assert settings.on_policy is None or settings.on_policy.epochs == recipe.epochs - 2.0
+    assert settings.on_policy is None or ways.WAYS[name].further
+    recipe = Recipe("model", "data", "chats", 8, 2048, epochs=2.0, learning_rate=3e-4)
+    (tmp_path / "moments" / "step-00030").mkdir(parents=True)
+    made = config(ways.contestant(name), ways.going_on(recipe, tmp_path), 0, tmp_path)
+    assert made["lora_model_dir"] == str(tmp_path / "moments" / "step-00030")
+    assert made["num_epochs"] == 1.0  # all of it on policy, where it is
+    assert made["learning_rate"] == pytest.approx(1e-4)
 
 
 def test_the_table_has_each_way_and_who_it_is_measured_against(tmp_path, monkeypatch, capsys):

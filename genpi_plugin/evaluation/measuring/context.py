@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data.messages import Message
 from genpi_plugin.errors import GenPIError
-from genpi_plugin.evaluation.figures.measured import Measured
+from genpi_plugin.evaluation.figures.measured import Generated, Measured
 from genpi_plugin.evaluation.figures.scores import Score
 from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
+
+# (system, inputs, what its answers to them depend on besides, how they are made) -> the answers
+Remember = Callable[[Subject, Sequence[Input], Any, Callable[[], list[Generated]]], list[Generated]]
+
+
+def make_anew(
+    system: Subject, inputs: Sequence[Input], facts: Any, make: Callable[[], list[Generated]]
+) -> list[Generated]:
+    """The answers, made; nothing is remembered."""
+    return make()
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class Context:
         progress: `progress(label, total)` gives a context manager, which gives `advance(n)`.
         seed: of all random draws.
         load_base_model: loads a second copy of the base model, without any adapter.
+        remember: gives a system's answers, and makes those that no earlier evaluation has made:
+            the teacher's and the floor's are the same for every adapter.
     """
 
     data: HeldOut
@@ -43,6 +55,7 @@ class Context:
     progress: Progress
     seed: int
     load_base_model: Callable[[], Any] | None = None
+    remember: Remember = make_anew
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ from genpi_plugin.data.tools import Tool
 from genpi_plugin.evaluation.figures.measured import Generated, Measured, OwnPath, gather
 from genpi_plugin.evaluation.figures.names import FLOOR
 from genpi_plugin.evaluation.figures.scores import Score
-from genpi_plugin.evaluation.measuring.cache import Cache, core_digest
-from genpi_plugin.evaluation.measuring.context import as_json
+from genpi_plugin.evaluation.measuring.cache import Cache, code_digest, core_digest
+from genpi_plugin.evaluation.measuring.context import Remember, as_json
 from genpi_plugin.evaluation.measuring.measure import (
     Progress,
     answer_all,
@@ -29,7 +29,7 @@ from genpi_plugin.evaluation.measuring.measure import (
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
 from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
-from genpi_plugin.evaluation.subjects.subject import Subject
+from genpi_plugin.evaluation.subjects.subject import Input, Subject
 from genpi_plugin.teacher.opening import model_digest
 
 
@@ -168,3 +168,22 @@ def measure_systems(
         data.inputs, answers, sums, request_tokens, scores, teacher.name,
         values=values, ids=data.ids, own_path=along_own,
     )  # fmt: skip
+
+
+def remembering(loader: SubjectLoader, cache: Cache, systems: Sequence[System]) -> Remember:
+    """What gives the sections the systems' answers: those that are stored, or made and stored.
+
+    They are stored by system, so that another adapter's evaluation finds the teacher's and the
+    floor's.
+    """
+    code, by_name = code_digest(), {system.name: system for system in systems}
+
+    def remember(
+        subject: Subject, inputs: Sequence[Input], facts: Any, make: Callable[[], list[Generated]]
+    ) -> list[Generated]:
+        depends = {**loader.facts, "code": code, "inputs": as_json(inputs), "facts": facts}
+        depends |= by_name[subject.name].facts()
+        part = cache.part("section-answers", depends, lambda: [asdict(one) for one in make()])
+        return [Generated(**one) for one in part]
+
+    return remember

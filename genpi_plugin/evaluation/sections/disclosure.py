@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def measure_disclosure(
     limit = len(context.floor.view.ids(text)) + EXTRA_TOKENS
     results = {}
     for system in (*context.students, context.teacher, context.floor):
-        answers = attack(system, requests, text, limit, context.progress)
+        make = partial(attack, system, requests, text, limit, context.progress)
+        answers = context.remember(system, requests, ["attacks", text, limit], make)
         results[system.name] = [
             AttackResult(a.whole, a.cut, longest_run(a.whole, text), chrf(a.whole, text),
                  disclosed(a.whole, pieces))

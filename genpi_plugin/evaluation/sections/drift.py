@@ -105,8 +105,12 @@ def measure_drift(
     systems = [*context.students, context.teacher, context.floor]
     answers: dict[str, list[Generated]] = {}
     for system in systems:
-        with context.progress(f"general inputs: {system.name} answers", len(inputs)) as advance:
-            answers[system.name] = system.generate(system.requests(inputs), limit, advance)
+
+        def answered(system: Subject = system) -> list[Generated]:
+            with context.progress(f"general inputs: {system.name} answers", len(inputs)) as advance:
+                return system.generate(system.requests(inputs), limit, advance)
+
+        answers[system.name] = context.remember(system, inputs, limit, answered)
     floor, teacher = answers[context.floor.name], answers[context.teacher.name]
     kl = _divergence_from(context, context.floor, systems, inputs, floor)
     kl_teacher = _divergence_from(context, context.teacher, systems, inputs, teacher)

@@ -61,6 +61,26 @@ def test_another_adapter_leaves_the_teachers_answers(place, capsys):
     assert "floor answers: 3 done" not in said
 
 
+def test_another_adapter_leaves_the_teachers_answers_of_the_sections(place, capsys):
+    others = tuple({section.name for section in SECTIONS} - {"drift", "disclosure"})
+    found = [
+        evaluate(settings(adapters=[f"adapters/{name}"], limit=2, max_new_tokens=4, skip=others))
+        for name in ("a", "b")
+    ]
+    said = capsys.readouterr().out
+    for once in ("teacher", "floor"):
+        assert said.count(f"general inputs: {once} answers: 64 done") == 1
+        assert said.count(f"attacks on {once}: 24 done") == 1
+    assert said.count("general inputs: student answers: 64 done") == 2
+    first, second = (one["drift"] for one in found)
+    assert first["teacher"] == second["teacher"]
+    assert first["kl_from_floor"] != second["kl_from_floor"]
+    # A section that finds its answers has the figures of one that makes them.
+    shutil.rmtree(next(Path().rglob("genpi-eval-cache")))
+    anew = evaluate(settings(adapters=["adapters/b"], limit=2, max_new_tokens=4, skip=others))
+    assert (anew["drift"], anew["disclosure"]) == (second, found[1]["disclosure"])
+
+
 def test_an_interrupted_evaluation_goes_on_from_its_finished_parts(place, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(
