@@ -69,7 +69,14 @@ class OnPolicySettings(BaseModel):
     batch_size: int = Field(
         default=32,
         ge=1,
-        description="Requests answered at once, at most.",
+        description="Requests answered at once, at most; with `server`, under way there, by each "
+        "process.",
+    )
+    server: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Address of a vLLM server of the base model that writes the student's answers "
+        "with the adapter of the moment. null: the process in training writes them.",
     )
 
 

@@ -25,6 +25,7 @@ from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prep
 from genpi_plugin.data.told import any_told, check_told
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.keeping.requests import OWN, read_requests
+from genpi_plugin.on_policy.server import base_url
 from genpi_plugin.training.cpu import (
     cpu_requested,
     shards,
@@ -81,6 +82,8 @@ class GenPIPlugin(BasePlugin):
                 cfg, settings.teacher, settings.distills or settings.keeps, settings.distill_from
             )
             check_on_policy(cfg, settings.model_dump())
+            if settings.on_policy and settings.on_policy.server:
+                base_url(settings.on_policy.server)
             if cfg.get("gradient_checkpointing") and not cfg.get("gradient_checkpointing_kwargs"):
                 # axolotl's default is reentrant; DDP does not allow that with two passes a step.
                 cfg["gradient_checkpointing_kwargs"] = {"use_reentrant": False}

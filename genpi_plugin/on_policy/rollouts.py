@@ -58,6 +58,9 @@ class Student:
                 digest.update(name.encode() + values.tobytes())
         return digest.hexdigest()[:32]
 
+    def try_out(self, model: Any) -> None:
+        """Before the first step; every rank must call. Nothing to do in this process."""
+
     def answer(
         self,
         model: Any,
@@ -76,7 +79,7 @@ class Student:
         sampled(
             model,
             requests,
-            [_seed_of(self.seed, "answer", *name) for name in names],
+            [seed_of(self.seed, "answer", *name) for name in names],
             settings.max_new_tokens,
             self.ends,
             self.pad_id,
@@ -88,8 +91,9 @@ class Student:
 
 def random_of(*name: Any) -> random.Random:
     """Random numbers that depend on a name alone."""
-    return random.Random(_seed_of(*name))
+    return random.Random(seed_of(*name))
 
 
-def _seed_of(*name: Any) -> bytes:
+def seed_of(*name: Any) -> bytes:
+    """32 bytes for a name."""
     return hashlib.sha256(json.dumps(name).encode()).digest()

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from genpi_plugin.data.chat import IGNORE_INDEX
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, ROW_SEQUENCES, TEACHER_KEY
@@ -82,6 +84,18 @@ def requests_of(sequences: Sequence[Sequence_]) -> list[list[int]]:
         for place in range(1, len(ids))
         if labels[place] != IGNORE_INDEX and labels[place - 1] == IGNORE_INDEX
     ]
+
+
+def student_requests(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[int]]:
+    """Every request of a training set, as the student reads it.
+
+    Args:
+        rows: of `Pair.columns`.
+    """
+    for row in rows:
+        lengths = row[LENGTHS][: row[BEHAVIOUR_SEQUENCES][0]]
+        ids, labels = torch.tensor(row["input_ids"]), torch.tensor(row["labels"])
+        yield from requests_of(split(ids, labels, lengths))
 
 
 def _row(read: TeacherRow, sequences: list[Sequence_]) -> Row:

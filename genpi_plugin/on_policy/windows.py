@@ -48,6 +48,7 @@ class OnPolicy:
         self._drawn: list[Drawn] = []
         self._states: dict[str, torch.Tensor] = {}
         self._of: Any = None
+        self._tried = False
 
     def take(self, iterator: Iterator[Batch], count: int, trainer: Any) -> list[Batch]:
         """The micro-batches of a step; every rank must call.
@@ -58,16 +59,20 @@ class OnPolicy:
             trainer: transformers' `Trainer`, in training.
 
         Raises:
-            GenPIError: the teacher can't read along, or `max_steps` leaves no step off policy
-                where some are meant to be.
+            GenPIError: the teacher can't read along, `max_steps` leaves no step off policy
+                where some are meant to be, or a server can't answer.
         """
         if iterator is not self._of:  # another epoch: what an earlier one left is not trained
             self._drawn, self._of = [], iterator
         step, accelerator = trainer.state.global_step, trainer.accelerator
         window = self._schedule_of(trainer).window(step)
+        model = accelerator.unwrap_model(trainer.model)
+        if not self._tried:
+            with accelerator.autocast():
+                self.student.try_out(model)
+            self._tried = True
         if window is None:
             return list(islice(iterator, count))
-        model = accelerator.unwrap_model(trainer.model)
         with accelerator.autocast():
             # A batch with a recorded answer asks for its targets, one without does not. All ranks
             # must compute theirs, so none may wait for such a batch.

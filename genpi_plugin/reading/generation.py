@@ -60,7 +60,7 @@ def sampled(
         return {"do_sample": False, "logits_processor": LogitsProcessorList([draws])}
 
     found: dict[int, list[int]] = {}
-    with _answering(model):
+    with answering(model):
         prefix = PrefixCache(base, requests, longest=longest, generating=True)
         for made in answers(
             base, prefix, requests, max_new_tokens, end_ids, pad_id, batch_size, how
@@ -113,7 +113,7 @@ class _Draws(LogitsProcessor):
 
 
 @contextlib.contextmanager
-def _answering(model: Any) -> Iterator[None]:
+def answering(model: Any) -> Iterator[None]:
     """No dropout, no gradients, none of the settings of generation that its folder recommends."""
     base, training = base_of(model), model.training
     recommended, base.generation_config = base.generation_config, GenerationConfig()
