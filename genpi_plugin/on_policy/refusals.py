@@ -9,6 +9,8 @@ from typing import Any
 from genpi_plugin.errors import GenPIError
 
 RANK = re.compile(r"rank (\d+) is greater than max_lora_rank (\d+)")
+# What is said of an address that a server does not have, not of an adapter.
+NO_SUCH_PAGE = "Not Found"
 SERVE = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve BASE_MODEL --enable-lora"
 
 
@@ -57,15 +59,15 @@ def refused_adapter(url: str, key: str, folder: Path, error: Exception) -> GenPI
             f"{url} loads no adapter of rank {found[1]}: its `--max-lora-rank` is {found[2]}.",
             f"start it with `--max-lora-rank {found[1]}`.",
         )
-    if str(folder) in said:
+    if isinstance(error, openai.NotFoundError):
+        if said == NO_SUCH_PAGE:
+            return GenPIError(
+                f"{url} lets no adapter be loaded while it runs.", f"start it so: {SERVE}."
+            )
         return GenPIError(
             f"{url} finds no adapter in {folder}: {said}",
             "let it see `output_dir` under the same path: on the same machine, or on a disk that "
             "both have.",
-        )
-    if isinstance(error, openai.NotFoundError):
-        return GenPIError(
-            f"{url} lets no adapter be loaded while it runs ({said}).", f"start it so: {SERVE}."
         )
     if not isinstance(error, openai.APIStatusError) or error.status_code in (401, 403):
         return refused(url, key, "to load the adapter", error)

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from tests import ROOT
+from tests.genpi_plugin.on_policy.vllm_server import serving
 from tests.genpi_plugin.test_axolotl import CONFIG, adapter, axolotl, losses, place, write_config
 from tests.genpi_plugin.told_made import add_told
 
@@ -101,6 +102,37 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     # Adam moves a weight by up to the learning rate, 1e-2, whatever its gradient: where that is
     # next to nothing, its rounding shows. A hundredth of a step is allowed.
     torch.testing.assert_close(adapter(place / "out" / way), weights, rtol=0, atol=1e-4)
+
+
+def test_two_processes_with_a_server_train_as_one_without_does(place, monkeypatch):
+    """Each asks a vLLM server for its own rows' answers, with the weights that the first loaded."""
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    likeliest = {**ON_POLICY["on_policy"], "temperature": 0}
+    genpi = {**ON_POLICY, "on_policy": likeliest}
+    one = write_config(place, "alone", gradient_accumulation_steps=4, genpi=genpi, **BATCHES)
+    expected = losses(axolotl(place, "train", one, "--launcher", "python"))
+    with serving() as server:
+        server.model = AutoModelForCausalLM.from_pretrained(place / "tiny").eval()
+        genpi["on_policy"] = {**likeliest, "server": server.url}
+        two = write_config(
+            place, "served", gradient_accumulation_steps=2, genpi=genpi, plugins=PLUGINS, **BATCHES
+        )
+        text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
+    assert "2 processes, MULTI_CPU" in text
+    found = losses(text)
+    assert len(found) == len(expected) > 3
+    assert any(entry.get("own_tokens") for entry in found)
+    for left, right in zip(expected, found, strict=True):
+        for name in left.keys() & {"loss", "own_tokens", "own_divergence"}:
+            assert right[name] == pytest.approx(left[name], rel=1e-3), name
+    torch.testing.assert_close(
+        adapter(place / "out" / "served"), adapter(place / "out" / "alone"), rtol=0, atol=1e-4
+    )
+    assert server.loaded == {}
 
 
 def test_the_demo_keeps_its_promise(tmp_path):

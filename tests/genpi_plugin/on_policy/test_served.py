@@ -126,7 +126,7 @@ def test_a_resumed_run_goes_on_with_the_answers_it_has(tmp_path):
 
 
 FAULTS = {
-    "updating": (False, r"lets no adapter be loaded.*\n.*ALLOW_RUNTIME_LORA_UPDATING=True vllm"),
+    "updating": (False, r"lets no adapter be loaded while it runs\.\n.*RUNTIME_LORA_UPDATING=True"),
     "lora": (False, r"did not load the adapter: .*LoRA is not enabled.*\n.*--enable-lora"),
     "max_rank": (2, r"no adapter of rank 4: its `--max-lora-rank` is 2.*\n.*--max-lora-rank 4"),
     "api_key": ("secret", r"refused the API key in OPENAI_API_KEY.*\n.*export OPENAI_API_KEY"),

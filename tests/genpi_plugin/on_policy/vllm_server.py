@@ -80,7 +80,7 @@ class VllmServer:
             raise error(400, f"The lora adapter '{lora_name}' has already been loaded.")
         config = Path(lora_path) / "adapter_config.json"
         if not config.is_file():
-            raise error(404, f"Loading lora {lora_name} failed: No adapter found for {lora_path}")
+            raise error(404, f"Loading lora {lora_name} failed: No adapter found for <path>")
         rank = json.loads(config.read_text())["r"]
         if rank > self.max_rank:
             raise error(500, f"LoRA rank {rank} is greater than max_lora_rank {self.max_rank}.")
