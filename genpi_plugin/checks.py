@@ -107,7 +107,7 @@ def check_distillation(cfg: Mapping[str, Any]) -> None:
     """Refuse settings that rule out a teacher.
 
     Raises:
-        ConfigError: no adapter to switch off, or parameters that are sharded over processes.
+        ConfigError: no adapter to switch off, or FSDP1.
     """
     if why := no_teacher(cfg):
         cause, cure = why
@@ -128,7 +128,7 @@ def check_keeping(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         ConfigError: no adapter to switch off, parameters that are sharded over processes, or a
             student that sees the prompt and is to keep to the teacher without it.
     """
-    if why := no_teacher(cfg):
+    if why := no_teacher(cfg, writes=True):
         cause, cure = why
         raise ConfigError(f"`genpi.keep_weight` {cause}", f"{cure}, or set `keep_weight: 0`.")
     sees = settings["student_prompt"]
@@ -199,7 +199,7 @@ def check_on_policy(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> None
     on_policy = settings["on_policy"]
     if on_policy is None:
         return
-    if why := no_teacher(cfg):
+    if why := no_teacher(cfg, writes=True):
         cause, cure = why
         raise ConfigError(f"`genpi.on_policy` {cause}", f"{cure}, or remove `on_policy`.")
     if not settings["distill_weight"]:
@@ -235,18 +235,31 @@ def check_on_policy(cfg: Mapping[str, Any], settings: Mapping[str, Any]) -> None
         )
 
 
-def no_teacher(cfg: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Why the model in training can't be its own teacher, and the cure; None if it can."""
+def no_teacher(cfg: Mapping[str, Any], writes: bool = False) -> tuple[str, str] | None:
+    """Why the model in training can't be its own teacher, and the cure; None if it can.
+
+    Args:
+        writes: whether answers are written in training, too (`keep_weight`, `on_policy`). Where
+            parameters are sharded all processes must call the model equally often. Those that read
+            do (`teacher.in_step`); those that write would call it as often as their answers are
+            long.
+    """
     if not cfg.get("adapter"):
         return (
             "needs an adapter: the teacher is the same model with the adapter off.",
             "set `adapter: lora` (or qlora)",
         )
-    if shards_parameters(cfg):
+    sharded = shards_parameters(cfg)
+    if writes and sharded:
         return (
-            "can't be combined with FSDP or DeepSpeed ZeRO-3: the teacher needs the whole model on "
-            "each process.",
+            "can't be combined with FSDP or DeepSpeed ZeRO-3: writing answers needs the whole "
+            "model on each process.",
             "use DDP or ZeRO-2",
+        )
+    if sharded and _fsdp_version(cfg) == "1":
+        return (
+            "can't be combined with FSDP1, which keeps the parameters in another form.",
+            "set `fsdp_version: 2`, or use DDP or DeepSpeed",
         )
     return None
 
@@ -254,6 +267,15 @@ def no_teacher(cfg: Mapping[str, Any]) -> tuple[str, str] | None:
 def shards_parameters(cfg: Mapping[str, Any]) -> bool:
     """Whether each process holds only a part of the parameters: FSDP, DeepSpeed ZeRO-3."""
     return bool(cfg.get("fsdp") or cfg.get("fsdp_config") or _zero_stage(cfg) == 3)
+
+
+def _fsdp_version(cfg: Mapping[str, Any]) -> str:
+    """As axolotl finds it, 1 where nothing says; empty without FSDP."""
+    config = cfg.get("fsdp_config") or {}
+    if not config and not cfg.get("fsdp"):
+        return ""
+    named = cfg.get("fsdp_version") or config.get("fsdp_version") or config.get("version")
+    return str(named or 1)
 
 
 def _zero_stage(cfg: Mapping[str, Any]) -> int | None:

@@ -213,7 +213,9 @@ class GenPIPlugin(BasePlugin):
         if trainer.genpi.has_teacher:
             if cfg.lora_model_dir:
                 LOG.info(f"genpi: {TEACHERS[who].format(cfg.lora_model_dir)}")
-            trainer.distill_from(open_teacher(cfg, top_k, who, self.base, trainer.accelerator))
+            trainer.distill_from(
+                open_teacher(cfg, top_k, who, self.base, trainer.accelerator, trainer.sharded)
+            )
             if trainer.genpi.on_policy:
                 from genpi_plugin.on_policy.opening import open_on_policy
 

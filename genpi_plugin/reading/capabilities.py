@@ -100,6 +100,25 @@ def training_layout(
         return _training_layout(model, wanted, forward)
 
 
+def check_one_call(model: Any, longest: int, forward: Callable[..., Any] | None = None) -> None:
+    """Any rows must be right in one call, which processes that share their parameters make in step.
+
+    Args:
+        model: in the state it will be used in.
+        longest: tokens of the longest row; 0 where that is not known.
+        forward: a wrapper around the model.
+
+    Raises:
+        GenPIError: the model reads rows otherwise beside others.
+    """
+    if why := _beyond_switch(model, longest) or trials.reads_padded(model, forward):
+        raise GenPIError(
+            f"{_name(model)} reads a row otherwise beside others ({why}), and processes that share "
+            "their parameters must make one call for all.",
+            "train without FSDP and ZeRO-3, with `sample_packing: false`.",
+        )
+
+
 def _training_layout(
     model: Any, wanted: Layout, forward: Callable[..., Any] | None
 ) -> tuple[Layout, Together]:
@@ -113,12 +132,7 @@ def _training_layout(
         return layout, "padded"
     if not spread:
         return layout, reading_together(model)
-    if why := trials.reads_padded(model, forward):
-        raise GenPIError(
-            f"{_name(model)} reads a row otherwise beside others ({why}), and processes that share "
-            "their parameters must make one call for all.",
-            "train without FSDP and ZeRO-3, with `sample_packing: false`.",
-        )
+    check_one_call(model, 0, forward)
     return layout, "padded"
 
 

@@ -35,6 +35,17 @@ LOG = get_logger("axolotl.genpi")
 SPREAD, LAST = 48, 32
 # Tokens of each distribution that are kept.
 TOP = 64
+# Ways of starting LoRA that leave the base's weights alone. Of any other that is not said here.
+LEAVE_BASE = (True, False, "gaussian", "orthogonal", "eva")
+CURE = (
+    "start the adapter another way (remove `peft_init_lora_weights` and `peft.loftq_config`), "
+    "or train without a teacher: `distill_weight: 0`. To evaluate such an adapter, convert it "
+    "to one of the base model (PEFT: `path_initial_model_for_weight_conversion`)."
+)
+REPEATED = (
+    "`peft_layer_replication` repeats the base's layers, also where the adapter is off.",
+    "remove it, or train without a teacher: `distill_weight: 0`.",
+)
 
 
 @dataclass(frozen=True)
@@ -46,9 +57,14 @@ class Mark:
     tolerance: float
 
     @classmethod
-    def of(cls, model: Any) -> Mark:
-        """The mark of a model, its adapter off if it has one."""
-        logits = _logits(model)
+    def of(cls, model: Any, forward: Any = None) -> Mark:
+        """The mark of a model, its adapter off if it has one.
+
+        Args:
+            forward: the model as it is called, where processes hold parts of its parameters; all
+                must call then.
+        """
+        logits = _logits(model, forward)
         return cls(logits.log_softmax(-1), tolerance(base_of(model), logits))
 
     def distance(self, other: Mark) -> float:
@@ -106,34 +122,55 @@ def check_off_is_base(model: Any, base: Mark) -> None:
     far = base.distance(now)
     if far <= max(base.tolerance, now.tolerance):
         return
-    configs = list(getattr(model, "peft_config", {}).values())
+    off = f"with its adapter off the model is not the base model: {far:.2g} nats a token away."
+    configs = _configs(model)
     if any(getattr(one, "layer_replication", None) for one in configs):
-        raise GenPIError(
-            f"with its adapter off the model is not the base model: {far:.2g} nats a token away. "
-            "`peft_layer_replication` repeats the base's layers, also where the adapter is off.",
-            "remove it, or train without a teacher: `distill_weight: 0`.",
-        )
+        raise GenPIError(f"{off} {REPEATED[0]}", REPEATED[1])
     start = ", ".join(sorted({str(getattr(one, "init_lora_weights", "")) for one in configs}))
     raise GenPIError(
-        f"with its adapter off the model is not the base model: {far:.2g} nats a token away. The "
-        f"adapter was started with `init_lora_weights: {start}`, which may rewrite the base's "
-        "weights (PiSSA, OLoRA and LoftQ do).",
-        "start the adapter another way (remove `peft_init_lora_weights` and `peft.loftq_config`), "
-        "or train without a teacher: `distill_weight: 0`. To evaluate such an adapter, convert it "
-        "to one of the base model (PEFT: `path_initial_model_for_weight_conversion`).",
+        f"{off} The adapter was started with `init_lora_weights: {start}`, which may rewrite the "
+        "base's weights (PiSSA, OLoRA and LoftQ do).",
+        CURE,
     )
 
 
-def _logits(model: Any) -> torch.Tensor:
+def check_start_leaves_base(model: Any) -> None:
+    """As `check_off_is_base`, by the adapter's settings alone: for a model that could not be read
+    before its adapter came, because no process holds the whole of it.
+
+    Raises:
+        GenPIError: the adapter was started in a way that is not known to leave the base alone.
+    """
+    for config in _configs(model):
+        if getattr(config, "layer_replication", None):
+            raise GenPIError(*REPEATED)
+        start = getattr(config, "init_lora_weights", True)
+        if start not in LEAVE_BASE:
+            raise GenPIError(
+                f"the adapter was started with `init_lora_weights: {start}`, which may rewrite the "
+                "base's weights (PiSSA, OLoRA and LoftQ do), and under FSDP and ZeRO-3 the base "
+                "can't be read before the adapter comes.",
+                CURE,
+            )
+
+
+def _configs(model: Any) -> list[Any]:
+    return list(getattr(model, "peft_config", {}).values())
+
+
+def _logits(model: Any, forward: Any = None) -> torch.Tensor:
     """Logits [tokens, vocabulary] of the fixed tokens, each run of them read by itself.
 
     From the model inside all wrappers, so that nothing (autocast) rounds in one mark and not in
-    another.
+    another; from the outermost, where parts of the parameters are gathered by it.
     """
     base = base_of(model)
-    size = base.get_input_embeddings().weight.shape[0]
+    weight = base.get_input_embeddings().weight
+    # ZeRO-3 keeps the shape of a weight beside it.
+    size = getattr(weight, "ds_shape", weight.shape)[0]
     special = special_ids(base)
     last = [token for token in range(max(0, size - LAST), size) if token not in special]
-    with steady(base), torch.autocast(base.device.type, enabled=False):
+    with steady(base, forward), torch.autocast(base.device.type, enabled=False):
         rows = [row for row in (test_ids(base, SPREAD), last) if row]
-        return torch.cat([plain_logits(base, row, len(row)) for row in rows]).float().cpu()
+        logits = [plain_logits(base, row, len(row), forward) for row in rows]
+        return torch.cat(logits).float().cpu()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genpi_plugin.data import digests
+from genpi_plugin.teacher.in_step import TeacherInStep, the_firsts
 from genpi_plugin.teacher.mark import Mark
 from genpi_plugin.teacher.targets import TargetStore
 from genpi_plugin.teacher.teacher import Teacher
@@ -35,6 +36,7 @@ def open_teacher(
     who: str = "base",
     base: Mark | None = None,
     accelerator: Any = None,
+    sharded: bool = False,
 ) -> Teacher:
     """The teacher of a training run, with a store beside its prepared data.
 
@@ -44,15 +46,22 @@ def open_teacher(
         who: `genpi.teacher`.
         base: of the base model before it had an adapter.
         accelerator: of several processes, which all take the first one's store.
+        sharded: each process holds only a part of the parameters. `base` is not known then, and the
+            model is told from others when it is first read.
     """
     key = model_digest(cfg, top_k)
     if who == "start":
         key = digests.of([key, start_digest(cfg)])
     folder = Path(cfg.dataset_prepared_path).parent / f"{PREFIX}{key}"
-    if base is not None:
-        folder = _store_of(folder, base, accelerator)
     # A training step holds activations of this many tokens, so without gradients they fit.
     budget = int(cfg.sequence_len) * int(cfg.micro_batch_size)
+    if sharded:
+        return TeacherInStep(
+            TargetStore(folder), top_k, budget, who == "start", accelerator,
+            lambda mark: TargetStore(_store_of(folder, mark, accelerator)),
+        )  # fmt: skip
+    if base is not None:
+        folder = _store_of(folder, base, accelerator)
     return Teacher(TargetStore(folder), top_k, budget, who == "start", base)
 
 
@@ -92,11 +101,7 @@ def _store_of(folder: Path, base: Mark, accelerator: Any) -> Path:
             number += 1
         if not path.is_file():
             base.save(path)
-    if accelerator is not None and accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
-
-        [number] = broadcast_object_list([number])
-    return _numbered(folder, number)
+    return _numbered(folder, number if accelerator is None else the_firsts(number, accelerator))
 
 
 def _numbered(folder: Path, number: int) -> Path:

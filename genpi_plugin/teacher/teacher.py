@@ -11,7 +11,7 @@ later epochs, resumed runs and runs with other settings of the student find them
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,9 @@ class TeacherRow:
 
 class Teacher:
     """Gives the targets of rows by their key, and computes those that are missing."""
+
+    # Whether the output head may be used outside the model's forward; see `SupervisedHead`.
+    standalone = True
 
     def __init__(
         self,
@@ -110,7 +113,8 @@ class Teacher:
         if self._ready:
             return
         keys = sorted(self.rows)
-        missing = {key for key in keys if key not in self.store}
+        self.check_base(model)
+        missing = self._missing(keys)
         LOG.info(
             f"genpi: {self.called} reads {len(missing)} of {len(keys)} rows; its targets are "
             f"stored in {self.store.folder}"
@@ -123,10 +127,7 @@ class Teacher:
                 "resume with the data and the `dataset_prepared_path` that training started with, "
                 "or start anew.",
             )
-        self.check_base(model)
-        # By position among all keys, so that targets that others wrote don't change the shares.
-        share = keys[accelerator.process_index :: accelerator.num_processes]
-        mine = [key for key in share if key in missing]
+        mine = self._to_read(keys, missing, accelerator)
         with tqdm(total=len(mine), desc="Teacher", unit="row", leave=False,
                   disable=not (mine and accelerator.is_local_main_process)) as bar:  # fmt: skip
             for start in range(0, len(mine), ROWS_AT_ONCE):
@@ -185,20 +186,41 @@ class Teacher:
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
         with teaching(model, self.with_adapter):
-            head = SupervisedHead(model)
+            head = SupervisedHead(model, self.standalone)
             for group in _starting_alike(by_prompt.values()):
                 requests = [
                     ids[: _first_target(labels)] for row in group for ids, labels in row.sequences
                 ]
                 longest = max(row.longest for row in group)
                 prefix = PrefixCache(model, requests, longest=longest)
-                for batch in self._batches(group):
+                for batch, counts, read in self._turns(list(self._batches(group))):
                     sequences = [sequence for row in batch for sequence in row.sequences]
                     states = supervised_states(model, head, prefix, sequences)
-                    counts = [row.supervised for row in batch]
-                    for row, part in zip(batch, states.split(counts), strict=True):
-                        yield row, head, part
-                    advance(len(batch))
+                    if counts:
+                        parts = states.split([row.supervised for row in batch])
+                        for row, part in zip(batch, parts, strict=True):
+                            yield row, head, part
+                    advance(read)
+
+    def _missing(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if key not in self.store}
+
+    def _to_read(
+        self, keys: Sequence[str], missing: Collection[str], accelerator: Any
+    ) -> list[str]:
+        """The rows for `read`, of which it gives all back.
+
+        By position among all keys, so that targets that others wrote don't change the shares.
+        """
+        share = keys[accelerator.process_index :: accelerator.num_processes]
+        return [key for key in share if key in missing]
+
+    def _turns(
+        self, batches: Sequence[list[TeacherRow]]
+    ) -> Iterator[tuple[list[TeacherRow], bool, int]]:
+        """Batches as this process reads them: whether the result counts, and how many rows have
+        been read then since the last one."""
+        return ((batch, True, len(batch)) for batch in batches)
 
     def _targets(self, head: SupervisedHead, states: torch.Tensor) -> Targets:
         return Targets.join(

@@ -72,11 +72,8 @@ def test_what_does_not_go_together_is_refused(changes, says):
     [
         ({"adapter": "lora"}, 1.0, ""),
         ({}, 0.0, "needs an adapter"),
-        (
-            {"adapter": "lora", "fsdp_config": {"offload_params": True}},
-            0.0,
-            "can't be combined with FSDP",
-        ),
+        ({"adapter": "lora", "fsdp_config": {"fsdp_version": 2}}, 1.0, ""),
+        ({"adapter": "lora", "fsdp_config": {"offload_params": True}}, 0.0, "with FSDP1"),
     ],
 )
 def test_distillation_is_the_default_where_there_is_a_teacher(changes, weight, says, caplog):
@@ -340,7 +337,7 @@ def test_a_change_in_any_data_file_of_a_folder_is_another_state(tmp_path, name):
     ("genpi", "changes", "says"),
     [
         ({}, {"adapter": None}, "needs an adapter.*\n.*remove `on_policy`"),
-        ({}, {"fsdp_config": {"offload_params": False}}, "can't be combined with FSDP"),
+        ({}, {"fsdp_config": {"fsdp_version": 2}}, "can't be combined with FSDP"),
         ({"distill_weight": 0}, {}, "no effect with `distill_weight: 0`"),
         ({"teacher": "start"}, {"lora_model_dir": "x"}, "can't be combined with `teacher: start`"),
         ({"distill_from": "rows"}, {}, "can't be combined with `distill_from: rows`"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from tests import ROOT
 from tests.genpi_plugin.on_policy.vllm_server import serving
@@ -28,53 +30,68 @@ ON_POLICY = {
 }  # fmt: skip
 TOLD = {"sft_weight": 0.6, "distill_weight": 0.25, "distill_from": "rows",
         "prompt_generation_share": 0.5}  # fmt: skip
-# Four rows to evaluate on: one process of two has none of them.
-BATCHES = {"micro_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2}
+# Without requests to keep, which need the whole model on each process. The whole vocabulary: of the
+# likeliest tokens, rounding may choose others.
+READ = {**UNDISTILLED, "distill_weight": 0.5, "distill_top_k": None}
+# Every weight is parted: the recipe leaves those of less than 100,000 numbers whole, and the tiny
+# model has no others.
+ZERO3 = json.loads((ROOT / "recipes" / "zero3.json").read_text())
+ZERO3["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+FSDP2 = yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text())
 PLUGINS = ["tests.genpi_plugin.cpu_processes.CpuProcessesPlugin", *CONFIG["plugins"]]
+SETTINGS = {"distilled": DISTILLED, "undistilled": UNDISTILLED, "on_policy": ON_POLICY,
+            "read": READ, "told": TOLD}  # fmt: skip
 # Settings, the YAML's addition, and what accelerate must call it: told to use CPUs it leaves
 # DeepSpeed and FSDP out without a word.
 WAYS = {
-    "ddp": (DISTILLED, {}, "MULTI_CPU"),
-    "on_policy": (ON_POLICY, {}, "MULTI_CPU"),
-    "zero2": (DISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero2.json")}, "DEEPSPEED"),
-    "zero3": (UNDISTILLED, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
-    "fsdp2": (UNDISTILLED, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
-    "told_ddp": (TOLD, {}, "MULTI_CPU"),
-    "told_zero3": (TOLD, {"deepspeed": str(ROOT / "recipes" / "zero3.json")}, "DEEPSPEED"),
-    "told_fsdp2": (TOLD, yaml.safe_load((ROOT / "recipes" / "fsdp2.yml").read_text()), "FSDP"),
+    "ddp": ("distilled", {}, "MULTI_CPU"),
+    "on_policy": ("on_policy", {}, "MULTI_CPU"),
+    "zero2": ("distilled", {"deepspeed": str(ROOT / "recipes" / "zero2.json")}, "DEEPSPEED"),
+    "zero3": ("undistilled", {"deepspeed": ZERO3}, "DEEPSPEED"),
+    "fsdp2": ("undistilled", FSDP2, "FSDP"),
+    "read_zero3": ("read", {"deepspeed": ZERO3}, "DEEPSPEED"),
+    "read_fsdp2": ("read", FSDP2, "FSDP"),
+    "told_ddp": ("told", {}, "MULTI_CPU"),
+    "told_zero3": ("told", {"deepspeed": ZERO3}, "DEEPSPEED"),
+    "told_fsdp2": ("told", FSDP2, "FSDP"),
 }
 
 
-def data_of(genpi):
-    """The YAML's data: told rows for what is learnt from them."""
-    if genpi is not TOLD:
-        return {}
-    entry = {"path": "data/told", "type": "genpi_plugin.strategy"}
-    return {
-        "datasets": [{**entry, "split": "train"}],
-        "test_datasets": [{**entry, "split": "test"}],
-    }
+def config_of(place, name, settings, processes, **changes):
+    """The YAML of a run with the whole training split in each step, so that order does not matter.
+
+    Four rows to evaluate on: one process of two has none of them. What the model in training reads
+    has a folder of its own for each run, and takes three batches: one process has none in the end.
+    """
+    genpi = SETTINGS[settings]
+    rows = 4
+    if genpi is READ:
+        rows, changes = 2, {"dataset_prepared_path": f"prepared/{name}", "sequence_len": 512,
+                            **changes}  # fmt: skip
+    if genpi is TOLD:
+        for key, split in (("datasets", "train"), ("test_datasets", "test")):
+            entry = {"path": "data/told", "type": "genpi_plugin.strategy", "split": split}
+            changes = {**changes, key: [entry]}
+    return write_config(
+        place, name, genpi=genpi, micro_batch_size=rows,
+        gradient_accumulation_steps=16 // rows // processes, eval_strategy="steps", eval_steps=2,
+        **changes,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def alone(place):
-    """Losses and weights of one process, with and without distillation, on policy, and from told
-    rows.
-
-    The whole training split is in a step, so that order does not matter.
-    """
-    found = {}
+    """Losses and weights of one process with some settings."""
     add_told(place)
-    for name, genpi in (
-        ("distilled", DISTILLED), ("undistilled", UNDISTILLED), ("alone_on_policy", ON_POLICY),
-        ("told", TOLD),
-    ):  # fmt: skip
-        one = write_config(
-            place, name, gradient_accumulation_steps=4, genpi=genpi, **BATCHES, **data_of(genpi)
-        )
+
+    @functools.cache
+    def trained(settings):
+        name = f"alone_{settings}"
+        one = config_of(place, name, settings, 1)
         text = axolotl(place, "train", one, "--launcher", "python")
-        found[json.dumps(genpi)] = losses(text), adapter(place / "out" / name)
-    return found
+        return losses(text), adapter(place / "out" / name)
+
+    return trained
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -83,14 +100,11 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the plugin below
-    genpi, changes, kind = WAYS[way]
-    two = write_config(
-        place, way, gradient_accumulation_steps=2, genpi=genpi, plugins=PLUGINS, **BATCHES,
-        **changes, **data_of(genpi),
-    )  # fmt: skip
+    settings, changes, kind = WAYS[way]
+    two = config_of(place, way, settings, 2, plugins=PLUGINS, **changes)
     text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
     assert f"2 processes, {kind}" in text
-    expected, weights = alone[json.dumps(genpi)]
+    expected, weights = alone(settings)
     found = losses(text)
     assert len(found) == len(expected) > 3
     assert any("eval_loss" in entry for entry in found)
@@ -102,6 +116,25 @@ def test_two_processes_train_as_one_does(place, alone, monkeypatch, way):
     # Adam moves a weight by up to the learning rate, 1e-2, whatever its gradient: where that is
     # next to nothing, its rounding shows. A hundredth of a step is allowed.
     torch.testing.assert_close(adapter(place / "out" / way), weights, rtol=0, atol=1e-4)
+    if settings == "read":
+        assert "the teacher reads 20 of 20 rows" in text
+        left, right = (stored(place / "prepared" / name) for name in ("alone_read", way))
+        assert left.keys() == right.keys()
+        for name, targets in left.items():
+            torch.testing.assert_close(right[name], targets, rtol=0, atol=1e-4)
+
+
+def stored(folder):
+    """The teacher's log-probabilities of all tokens by file, and the base model's largest."""
+    found = {}
+    for path in folder.glob("genpi-teacher-*/**/*.safetensors"):
+        kept = load_file(path)
+        logprobs, ids = kept["logprobs"], kept["token_ids"].long()
+        base = path.name == "base-model.safetensors"
+        name = str(path.relative_to(folder))
+        found[name] = logprobs if base else torch.empty_like(logprobs).scatter(-1, ids, logprobs)
+    assert len(found) == 21
+    return found
 
 
 def test_two_processes_with_a_server_train_as_one_without_does(place, monkeypatch):

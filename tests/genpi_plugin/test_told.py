@@ -58,7 +58,8 @@ def bare(row):
     [
         ({"adapter": "lora"}, "model"),
         ({}, "rows"),
-        ({"adapter": "lora", **ZERO3}, "rows"),
+        ({"adapter": "lora", **ZERO3}, "model"),
+        ({"adapter": "lora", "fsdp_version": 2, "fsdp_config": {"a": 1}}, "model"),
         ({"adapter": "lora", "fsdp_config": {"a": 1}}, "rows"),
     ],
 )
@@ -109,7 +110,7 @@ def test_the_yaml_decides_before_the_data(tmp_path, rows, genpi, told, expected)
     [
         ({"distill_from": "rows", "distill_weight": 0}, {}, "no effect with `distill_weight: 0`"),
         ({"distill_from": "rows", "teacher": "start"}, {"lora_model_dir": "a"}, "two teachers"),
-        ({"distill_from": "model"}, ZERO3, "ZeRO-3.*\n.*`distill_from: rows`"),
+        ({"distill_from": "model"}, {"fsdp_config": {"a": 1}}, "FSDP1.*\n.*`distill_from: rows`"),
         ({"distill_from": "model", "distill_weight": 1}, {"adapter": None}, "needs an adapter"),
         ({"distill_from": "server"}, {}, "'model' or 'rows'"),
     ],

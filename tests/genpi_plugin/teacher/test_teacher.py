@@ -348,14 +348,20 @@ def test_a_teacher_that_is_not_there_is_refused(cfg, distills, says):
     ("changes", "says"),
     [
         ({"adapter": None}, "needs an adapter"),
-        ({"fsdp_config": {"version": 2}}, "can't be combined with FSDP or DeepSpeed ZeRO-3"),
-        ({"deepspeed": {"zero_optimization": {"stage": 3}}}, "ZeRO-3"),
+        ({"fsdp_config": {"offload_params": True}}, r"with FSDP1.*\n.*`fsdp_version: 2`"),
+        ({"fsdp": ["full_shard"], "fsdp_version": 1}, "with FSDP1"),
     ],
 )
 def test_what_leaves_no_teacher_is_refused(changes, says):
     from genpi_plugin.checks import check_distillation
 
-    check_distillation({"adapter": "qlora", "deepspeed": {"zero_optimization": {"stage": 2}}})
+    for stage in (2, 3):
+        check_distillation(
+            {"adapter": "lora", "deepspeed": {"zero_optimization": {"stage": stage}}}
+        )
+    for named in ({"version": 2}, {"fsdp_version": 2}):
+        check_distillation({"adapter": "qlora", "fsdp_config": named})
+    check_distillation({"adapter": "lora", "fsdp_version": 2, "fsdp_config": {"a": 1}})
     with pytest.raises(ConfigError, match=says):
         check_distillation({"adapter": "lora", **changes})
 
