@@ -73,9 +73,8 @@ def config_of(place, name, settings, processes, **changes):
             entry = {"path": "data/told", "type": "genpi_plugin.strategy", "split": split}
             changes = {**changes, key: [entry]}
     return write_config(
-        place, name, genpi=genpi, micro_batch_size=rows,
-        gradient_accumulation_steps=16 // rows // processes, eval_strategy="steps", eval_steps=2,
-        **changes,
+        place, name, micro_batch_size=rows, gradient_accumulation_steps=16 // rows // processes,
+        eval_strategy="steps", eval_steps=2, **{"genpi": genpi, **changes},
     )  # fmt: skip
 
 
@@ -146,14 +145,12 @@ def test_two_processes_with_a_server_train_as_one_without_does(place, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     likeliest = {**ON_POLICY["on_policy"], "temperature": 0}
     genpi = {**ON_POLICY, "on_policy": likeliest}
-    one = write_config(place, "alone", gradient_accumulation_steps=4, genpi=genpi, **BATCHES)
+    one = config_of(place, "alone", "on_policy", 1, genpi=genpi)
     expected = losses(axolotl(place, "train", one, "--launcher", "python"))
     with serving() as server:
         server.model = AutoModelForCausalLM.from_pretrained(place / "tiny").eval()
         genpi["on_policy"] = {**likeliest, "server": server.url}
-        two = write_config(
-            place, "served", gradient_accumulation_steps=2, genpi=genpi, plugins=PLUGINS, **BATCHES
-        )
+        two = config_of(place, "served", "on_policy", 2, genpi=genpi, plugins=PLUGINS)
         text = axolotl(place, "train", two, "--launcher", "torchrun", "--", "--nproc_per_node=2")
     assert "2 processes, MULTI_CPU" in text
     found = losses(text)
