@@ -50,8 +50,7 @@ def on_policy(divergence: str) -> dict[str, Any]:
     return {"on_policy": {"epochs": 1.0, "divergence": divergence}}
 
 
-# Two requests beside four rows, and not the whole answers: half as much again to read in a step.
-FLOOR_KEPT = {"keep_weight": 1.0, "keep": "floor", "keep_rows": 2, "keep_tokens": 64}
+FLOOR_KEPT = {"keep_weight": 1.0, "keep": "floor"}
 TEACHER_KEPT = {**FLOOR_KEPT, "keep": "teacher"}
 FIRST = "distill"
 WAYS = {
@@ -86,12 +85,14 @@ class Result:
     Attributes:
         before: seconds until the first micro-batch was learned from.
         seconds: of the steps behind it, the sampling of the student's own answers included.
+        cpu_seconds: of the processor, for all of it.
         figures: by their names in `metrics.json`, as intervals.
     """
 
     steps: float
     before: float
     seconds: float
+    cpu_seconds: float
     figures: dict[str, Interval]
 
 
@@ -154,7 +155,7 @@ def report(options: argparse.Namespace) -> str:
                 metrics = json.loads(path.read_text(encoding="utf-8"))
                 seed = int(folder.name.rpartition("-seed")[2])
                 runs.setdefault(name, {})[seed] = result(folder, metrics)
-                baseline = {one: Result(0, 0, 0, of_system(metrics, one))
+                baseline = {one: Result(0, 0, 0, 0, of_system(metrics, one))
                             for one in (TEACHER, FLOOR)}  # fmt: skip
     if not runs:
         return "Nothing is measured yet."
@@ -170,7 +171,9 @@ def result(folder: Path, metrics: Mapping[str, Any]) -> Result:
     """What a run left: the clock's last line and the evaluation's figures."""
     last = json.loads((folder / MOMENTS).read_text(encoding="utf-8").splitlines()[-1])
     before = last["before_seconds"]
-    return Result(last["step"], before, last["seconds"] - before, of_system(metrics, "student"))
+    seconds = last["seconds"] - before
+    return Result(last["step"], before, seconds, last["cpu_seconds"],
+                  of_system(metrics, "student"))  # fmt: skip
 
 
 def of_system(metrics: Mapping[str, Any], name: str) -> dict[str, Interval]:
@@ -189,15 +192,16 @@ def table(
     columns = [column for column in (*FIGURES, *DRIFTS)
                if any(column[0] in one.figures for one in every)]  # fmt: skip
     heads = " | ".join(head for _, head, _ in columns)
-    yield f"| | what | seeds | steps | before, s | steps, s | {heads} |"
-    yield "|---" * (6 + len(columns)) + "|"
+    yield f"| | what | seeds | steps | before, s | steps, s | processor, s | {heads} |"
+    yield "|---" * (7 + len(columns)) + "|"
     for name, found in runs.items():
         one = together(list(found.values()))
         about = [name, WAYS[name].what, str(len(found)), f"{one.steps:g}",
-                 f"{one.before:,.0f}", f"{one.seconds:,.0f}"]  # fmt: skip
+                 f"{one.before:,.0f}", f"{one.seconds:,.0f}",
+                 f"{one.cpu_seconds:,.0f}"]  # fmt: skip
         yield _line(about, one, columns)
     for name, one in baseline.items():
-        yield _line([name, "", "", "", "", ""], one, columns)
+        yield _line([name, *[""] * 6], one, columns)
 
 
 def _line(about: Sequence[str], one: Result, columns: Sequence[tuple[str, str, str]]) -> str:
@@ -210,8 +214,11 @@ def together(found: Sequence[Result]) -> Result:
     """Seeds of a way as one: means, and intervals over seeds; of one seed, as it is."""
     count = len(found)
     figures = {key: over_seeds([one.figures[key] for one in found]) for key in found[0].figures}
-    return Result(found[0].steps, sum(one.before for one in found) / count,
-                  sum(one.seconds for one in found) / count, figures)  # fmt: skip
+    before, seconds, cpu_seconds = (
+        sum(getattr(one, name) for one in found) / count
+        for name in ("before", "seconds", "cpu_seconds")
+    )
+    return Result(found[0].steps, before, seconds, cpu_seconds, figures)
 
 
 if __name__ == "__main__":

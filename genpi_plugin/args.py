@@ -150,9 +150,9 @@ class GenPISettings(BaseModel):
         description="Those requests: a file of inputs, or `self` for some that the model writes "
         "itself from nothing. null takes the everyday ones that are shipped.",
     )
-    keep_rows: int = Field(default=4, ge=1, description="Such requests in an optimizer step.")
+    keep_rows: int = Field(default=2, ge=1, description="Such requests in an optimizer step.")
     keep_tokens: int = Field(
-        default=128,
+        default=64,
         ge=1,
         description="Tokens of an answer to such a request; a longer one is learned up to there.",
     )
