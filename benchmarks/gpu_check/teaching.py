@@ -91,7 +91,8 @@ def taught(machine: Machine, dtype: torch.dtype, nf4: bool = False) -> Finding:
     base = base_model(shape_for(machine)).to(machine.device, dtype).eval()
     if nf4:
         need("bitsandbytes")
-        base = quantized(base, machine.device, dtype)
+        # In the teacher's mode: bitsandbytes has kernels of its own for it on some processors.
+        base = quantized(base, machine.device, dtype).eval()
     rows = rows_for(machine)
     with torch.no_grad():
         right = torch.cat([supervised_logits(base, [s])[0] for row in rows for s in row.teacher])

@@ -53,7 +53,7 @@ def test_a_recipe_and_the_fsdp2_file_are_a_config(model, tmp_path):
     with mock.patch.dict(os.environ):  # axolotl tells accelerate through it
         cfg = load_cfg(str(path), base_model=model, adapter="lora", load_in_4bit=False)
     assert cfg.fsdp_config.items() >= yaml.safe_load(FSDP2.read_text())["fsdp_config"].items()
-    assert cfg.genpi["distill_weight"] == 0.0
+    assert cfg.genpi["distill_weight"] == 1.0
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -19,8 +19,9 @@ def test_a_check_passes_or_says_what_it_needs(check):
     needs_gpu = any(word in check.name for word in ("bfloat16", "flex", "flash"))
     assert line.verdict == ("skipped" if needs_gpu else "passed"), line.why
     if not needs_gpu:
-        # Rounding is far from what is allowed, which leaves a GPU's kernels room.
-        assert line.value < line.tolerance / 20
+        # Rounding is far from what is allowed, which leaves a GPU's kernels room. Where a processor
+        # has instructions for bfloat16, bitsandbytes multiplies in it.
+        assert line.value < line.tolerance / (5 if "nf4" in check.name else 20)
         return
     assert line.why.endswith("needs a GPU")
 
