@@ -13,7 +13,7 @@ from axolotl.utils.dict import DictDefault
 from genpi_plugin import GenPIPlugin
 from genpi_plugin.strategy import load
 from genpi_plugin.training.manifest import MANIFEST_FILE, read_manifest
-from tests.tiny import make_tokenizer
+from tests.tiny import make_tokenizer, save_tiny
 
 NAME = "genpi_plugin.GenPIPlugin"
 LOADS_INSTALLED = hasattr(base, "get_builtin_plugins")
@@ -58,8 +58,9 @@ def test_the_dataset_type_finds_its_plugin_listed_or_installed(
 def test_a_yaml_need_not_list_the_plugin(tmp_path):
     from axolotl.cli.config import load_cfg
 
+    save_tiny(tmp_path / "tiny")
     content = {
-        "base_model": "HuggingFaceTB/SmolLM2-135M", "adapter": "lora", "genpi": {"sft_weight": 1},
+        "base_model": str(tmp_path / "tiny"), "adapter": "lora", "genpi": {"sft_weight": 1},
         "lora_r": 4, "lora_alpha": 8, "lora_target_linear": True, "sequence_len": 512,
         "datasets": [{"path": "data/shop", "type": "genpi_plugin.strategy"}],
         "dataset_prepared_path": str(tmp_path / "prepared"), "output_dir": str(tmp_path / "out"),
