@@ -29,7 +29,14 @@ from typing import Any
 from benchmarks.figures import Interval, over_seeds, shown
 from benchmarks.peers.clock import ADAPTERS, MOMENTS
 from benchmarks.peers.contestants import ALONE, Contestant, Recipe
-from benchmarks.peers.options import add_options, make_recipe, measuring, note_rows, seeds_of
+from benchmarks.peers.options import (
+    add_options,
+    make_recipe,
+    measuring,
+    names_of,
+    note_rows,
+    seeds_of,
+)
 from benchmarks.peers.runs import REPORT, measure, train
 from genpi_plugin.training.cpu import computes_bfloat16
 
@@ -104,9 +111,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="to train on (default all)")
     parser.add_argument("--accumulation", type=int, default=2, help="rows a step, halved (2)")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(WAYS)
-    if unknown := [name for name in names if name not in WAYS]:
-        parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(WAYS)}")
+    names = names_of(parser, options.only, WAYS)
     seeds = seeds_of(parser, options.seeds)
     if not options.report:
         if options.model is None:

@@ -26,7 +26,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peers.contestants import CONTESTANTS
-from benchmarks.peers.options import add_options, make_recipe, measuring, note_rows, seeds_of
+from benchmarks.peers.options import (
+    add_options,
+    make_recipe,
+    measuring,
+    names_of,
+    note_rows,
+    seeds_of,
+)
 from benchmarks.peers.points import Point, as_json, points
 from benchmarks.peers.runs import measure, train
 from benchmarks.peers.tables import AXES, page, picture
@@ -42,9 +49,7 @@ def main() -> None:
     parser.add_argument("--most-seconds", type=float, help="of a run's training (default no limit)")
     parser.add_argument("--by", choices=AXES, default="seconds", help="the clock of the page")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(CONTESTANTS)
-    if unknown := [name for name in names if name not in CONTESTANTS]:
-        parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(CONTESTANTS)}")
+    names = names_of(parser, options.only, CONTESTANTS)
     seeds, failed = seeds_of(parser, options.seeds), []
     if not options.report:
         if options.model is None:

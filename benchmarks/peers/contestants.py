@@ -75,11 +75,11 @@ class Recipe:
         chats: its conversations without the prompt, JSON Lines.
         answer_tokens: at which sampled answers end; as many as the rows' longest answer has.
         most_seconds: of training, after which a contestant is stopped; None for its epochs.
-    bfloat16: axolotl's mixed precision; TRL's trainers are given none.
-    prepared: a folder for tokens, the teacher's targets and answers that runs share; None: each
-        run makes its own anew.
-    start: an adapter that training goes on from; None begins with a new one.
         sequence_len: the model's own limit, so that nothing is cut or refused.
+        bfloat16: axolotl's mixed precision; TRL's trainers are given none.
+        prepared: a folder for tokens, the teacher's targets and answers that runs share; None:
+            each run makes its own anew.
+        start: an adapter that training goes on from; None begins with a new one.
     """
 
     model: str

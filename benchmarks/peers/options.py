@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks.folders import TRAIN, first_rows, run
@@ -39,6 +40,16 @@ def seeds_of(parser: argparse.ArgumentParser, given: str) -> list[int]:
         return [int(one) for one in given.split(",")]
     except ValueError:
         parser.error(f"--seeds is numbers with commas between them, not {given!r}")
+
+
+def names_of(
+    parser: argparse.ArgumentParser, given: str | None, known: Collection[str]
+) -> list[str]:
+    """Those of `--only`, or all that are known."""
+    names = given.split(",") if given else list(known)
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(known)}")
+    return names
 
 
 def make_recipe(options: argparse.Namespace, rows: int | None, folder: Path) -> Recipe:
