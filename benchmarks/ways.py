@@ -38,7 +38,6 @@ from benchmarks.peers.options import (
     seeds_of,
 )
 from benchmarks.peers.runs import REPORT, measure, train
-from genpi_plugin.training.cpu import computes_bfloat16
 
 UNSHOWN = "turns,recitation,clauses,disclosure,cost"
 TEACHER, FLOOR = "teacher", "floor"
@@ -53,8 +52,8 @@ class Way:
     further: bool = False
 
 
-def on_policy(divergence: str) -> dict[str, Any]:
-    return {"on_policy": {"epochs": 1.0, "divergence": divergence}}
+def on_policy(divergence: str, **settings: float) -> dict[str, Any]:
+    return {"on_policy": {"epochs": 1.0, "divergence": divergence, **settings}}
 
 
 FLOOR_KEPT = {"keep_weight": 1.0, "keep": "floor"}
@@ -63,12 +62,19 @@ FIRST = "distill"
 WAYS = {
     FIRST: Way("distillation alone"),
     "keep_floor": Way("the same, kept to the floor", FLOOR_KEPT),
+    "keep_one": Way("the same, one request a step", {**FLOOR_KEPT, "keep_rows": 1}),
     "keep_teacher": Way("the same, kept to the teacher", TEACHER_KEPT),
     "longer": Way("a further epoch: distillation", further=True),
     "forward": Way("a further epoch: its own answers, forward", on_policy("forward"), True),
     "reverse": Way("a further epoch: its own answers, reverse", on_policy("reverse"), True),
     "jsd": Way("a further epoch: its own answers, Jensen-Shannon", on_policy("jsd"), True),
-}
+    "greedy": Way("a further epoch: its own likeliest answers, forward",
+                  on_policy("forward", temperature=0.0), True),
+    "greedy_reverse": Way("a further epoch: its own likeliest answers, reverse",
+                          on_policy("reverse", temperature=0.0), True),
+    "half": Way("a further epoch: half its own answers, forward",
+                on_policy("forward", share=0.5), True),
+}  # fmt: skip
 
 
 # A figure's name in `metrics.json`, its head, and its form.
@@ -124,9 +130,8 @@ def go(options: argparse.Namespace, names: Sequence[str], seeds: Sequence[int]) 
     """Train and measure what is missing."""
     recipe = make_recipe(options, options.rows, options.output)
     recipe = replace(recipe, moments=1, accumulation=options.accumulation,
-                     bfloat16=computes_bfloat16(),
                      prepared=str(options.output / "prepared"))  # fmt: skip
-    how = replace(measuring(options, recipe), skip=UNSHOWN, bfloat16=recipe.bfloat16)
+    how = replace(measuring(options, recipe), skip=UNSHOWN)
     for seed in seeds:
         first = options.output / "runs" / f"{FIRST}-seed{seed}"
         if any(WAYS[name].further for name in names):

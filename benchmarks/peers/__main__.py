@@ -5,11 +5,12 @@
     python -m benchmarks.peers data/long HELD_OUT --model models/smollm2 -o outputs/peers
 
 Each contestant (`benchmarks/peers/contestants.py`) trains in a process of its own with the same
-rank, targets, optimizer, learning rate and rows a step, in float32, and leaves adapters at several
-moments; all of them are measured by `axolotl genpi-eval` on the held-out requests. The clock runs
-from the moment when the trainer is built: a teacher's reading and the sampling of answers count,
-keeping adapters and measuring them do not. A constant learning rate is the default, so that no
-adapter's worth depends on how many steps were still to come.
+rank, targets, optimizer, learning rate and rows a step, in bfloat16 where the processor has
+instructions for it, and leaves adapters at several moments; all of them are measured by
+`axolotl genpi-eval` on the held-out requests. The clock runs from the moment when the trainer is
+built: a teacher's reading and the sampling of answers count, keeping adapters and measuring them do
+not. A constant learning rate is the default, so that no adapter's worth depends on how many steps
+were still to come.
 
 A run that is done is not done again, and one that was stopped begins again, so the command may be
 stopped and repeated. At its end, and with --report alone, it prints the page, and writes

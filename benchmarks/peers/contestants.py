@@ -14,7 +14,7 @@ OFFICIAL = {"sft_weight": 0.7, "prompt_generation_share": 1.0, "prompt_generatio
             "distill_weight": 0.0}  # fmt: skip
 
 
-# What any processor computes alike: float32, without kernels of a card's own.
+# What any processor computes alike, without kernels of a card's own.
 ANY_PROCESSOR: dict[str, Any] = {
     "bf16": False,
     "tf32": False,
@@ -76,7 +76,7 @@ class Recipe:
         answer_tokens: at which sampled answers end; as many as the rows' longest answer has.
         most_seconds: of training, after which a contestant is stopped; None for its epochs.
         sequence_len: the model's own limit, so that nothing is cut or refused.
-        bfloat16: axolotl's mixed precision; TRL's trainers are given none.
+        bfloat16: mixed precision, by axolotl's `bf16` or transformers'.
         prepared: a folder for tokens, the teacher's targets and answers that runs share; None:
             each run makes its own anew.
         start: an adapter that training goes on from; None begins with a new one.

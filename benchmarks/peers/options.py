@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.folders import TRAIN, first_rows, run
 from benchmarks.peers.contestants import Recipe
 from benchmarks.peers.runs import Measuring
+from genpi_plugin.training.cpu import computes_bfloat16
 
 ROUND = 16  # the answers' limit is a multiple of it
 
@@ -75,6 +76,7 @@ def make_recipe(options: argparse.Namespace, rows: int | None, folder: Path) -> 
         rank=options.rank,
         learning_rate=options.learning_rate,
         scheduler=options.scheduler,
+        bfloat16=computes_bfloat16(),
     )
 
 
@@ -82,7 +84,7 @@ def measuring(options: argparse.Namespace, recipe: Recipe) -> Measuring:
     """How the adapters of a recipe are measured."""
     return Measuring(
         recipe.model, Path(recipe.data), options.inputs, recipe.answer_tokens, options.limit,
-        options.output / "measured",
+        options.output / "measured", recipe.bfloat16,
     )  # fmt: skip
 
 

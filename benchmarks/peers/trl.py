@@ -1,7 +1,7 @@
 """TRL's trainers with the recipe of all contestants: `python -m benchmarks.peers.trl CONFIG.yml`.
 
 Each keeps the objective it ships with. What it would cut gets the lengths of the dataset, its
-models are float32, and its teacher reads what ours reads:
+models are float32 (in bfloat16 by mixed precision, as ours), and its teacher reads what ours reads:
 
 - SDFTTrainer puts "privileged context" into the user's message. Here the context is the teacher's
   whole request, prompt first, as the evaluation's teacher is asked; the same model is the teacher,
@@ -144,7 +144,7 @@ def build(config: Mapping[str, Any]) -> Any:
         "optim": "adamw_torch",
         "weight_decay": 0.0,
         "seed": config["seed"],
-        "bf16": False,
+        "bf16": recipe.bfloat16,
         "gradient_checkpointing": False,
         "use_cpu": not torch.accelerator.is_available(),
         "report_to": [],
