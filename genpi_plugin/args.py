@@ -132,11 +132,12 @@ class GenPISettings(BaseModel):
         "off, or `start`, the model with the adapter of `lora_model_dir` that training starts "
         "from, as it is before the first step.",
     )
-    keep_weight: float = Field(
-        default=0.0,
+    keep_weight: float | None = Field(
+        default=None,
         ge=0.0,
         description="Weight of the divergence from the model as it was, on requests that the "
-        "prompt is not about, added to the loss. 0: there are no such requests.",
+        "prompt is not about, added to the loss. Left out: 1 with distillation where the model in "
+        "training can write answers, else 0. 0: there are no such requests; the paper's.",
     )
     keep: Literal["floor", "teacher"] = Field(
         default="floor",
@@ -194,7 +195,7 @@ class GenPISettings(BaseModel):
 
     @property
     def keeps(self) -> bool:
-        return self.keep_weight > 0.0
+        return bool(self.keep_weight)
 
     @property
     def learns_from_rows(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin, PluginManager
 from axolotl.utils.logging import get_logger
 
-from genpi_plugin.args import KEEP_SETTINGS, GenPISettings, parse_settings
+from genpi_plugin.args import KEEP_SETTINGS, parse_settings
 from genpi_plugin.checks import (
     check_config,
     check_distillation,
@@ -16,13 +16,13 @@ from genpi_plugin.checks import (
     check_on_policy,
     check_source,
     check_teacher,
-    no_teacher,
     shards_parameters,
     without_effect,
 )
 from genpi_plugin.data import templates
 from genpi_plugin.data.prepared import fingerprint, isolate_datasets_cache, prepared_path
-from genpi_plugin.data.told import any_told, check_told
+from genpi_plugin.data.told import check_told
+from genpi_plugin.defaults import decide
 from genpi_plugin.errors import ConfigError, plain_exit
 from genpi_plugin.keeping.requests import OWN, read_requests
 from genpi_plugin.on_policy.server import base_url
@@ -60,12 +60,12 @@ class GenPIPlugin(BasePlugin):
         with plain_exit():
             if cfg["genpi"] is None:
                 raise ConfigError("`genpi:` is empty.", "write `genpi: {}` for the defaults.")
-            settings = parse_settings(dict(cfg["genpi"]))
+            parse_settings(dict(cfg["genpi"]))
             check_config(cfg)
             for line in without_effect(cfg):
                 LOG.info(f"genpi: {line}")
             templates.settle(cfg)
-            settings = self._decide_on_a_teacher(cfg, settings)
+            settings = decide(cfg)
             if settings.has_teacher:
                 check_distillation(cfg)
             if settings.keeps:
@@ -90,30 +90,6 @@ class GenPIPlugin(BasePlugin):
             state = fingerprint(cfg, settings.model_dump())
             cfg["dataset_prepared_path"] = prepared_path(cfg.get("dataset_prepared_path"), state)
             isolate_datasets_cache(cfg)
-
-    def _decide_on_a_teacher(self, cfg: Any, settings: GenPISettings) -> GenPISettings:
-        """Distill where there is a teacher (docs/results.md), and say who it is or why none is."""
-        source, weight, why = settings.distill_from, settings.distill_weight, no_teacher(cfg)
-        if weight == 0:
-            return settings
-        if source is None:
-            reads_along = settings.teacher == "start" or settings.on_policy is not None
-            in_rows = why and not reads_along and any_told(cfg["datasets"])
-            source = "rows" if in_rows else "model"
-        if why and source == "model" and weight is None and settings.distill_from is None:
-            LOG.info(f"genpi: training without distillation, which {why[0]} To choose this: "
-                     "`distill_weight: 0`; where rows on a hub hold distributions: "
-                     "`distill_from: rows`")  # fmt: skip
-            cfg["genpi"]["distill_weight"] = 0.0
-            return parse_settings(dict(cfg["genpi"]))
-        if source == "rows":
-            LOG.info(
-                "genpi: the teacher's distributions are those in the rows (`top_ids`, "
-                "`top_logprobs`); no model reads the prompt (genpi.distill_from: rows)"
-            )
-        cfg["genpi"]["distill_weight"] = 1.0 if weight is None else weight
-        cfg["genpi"]["distill_from"] = source
-        return parse_settings(dict(cfg["genpi"]))
 
     def get_input_args(self) -> str:
         return "genpi_plugin.GenPIArgs"

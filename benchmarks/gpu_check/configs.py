@@ -15,7 +15,7 @@ LIGER = "axolotl.integrations.liger.LigerPlugin"
 CCE = "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"
 LORA_KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
 QLORA = {"adapter": "qlora", "load_in_4bit": True}
-SHARE = {"prompt_generation_share": 0.5}
+SHARE = {"prompt_generation_share": 0.5, "keep_weight": 0.0}
 BASE: dict[str, Any] = {
     "plugins": ["genpi_plugin.GenPIPlugin"],
     "genpi": SHARE,

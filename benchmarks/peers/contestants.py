@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 CLOCK = "benchmarks.peers.clock.ClockPlugin"
-ALONE = {"sft_weight": 0.0, "prompt_generation_share": 0.0, "distill_weight": 1.0}
+ALONE = {"sft_weight": 0.0, "prompt_generation_share": 0.0, "distill_weight": 1.0,
+         "keep_weight": 0.0}  # fmt: skip
 # kaistAI/GenPI's `joint_loss` (docs/add-genpi.md).
 OFFICIAL = {"sft_weight": 0.7, "prompt_generation_share": 1.0, "prompt_generation_piece": None,
             "distill_weight": 0.0}  # fmt: skip

@@ -97,9 +97,9 @@ def sampled(place: Place, answer: Message, ids: Sequence[int], ends: set[int]) -
         TextError: they were cut, go on behind their end, or are no tokens of the answer.
     """
     tokens = place.tokens
-    if max(ids) >= len(tokens.tokenizer):
+    if max(ids) >= tokens.count:
         raise TextError(
-            f"`token_ids` holds {max(ids)}, and the tokenizer has {len(tokens.tokenizer)} tokens.",
+            f"`token_ids` holds {max(ids)}, and the tokenizer has {tokens.count} tokens.",
             "train with the tokenizer that the answers were sampled with.",
         )
     if ids[-1] not in ends:

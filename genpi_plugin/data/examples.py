@@ -119,7 +119,7 @@ def make_pair(
         place = f"{row.where}, the field `{field}`" if field else row.where
         raise type(error)(f"{place}: {error.cause}", error.cure, error.text) from error
     if settings.learns_from_rows:
-        known = vocabulary or len(view.tokenizer)
+        known = vocabulary or view.tokens.count
         pair.targets = targets_of(row, _turns(pair.behaviour), settings.distill_top_k, known)
     return pair
 

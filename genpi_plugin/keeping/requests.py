@@ -107,7 +107,8 @@ def check_lengths(
             f"{len(long)} of {len(requests)} requests to keep (`genpi.keep_inputs`) do not fit "
             f"`sequence_len: {sequence_len}` with an answer of `keep_tokens: {keep_tokens}`: "
             f"{_named(long)}. The longest has {longest} tokens.",
-            f"take them out, set `sequence_len: {longest + keep_tokens}`, or fewer `keep_tokens`.",
+            f"take them out, set `sequence_len: {longest + keep_tokens}`, fewer `keep_tokens`, or "
+            "`keep_weight: 0`.",
         )
     if not context:
         return

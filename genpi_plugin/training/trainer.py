@@ -163,7 +163,7 @@ class GenPITrainer(AxolotlTrainer):
             counts,
             settings.sft_weight,
             settings.distill_weight or 0.0,
-            settings.keep_weight,
+            settings.keep_weight or 0.0,
         )
 
     def _weighed(self, counts: TokenCounts) -> TokenCounts:

@@ -134,15 +134,18 @@ def test_train_reports_both_losses_and_leaves_adapter_and_manifest(place, traine
 
 @pytest.mark.slow
 def test_the_teacher_reads_each_row_once_for_all_runs(place):
-    """Distillation: a first run, resumed, then packed with another weight."""
-    both = {"genpi": {"sft_weight": 0.6, "distill_weight": 1.0, "prompt_generation_share": 1}}
+    """Distillation, with requests to keep as that has them by default: a first run, resumed, then
+    packed with another weight."""
+    both = {"genpi": {"sft_weight": 0.6, "prompt_generation_share": 1, "keep_tokens": 8}}
     name = write_config(place, "taught", eval_strategy="steps", eval_steps=4, **both)
     text = axolotl(place, "train", name, "--launcher", "python")
     assert "the teacher reads 20 of 20 rows" in text
     steps = [entry for entry in losses(text) if "loss" in entry]
     for entry in steps:
         joint = 0.6 * entry["behaviour_loss"] + 0.4 * entry["prompt_generation_loss"]
-        assert entry["loss"] == pytest.approx(joint + entry["divergence"], rel=2e-3)
+        taught = entry["divergence"] + entry["keep_divergence"]
+        assert entry["loss"] == pytest.approx(joint + taught, rel=2e-3)
+    assert any(entry["keep_divergence"] > 0 for entry in steps)
     evaluated = [entry["eval_divergence"] for entry in losses(text) if "eval_loss" in entry]
     assert evaluated
     assert all(divergence > 0 for divergence in evaluated)
@@ -157,7 +160,8 @@ def test_the_teacher_reads_each_row_once_for_all_runs(place):
     ]
 
     packed = {"sample_packing": True, "micro_batch_size": 1, "max_steps": 2}
-    other = {"genpi": {"sft_weight": 1.0, "distill_weight": 0.5}, "learning_rate": 1e-3}
+    other = {"genpi": {"sft_weight": 1.0, "distill_weight": 0.5, "keep_weight": 0},
+             "learning_rate": 1e-3}  # fmt: skip
     name = write_config(place, "taught_packed", **packed, **other)
     text = axolotl(place, "train", name, "--launcher", "python")
     assert "the teacher reads 0 of 20 rows" in text

@@ -29,10 +29,10 @@ ON_POLICY = {
     **DISTILLED, "on_policy": {"epochs": 1, "refresh": 2, "max_new_tokens": 12, "share": 0.7}
 }  # fmt: skip
 TOLD = {"sft_weight": 0.6, "distill_weight": 0.25, "distill_from": "rows",
-        "prompt_generation_share": 0.5}  # fmt: skip
+        "prompt_generation_share": 0.5, "keep_weight": 0}  # fmt: skip
 # Without requests to keep, which need the whole model on each process. The whole vocabulary: of the
 # likeliest tokens, rounding may choose others.
-READ = {**UNDISTILLED, "distill_weight": 0.5, "distill_top_k": None}
+READ = {**UNDISTILLED, "distill_weight": 0.5, "distill_top_k": None, "keep_weight": 0}
 # Every weight is parted: the recipe leaves those of less than 100,000 numbers whole, and the tiny
 # model has no others.
 ZERO3 = json.loads((ROOT / "recipes" / "zero3.json").read_text())

@@ -198,7 +198,7 @@ def test_told_rows_through_axolotl_resumed_packed_and_without_an_adapter(place):
         "datasets": [{**entry, "split": "train"}],
         "test_datasets": [{**entry, "split": "test"}],
     }
-    weights = {"sft_weight": 0.6, "prompt_generation_share": 1}
+    weights = {"sft_weight": 0.6, "prompt_generation_share": 1, "keep_weight": 0}
     both = {**data, "genpi": {**weights, "distill_from": "rows"}}
     name = write_config(place, "told", eval_strategy="steps", eval_steps=4, **both)
     text = axolotl(place, "train", name, "--launcher", "python")

@@ -139,7 +139,7 @@ class KnownTokens:
         assert self._tokens is not None
         assert answer.token_ids is not None
         ids = list(answer.token_ids)
-        if max(ids) >= len(self._tokens.tokenizer):
+        if max(ids) >= self._tokens.count:
             raise self._other_tokenizer(answer.text, f"token {max(ids)}", url)
         whole = self._tokens.decoded(ids)
         told = [answer.text, answer.reasoning or "", *(c.name for c in answer.tool_calls or ())]

@@ -31,22 +31,48 @@ def test_what_leaves_no_reference_is_refused(changes, says):
         check_keeping({"adapter": "lora", **changes}, defaults)
 
 
+@pytest.mark.parametrize(
+    ("block", "changes", "weight", "says"),
+    [
+        ({}, {}, 1.0, ""),
+        ({"distill_from": "rows"}, {}, 1.0, ""),
+        ({"distill_weight": 0.5, "keep": "teacher"}, {}, 1.0, ""),
+        ({"distill_weight": 0}, {}, 0.0, ""),
+        ({"keep_weight": 0}, {}, 0.0, ""),
+        ({"keep_weight": 0.5}, {}, 0.5, ""),
+        ({}, {"deepspeed": {"zero_optimization": {"stage": 3}}}, 0.0, "DeepSpeed ZeRO-3"),
+        ({"distill_from": "rows"}, {"adapter": None}, 0.0, "needs an adapter"),
+        ({}, {"adapter": None}, 0.0, ""),
+    ],
+)
+def test_it_is_the_default_with_distillation_where_answers_are_written(
+    tmp_path, caplog, block, changes, weight, says
+):
+    logging.getLogger("axolotl").propagate = True
+    with caplog.at_level("INFO"):
+        assert register(tmp_path, changes, **block)["keep_weight"] == weight
+    assert ("training without requests to keep, which" in caplog.text) == bool(says)
+    assert says in caplog.text
+
+
 @pytest.mark.parametrize("block", [{"keep_weight": -1}, {"keep": "both"}, {"keep_rows": 0}])
 def test_values_that_mean_nothing_are_refused(block):
     with pytest.raises(ConfigError, match=f"genpi.{next(iter(block))}"):
         parse_settings(block)
 
 
-def register(tmp_path, **genpi):
+def register(tmp_path, changes=None, **genpi):
+    """The `genpi:` block as the plugin leaves it."""
     cfg = {"genpi": genpi, "datasets": [DATASET], "base_model": "tiny", "adapter": "lora",
-           "dataset_prepared_path": str(tmp_path)}  # fmt: skip
+           "dataset_prepared_path": str(tmp_path), **(changes or {})}  # fmt: skip
     GenPIPlugin().register(cfg)
+    return cfg["genpi"]
 
 
 @pytest.mark.parametrize("sees", ["always", "random"])
 def test_a_student_that_sees_the_prompt_keeps_to_no_teacher_without_it(tmp_path, sees):
     register(tmp_path, keep_weight=1, keep="floor", student_prompt=sees)
-    register(tmp_path, keep="teacher", student_prompt=sees)  # nothing is kept
+    register(tmp_path, keep_weight=0, keep="teacher", student_prompt=sees)
     says = rf"(?s)`genpi.keep: teacher`.*`student_prompt: {sees}`.*`keep: floor`"
     with pytest.raises(SystemExit, match=says):
         register(tmp_path, keep_weight=1, keep="teacher", student_prompt=sees)
@@ -62,7 +88,7 @@ def test_settings_without_effect_are_said(tmp_path, caplog):
     logging.getLogger("axolotl").propagate = True
     register(tmp_path, keep_weight=0.5, keep_rows=2)
     assert "without effect" not in caplog.text
-    register(tmp_path, keep="teacher", keep_rows=2)
+    register(tmp_path, keep_weight=0, keep="teacher", keep_rows=2)
     assert "keep, keep_rows without effect: `keep_weight` is 0" in caplog.text
 
 
