@@ -52,8 +52,9 @@ class Way:
     further: bool = False
 
 
-def on_policy(divergence: str, **settings: float) -> dict[str, Any]:
-    return {"on_policy": {"epochs": 1.0, "divergence": divergence, **settings}}
+def on_policy(divergence: str, temperature: float = 0.0, **settings: float) -> dict[str, Any]:
+    return {"on_policy": {"epochs": 1.0, "divergence": divergence, "temperature": temperature,
+                          **settings}}  # fmt: skip
 
 
 FLOOR_KEPT = {"keep_weight": 1.0, "keep": "floor"}
@@ -72,12 +73,12 @@ WAYS = {
     "forward": Way("a further epoch: its own answers, forward", on_policy("forward"), True),
     "reverse": Way("a further epoch: its own answers, reverse", on_policy("reverse"), True),
     "jsd": Way("a further epoch: its own answers, Jensen-Shannon", on_policy("jsd"), True),
-    "greedy": Way("a further epoch: its own likeliest answers, forward",
-                  on_policy("forward", temperature=0.0), True),
-    "greedy_reverse": Way("a further epoch: its own likeliest answers, reverse",
-                          on_policy("reverse", temperature=0.0), True),
     "half": Way("a further epoch: half its own answers, forward",
                 on_policy("forward", share=0.5), True),
+    "sampled": Way("a further epoch: its own answers at temperature 1, forward",
+                   on_policy("forward", temperature=1.0), True),
+    "sampled_reverse": Way("a further epoch: its own answers at temperature 1, reverse",
+                           on_policy("reverse", temperature=1.0), True),
 }  # fmt: skip
 
 

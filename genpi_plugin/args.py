@@ -49,9 +49,10 @@ class OnPolicySettings(BaseModel):
         description="Optimizer steps after which the student answers anew.",
     )
     temperature: float = Field(
-        default=1.0,
+        default=0.0,
         ge=0.0,
-        description="At which the student's answers are sampled; 0 takes the likeliest tokens.",
+        description="At which the student's answers are sampled. 0 takes the likeliest tokens, as "
+        "recorded answers are given by default.",
     )
     max_new_tokens: int = Field(
         default=256,

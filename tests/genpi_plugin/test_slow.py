@@ -26,8 +26,9 @@ UNDISTILLED = {"sft_weight": 0.6, "distill_weight": 0, "prompt_generation_share"
 DISTILLED = {**UNDISTILLED, "distill_weight": 0.5, "keep_weight": 0.5, "keep_rows": 3,
              "keep_tokens": 8}  # fmt: skip
 ON_POLICY = {
-    **DISTILLED, "on_policy": {"epochs": 1, "refresh": 2, "max_new_tokens": 12, "share": 0.7}
-}  # fmt: skip
+    **DISTILLED,
+    "on_policy": {"epochs": 1, "refresh": 2, "max_new_tokens": 12, "share": 0.7, "temperature": 1},
+}
 TOLD = {"sft_weight": 0.6, "distill_weight": 0.25, "distill_from": "rows",
         "prompt_generation_share": 0.5, "keep_weight": 0}  # fmt: skip
 # Without requests to keep, which need the whole model on each process. The whole vocabulary: of the

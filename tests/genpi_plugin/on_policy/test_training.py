@@ -25,7 +25,7 @@ STEPS = 3
 def settings(share=1.0, refresh=2, divergence="forward", epochs=1e6, **changes):
     on_policy = OnPolicySettings(
         epochs=epochs, share=share, refresh=refresh, divergence=divergence, beta=0.3,
-        max_new_tokens=10,
+        temperature=1.0, max_new_tokens=10,
     )  # fmt: skip
     return GenPISettings(**{**ALL, "sft_weight": 0.6, **changes}, on_policy=on_policy)
 
