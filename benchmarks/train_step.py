@@ -32,10 +32,10 @@ from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import IGNORE_INDEX, TokenSequence
 from genpi_plugin.data.examples import BEHAVIOUR_SEQUENCES, LENGTHS, Pair
 from genpi_plugin.reading.head import SupervisedHead
-from genpi_plugin.reading.layout import buckets, make_calls
+from genpi_plugin.reading.layout import buckets
 from genpi_plugin.training.collator import TOKENS, GenPICollator
+from genpi_plugin.training.halves import Half, half_sums
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
-from genpi_plugin.training.supervised_loss import loss_sums
 
 # Both halves of all rows, the prompt whole.
 SETTINGS = GenPISettings(prompt_generation_share=1, prompt_generation_piece=None, distill_weight=0)
@@ -90,17 +90,12 @@ def ours(model: Any, pairs: list[Pair]) -> torch.Tensor:
     ids, labels, lengths = batch["input_ids"][0], batch["labels"][0], batch[LENGTHS]
     count = batch[BEHAVIOUR_SEQUENCES]
     cut = sum(lengths[:count])
-    head = SupervisedHead(model)
-    halves = [
-        (ids[:cut], labels[:cut], lengths[:count]),
-        (ids[cut:], labels[cut:], lengths[count:]),
-    ]
-    sums = [
-        torch.stack(
-            [loss_sums(head, model, call)[0] for call in make_calls(*half, layout="bucketed")]
-        ).sum()
-        for half in halves
-    ]
+    halves = {
+        "behaviour": Half(ids[:cut], labels[:cut], lengths[:count]),
+        "recitals": Half(ids[cut:], labels[cut:], lengths[count:]),
+    }
+    found = half_sums(SupervisedHead(model), model, model, halves, "bucketed", "padded")
+    sums = [one.cross_entropy for one in found.values()]
     loss = joint_loss(LossSums(*sums), TokenCounts(*batch[TOKENS]), WEIGHT)
     assert isinstance(loss, torch.Tensor)
     loss.backward()
@@ -183,8 +178,8 @@ def _halves(pairs: list[Pair]) -> list[list[int]]:
 
 def _bucketed_tokens(pairs: list[Pair]) -> int:
     """Tokens of a micro-batch's calls with sequences of like length side by side."""
-    halves = _halves(pairs)
-    return sum(len(group) * half[group[0]] for half in halves for group in buckets(half))
+    lengths = [length for half in _halves(pairs) for length in half]
+    return sum(len(group) * lengths[group[0]] for group in buckets(lengths))
 
 
 def _padded_tokens(pairs: list[Pair]) -> int:

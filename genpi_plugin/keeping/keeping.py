@@ -94,8 +94,8 @@ class Keeping:
             batch[KEEP] = batch_of(mine[number :: len(batches)], device)
         return sum(map(_supervised, chosen))
 
-    def targets(self, keys: Sequence[str], device: torch.device) -> Targets | None:
-        return self.reference.targets(keys, device) if keys else None
+    def targets(self, keys: Sequence[str], device: torch.device) -> Targets:
+        return self.reference.targets(keys, device)
 
 
 def places(step: int, each: int, count: int, seed: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The trainer: calls the model for each half, weights the losses, reports them."""
+"""The trainer: the halves of a batch, the weights of their losses, what is reported of them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from genpi_plugin.errors import plain_exit
 from genpi_plugin.keeping.keeping import KEEP, Keeping
 from genpi_plugin.keeping.keeping import TOKENS as KEEP_TOKENS
 from genpi_plugin.on_policy.batches import OWN
-from genpi_plugin.on_policy.targets import Own, OwnTargets
+from genpi_plugin.on_policy.targets import Own
 from genpi_plugin.on_policy.windows import OnPolicy
-from genpi_plugin.reading.capabilities import Together, begin, split, training_layout
+from genpi_plugin.reading.capabilities import Together, training_layout
 from genpi_plugin.reading.head import SupervisedHead
-from genpi_plugin.reading.layout import Layout, make_calls
+from genpi_plugin.reading.layout import Layout
 from genpi_plugin.teacher.targets import Targets
 from genpi_plugin.teacher.teacher import Teacher
 from genpi_plugin.training.bins import check_not_empty, left_out, with_last_batch
 from genpi_plugin.training.collator import TOKENS
 from genpi_plugin.training.counts import add_tokens, step_counts
+from genpi_plugin.training.halves import Half, HalfSums, half_sums
 from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 from genpi_plugin.training.meter import LossMeter
 from genpi_plugin.training.padding import pad_to_multiple
 from genpi_plugin.training.rates import recital_rate
-from genpi_plugin.training.supervised_loss import loss_sums
 from genpi_plugin.training.told import told
 
 LOG = get_logger("axolotl.genpi")
+BEHAVIOUR, PROMPT_GENERATION = "behaviour", "prompt_generation"
 
 
 class GenPITrainer(AxolotlTrainer):
@@ -72,12 +73,12 @@ class GenPITrainer(AxolotlTrainer):
             num_items_in_batch: the `TokenCounts` of the step, [3], or [4] with requests to keep;
                 without it, those of this batch.
         """
-        sums = self._sums(model, inputs)
+        of_halves = self._sums(model, inputs)
         counts = step_counts(inputs) if num_items_in_batch is None else num_items_in_batch.tolist()
-        loss = self._joint_loss(sums, self._weighed(TokenCounts(*counts)))
+        loss = self._joint_loss(of_halves, self._weighed(TokenCounts(*counts)))
         meter = self._train_meter if model.training else self._eval_meter
         kept = inputs.get(KEEP, {}).get(KEEP_TOKENS, 0)
-        meter.add(sums, [*inputs[TOKENS], kept], inputs.get(OWN))
+        meter.add(of_halves, [*inputs[TOKENS], kept], inputs.get(OWN))
         if model.training:
             self._count_tokens(inputs)
             if num_items_in_batch is not None:
@@ -101,49 +102,39 @@ class GenPITrainer(AxolotlTrainer):
         recitals = lengths[sum(parts) :]
         sizes = [sum(behaviour), sum(mine), sum(recitals)]
         ids, labels = (inputs[name][0].split(sizes) for name in ("input_ids", "labels"))
-        nothing = torch.zeros((), device=ids[0].device)
-        sums = {"behaviour": nothing, "prompt_generation": nothing}
+        halves: dict[str, Half] = {}
         if self.genpi.trains_behaviour and (behaviour or not own):
             teacher = told(inputs) or self._targets(inputs[TEACHER_KEY])
-            sums["behaviour"], sums["divergence"] = self._half(
-                model, ids[0], labels[0], behaviour, teacher
-            )
+            halves[BEHAVIOUR] = Half(ids[0], labels[0], behaviour, teacher)
         if own and mine:
-            _, sums["own"] = self._half(model, ids[1], labels[1], mine, own.targets)
-        # Another rank may have this half in its batch. Wrapped models communicate in every forward,
-        # so all ranks must call.
-        single_process = self.accelerator.num_processes == 1
-        if self.genpi.trains_prompt_generation and (recitals or not single_process):
-            sums["prompt_generation"], _ = self._half(model, ids[2], labels[2], recitals)
-        if self.keeping is not None and (kept := inputs.get(KEEP)):
+            halves[OWN] = Half(ids[1], labels[1], mine, own.targets)
+        # Another rank may have this half in its batch. Where each process has a part of the model,
+        # all must call, and in any case one call is made.
+        if self.genpi.trains_prompt_generation and (recitals or self.sharded or not halves):
+            halves[PROMPT_GENERATION] = Half(ids[2], labels[2], recitals)
+        kept = inputs.get(KEEP)
+        if self.keeping is not None and kept and kept[LENGTHS]:
             targets = self.keeping.targets(kept[TEACHER_KEY], ids[0].device)
-            if targets or not single_process:
-                _, sums["keep"] = self._half(
-                    model, kept["input_ids"], kept["labels"], kept[LENGTHS], targets
-                )
-        return LossSums(**{"divergence": nothing, "own": nothing, "keep": nothing, **sums})
+            halves[KEEP] = Half(kept["input_ids"], kept["labels"], kept[LENGTHS], targets)
+        return self._losses(model, halves)
 
-    def _half(
-        self,
-        model: torch.nn.Module,
-        ids: torch.Tensor,
-        labels: torch.Tensor,
-        lengths: list[int],
-        teacher: Targets | OwnTargets | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross entropy and divergence of one half of a batch, summed over its tokens."""
+    def _losses(self, model: torch.nn.Module, halves: dict[str, Half]) -> LossSums:
         unwrapped = self._unwrapped_model
         if self._head is None:
             self._head = SupervisedHead(unwrapped, standalone=not self.sharded)
             forward = model if self.sharded else None
             self.layout, self._together = training_layout(unwrapped, self.layout, forward)
-        parts = split(unwrapped, lengths, self._together)
-        sums = []
-        for call in make_calls(ids, labels, lengths, self.layout, parts):
-            begin(unwrapped, call.input_ids.shape[1])
-            sums.append(loss_sums(self._head, model, call, teacher))
-        cross_entropies, divergences = zip(*sums, strict=True)
-        return sum(cross_entropies), sum(divergences)
+        found = half_sums(self._head, model, unwrapped, halves, self.layout, self._together)
+        nothing = torch.zeros((), device=self.args.device)
+        none = HalfSums(nothing, nothing)
+        behaviour = found.get(BEHAVIOUR, none)
+        return LossSums(
+            behaviour.cross_entropy,
+            found.get(PROMPT_GENERATION, none).cross_entropy,
+            behaviour.divergence,
+            found.get(OWN, none).divergence,
+            found.get(KEEP, none).divergence,
+        )
 
     def _targets(self, keys: list[str]) -> Targets | None:
         if self.teacher is None:
