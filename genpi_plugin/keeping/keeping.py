@@ -48,15 +48,19 @@ class Keeping:
     keep_tokens: int
     seed: int
     facts: dict[str, Any] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    # By their places among all requests; none before `prepare`.
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    count: int = 0
 
-    def prepare(self, model: Any, accelerator: Any, step: int = 0) -> None:
+    def prepare(self, model: Any, accelerator: Any, step: int = 0, last: int | None = None) -> None:
         """Have the reference's answers written and read where they are missing; every rank must
         call.
 
         Args:
             model: the model in training, not wrapped.
             step: how many steps the adapter has been trained.
+            last: the run's steps. Requests that come in none of them are not answered, but where
+                the adapter answers: a run that goes on later could not have them written.
 
         Raises:
             GenPIError: see `Writer.write` and `Teacher.prepare`.
@@ -65,19 +69,23 @@ class Keeping:
             return
         self.reference.check_base(model)
         requests = self.requests(model, accelerator, step)
-        keys = [self.writer.key(one.reference, self.keep_tokens) for one in requests]
-        asked = {key: one.reference for key, one in zip(keys, requests, strict=True)}
+        self.count = len(requests)
+        wanted = list(range(self.count))
+        if last is not None and not self.writer.with_adapter:
+            wanted = walked(last, self.keep_rows, self.count, self.seed)
+        key_of = {at: self.writer.key(requests[at].reference, self.keep_tokens) for at in wanted}
+        asked = {key: requests[at].reference for at, key in key_of.items()}
         answers = self.writer.write(model, asked, self.keep_tokens, accelerator, step, ANSWERS)
-        rows = [row_of(one, answers[key]) for key, one in zip(keys, requests, strict=True)]
-        self.reference.take_teacher_columns(Dataset.from_list(rows))
+        rows = {at: row_of(requests[at], answers[key]) for at, key in key_of.items()}
+        self.reference.take_teacher_columns(Dataset.from_list(list(rows.values())))
         self.reference.prepare(model, accelerator, step)
         self.rows = rows
         digest = digests.of([[one.student, one.reference] for one in requests])
         self.facts |= {"requests": len(requests), "digest": digest}
         ended = sum(ids[-1] in self.writer.end_ids for ids in answers.values())
         LOG.info(
-            f"genpi: {len(rows)} requests to keep, {min(self.keep_rows, len(rows))} a step; "
-            f"{ended} of their answers end within {self.keep_tokens} tokens"
+            f"genpi: {self.count} requests to keep, {min(self.keep_rows, self.count)} a step; of "
+            f"the {len(answers)} answers for this run {ended} end within {self.keep_tokens} tokens"
         )
 
     def add(
@@ -87,8 +95,7 @@ class Keeping:
 
         Returns: supervised tokens of all the step's requests, in all batches and processes.
         """
-        chosen = [self.rows[place] for place in places(step, self.keep_rows, len(self.rows),
-                                                       self.seed)]  # fmt: skip
+        chosen = [self.rows[at] for at in places(step, self.keep_rows, self.count, self.seed)]
         mine = chosen[process::processes]
         for number, batch in enumerate(batches):
             batch[KEEP] = batch_of(mine[number :: len(batches)], device)
@@ -107,6 +114,13 @@ def places(step: int, each: int, count: int, seed: int) -> list[int]:
     each = min(each, count)
     walked = range(step * each, (step + 1) * each)
     return [_order(seed, place // count, count)[place % count] for place in walked]
+
+
+def walked(steps: int, each: int, count: int, seed: int) -> list[int]:
+    """Which of `count` requests stand in any of the first `steps` steps, in their order."""
+    if steps * min(each, count) >= count:
+        return list(range(count))
+    return sorted({at for step in range(steps) for at in places(step, each, count, seed)})
 
 
 @lru_cache(maxsize=4)

@@ -186,7 +186,9 @@ class GenPITrainer(AxolotlTrainer):
             counts = self._get_num_items_in_batch(batches, device)
         if self.keeping is not None and batches:
             with plain_exit(), self.compute_loss_context_manager():
-                self.keeping.prepare(self._unwrapped_model, self.accelerator, step)
+                self.keeping.prepare(
+                    self._unwrapped_model, self.accelerator, step, self.state.max_steps
+                )
             share = self.accelerator.process_index, self.accelerator.num_processes
             tokens = self.keeping.add(batches, step, *share, device)
             counts = torch.cat([counts, torch.tensor([tokens])])

@@ -186,11 +186,30 @@ def test_the_start_answers_with_its_adapter_on_and_only_before_the_first_step(tm
     off, on = keeping_of(tmp_path / "off"), keeping_of(tmp_path / "on", with_adapter=True)
     off.prepare(model, Alone())
     on.prepare(model, Alone())
-    assert [row["input_ids"] for row in on.rows] != [row["input_ids"] for row in off.rows]
+    assert [row["input_ids"] for row in on.rows.values()] != [
+        row["input_ids"] for row in off.rows.values()
+    ]
     keeping_of(tmp_path / "on", with_adapter=True).prepare(model, Alone(), step=3)
     late = keeping_of(tmp_path / "late", with_adapter=True)
     with pytest.raises(GenPIError, match=r"5 of 5 answers.*missing.*for 3 steps"):
         late.prepare(model, Alone(), step=3)
+
+
+@pytest.mark.parametrize(("last", "answered"), [(1, 2), (2, 4), (3, 5), (90, 5)])
+def test_a_run_has_answers_to_the_requests_of_its_steps_and_to_no_others(tmp_path, last, answered):
+    model, whole = with_random_adapter(), keeping_of(tmp_path / "whole")
+    whole.prepare(model, Alone())
+    short = keeping_of(tmp_path / "short")
+    short.keep_rows = 2
+    short.prepare(model, Alone(), last=last)
+    steps = {at for step in range(last) for at in places(step, 2, len(TEXTS), SEED)}
+    assert set(short.rows) == steps
+    assert len(list((tmp_path / "short").rglob("answers/*/*.json"))) == answered
+    assert all(short.rows[at] == whole.rows[at] for at in steps)
+    assert short.facts == whole.facts
+    on = keeping_of(tmp_path / "on", with_adapter=True)
+    on.prepare(model, Alone(), last=1)
+    assert len(on.rows) == len(TEXTS)
 
 
 def test_no_weight_is_no_requests():

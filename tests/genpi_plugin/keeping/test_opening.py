@@ -42,7 +42,7 @@ def test_requests_of_the_models_own_are_answered_behind_the_prompt(tmp_path, mon
     assert 0 < facts["requests"] <= 8
     assert len(facts["digest"]) == 16
     assert keeping.reference.called == "the teacher"
-    for row in keeping.rows:
+    for row in keeping.rows.values():
         view, place = keeping.reference.rows[row["genpi_teacher_key"]]
         read = view[place]
         assert PROMPT[0]["content"] in tokenizer.decode(read["genpi_teacher_ids"])
@@ -61,7 +61,7 @@ def test_a_file_of_requests_is_read_and_measured_before_training(tmp_path):
     keeping, model, tokenizer = opened(tmp_path, keep_inputs=str(path))
     keeping.prepare(model, Alone())
     assert keeping.reference.called == "the floor"
-    starts = [tokenizer.decode(row["input_ids"]) for row in keeping.rows]
+    starts = [tokenizer.decode(row["input_ids"]) for row in keeping.rows.values()]
     assert starts[0].startswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
     with pytest.raises(SequenceLengthError, match=r"mine\.txt, line 2 \('What is the time"):
         opened(tmp_path, keep_inputs=str(path), sequence_len=18)
