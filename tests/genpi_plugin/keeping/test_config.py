@@ -13,7 +13,8 @@ from genpi_plugin.errors import ConfigError
 from genpi_plugin.keeping.prompt import is_noted, recorded_prompt
 from genpi_plugin.plugin import GenPIPlugin
 from tests.genpi_plugin.rows_made import PROMPT, our_row
-from tests.genpi_plugin.test_settings import DATASET, strategy
+from tests.genpi_plugin.test_settings import DATASET
+from tests.genpi_plugin.test_strategy import strategy
 
 
 @pytest.mark.parametrize(
