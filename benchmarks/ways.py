@@ -64,6 +64,7 @@ WAYS = {
     FIRST: Way("distillation alone"),
     "keep_floor": Way("the same, kept to the floor", FLOOR_KEPT),
     "keep_one": Way("the same, one request a step", {**FLOOR_KEPT, "keep_rows": 1}),
+    "keep_light": Way("the same, at a quarter of the weight", {**FLOOR_KEPT, "keep_weight": 0.25}),
     "keep_teacher": Way("the same, kept to the teacher", TEACHER_KEPT),
     "top_20": Way("the same, of the teacher's 20 likeliest tokens", {"distill_top_k": 20}),
     "whole": Way("the same, of all tokens", {"distill_top_k": None}),
