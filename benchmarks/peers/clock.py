@@ -12,6 +12,8 @@ from axolotl.integrations.base import BasePlugin
 from pydantic import BaseModel
 from transformers import TrainerCallback
 
+from genpi_plugin.training.cpu import training_arguments
+
 # When the process was started, set by who starts it.
 STARTED = "PEERS_STARTED"
 ADAPTERS, MOMENTS, LOG = "moments", "moments.jsonl", "log.json"
@@ -102,6 +104,10 @@ class ClockPlugin(BasePlugin):
 
     def get_input_args(self) -> str:
         return "benchmarks.peers.clock.ClockSettings"
+
+    def get_training_args(self, cfg: Any) -> dict[str, Any]:
+        """`use_cpu` without an accelerator: axolotl alone refuses bfloat16 there."""
+        return training_arguments(cfg)
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         folder = Path(cfg.output_dir).parent
