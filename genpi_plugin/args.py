@@ -199,6 +199,14 @@ class GenPISettings(BaseModel):
         return bool(self.keep_weight)
 
     @property
+    def keep_top_k(self) -> int | None:
+        """As `distill_top_k`; but null there means all that a row holds where rows teach, and here
+        it would be the whole vocabulary."""
+        if self.learns_from_rows and self.distill_top_k is None:
+            return int(type(self).model_fields["distill_top_k"].default)
+        return self.distill_top_k
+
+    @property
     def learns_from_rows(self) -> bool:
         return self.distills and self.distill_from == "rows"
 

@@ -200,6 +200,7 @@ class GenPIPlugin(BasePlugin):
         if trainer.genpi.keeps:
             from genpi_plugin.keeping.opening import open_keeping
 
+            top_k = trainer.genpi.keep_top_k
             reference = open_teacher(cfg, top_k, who, self.base, trainer.accelerator)
             with plain_exit():
                 trainer.keeping = open_keeping(

@@ -215,3 +215,11 @@ def test_a_run_has_answers_to_the_requests_of_its_steps_and_to_no_others(tmp_pat
 def test_no_weight_is_no_requests():
     assert not GenPISettings().keeps
     assert GenPISettings(keep_weight=0.1).keeps
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "kept"), [("model", None, None), ("rows", None, 128), ("rows", 20, 20)]
+)
+def test_rows_that_hold_few_tokens_do_not_make_requests_hold_all(source, given, kept):
+    chosen = GenPISettings(distill_weight=1, distill_from=source, distill_top_k=given)
+    assert chosen.keep_top_k == kept
