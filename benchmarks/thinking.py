@@ -37,7 +37,7 @@ TEMPLATE = """\
 # fmt: off
 CONFIG: dict[str, Any] = {
     "plugins": ["genpi_plugin.GenPIPlugin"],
-    "genpi": {"sft_weight": 1, "distill_weight": 1},
+    "genpi": {"sft_weight": 1, "distill_weight": 1, "keep_weight": 0},
     "sequence_len": 1024,
     "adapter": "lora", "lora_r": 16, "lora_alpha": 32, "lora_target_linear": True,
     "micro_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 1e-3,
