@@ -72,7 +72,7 @@ class Tokens:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self.count = len(tokenizer)  # which takes the tokenizer tens of milliseconds
+        self.count = len(tokenizer)  # asked once: the tokenizer counts anew each time
         added = tokenizer.added_tokens_decoder
         self.marks = {*tokenizer.all_special_ids, *added}
         thoughts = {tag for pair in THOUGHTS for tag in pair}

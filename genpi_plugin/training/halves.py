@@ -70,28 +70,19 @@ def half_sums(
         unwrapped: the same without wrappers.
         layout, together: see `training_layout`.
     """
-    if layout == "padded":
-        return {name: _together(head, model, unwrapped, {name: half}, layout, together)[name]
-                for name, half in halves.items()}  # fmt: skip
-    return _together(head, model, unwrapped, halves, layout, together)
-
-
-def _together(
-    head: SupervisedHead,
-    model: torch.nn.Module,
-    unwrapped: Any,
-    halves: Mapping[str, Half],
-    layout: Layout,
-    together: Together,
-) -> dict[str, HalfSums]:
-    every = list(halves.values())
-    lengths = [length for half in every for length in half.lengths]
-    ids = torch.cat([half.input_ids for half in every])
-    labels = torch.cat([half.labels for half in every])
-    taught = [Taught(half.supervised, half.teacher) for half in every]
-    found = []
-    for call in make_calls(ids, labels, lengths, layout, split(unwrapped, lengths, together)):
-        begin(unwrapped, call.input_ids.shape[1])
-        found.append(losses_of(head, model, call, taught))
-    total = torch.stack(found).sum(0)
-    return {name: HalfSums(*of) for name, of in zip(halves, total, strict=True)}
+    groups = [[name] for name in halves] if layout == "padded" else [list(halves)]
+    found: dict[str, HalfSums] = {}
+    for names in groups:
+        group = [halves[name] for name in names]
+        lengths = [length for half in group for length in half.lengths]
+        ids = torch.cat([half.input_ids for half in group])
+        labels = torch.cat([half.labels for half in group])
+        taught = [Taught(half.supervised, half.teacher) for half in group]
+        calls = make_calls(ids, labels, lengths, layout, split(unwrapped, lengths, together))
+        sums = []
+        for call in calls:
+            begin(unwrapped, call.input_ids.shape[1])
+            sums.append(losses_of(head, model, call, taught))
+        total = torch.stack(sums).sum(0)
+        found |= {name: HalfSums(*of) for name, of in zip(names, total, strict=True)}
+    return found
