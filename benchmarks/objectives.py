@@ -28,7 +28,7 @@ from benchmarks.held_out import HeldOut
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import Pair, make_pairs
-from genpi_plugin.data.prompt_generation import REASON_HEADING, answer, question
+from genpi_plugin.data.prompt_generation import REASON_HEADING, Recited, answer, question
 from genpi_plugin.data.rows import Row
 from genpi_plugin.data.transcripts import prompt_text
 from genpi_plugin.evaluation.figures.names import STUDENT
@@ -48,7 +48,7 @@ class Variant:
 
 def without_reason(pair: Pair, row: Row, view: ChatView) -> Pair:
     """The recital ends with the prompt."""
-    told = answer(prompt_text(row.prompt), "").removesuffix(REASON_HEADING)
+    told = answer(Recited(prompt_text(row.prompt)), "").removesuffix(REASON_HEADING)
     asked = question(row.input, row.floor_output, row.teacher_output)
     half = view.sequences(
         [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]

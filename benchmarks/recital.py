@@ -4,9 +4,10 @@
     python -m synth run my-task --model models/smollm2 --inputs TRAIN --test-share 0 -o data/long
     python -m benchmarks.recital data/long HELD_OUT --model models/smollm2 -o outputs/recital
 
-Distillation alone, and with recitals in pieces; `--whole` adds whole recitals, whose run takes many
-times as long. Every run trains a new adapter with the plugin's own trainer, equal steps, and is
-measured on requests that are not in the dataset. The task needs an `action_pattern`. A run that
+Distillation alone, and with recitals in pieces; `--labels` adds those beside a loss on the answers'
+labels, which takes seven tenths of the recitals' weight, `--whole` whole recitals, whose run takes
+many times as long. Every run trains a new adapter with the plugin's own trainer, equal steps, and
+is measured on requests that are not in the dataset. The task needs an `action_pattern`. A run that
 stands in the output folder already is not done again, so the command may be stopped and repeated.
 At its end, and with --report alone, it prints the table. `--attacks 0` leaves the attacks out.
 """
@@ -47,7 +48,8 @@ from genpi_plugin.evaluation.sections.disclosure import (
 from genpi_plugin.evaluation.sections.recital import recite
 from genpi_plugin.evaluation.subjects.subject import Subject
 
-ALONE, PIECES, WHOLE = "distillation only", "+ recitals in pieces", "+ whole recitals"
+ALONE, PIECES = "distillation only", "+ recitals in pieces"
+LABELS, WHOLE = "+ recitals in pieces, and labels", "+ whole recitals"
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,17 @@ class Clock(TrainerCallback):
         self.cpu_seconds += time.process_time() - self._started[1]
 
 
-def variants(share: float, piece: int, with_whole: bool) -> dict[str, GenPISettings]:
+def variants(
+    share: float, piece: int, with_labels: bool, with_whole: bool
+) -> dict[str, GenPISettings]:
     """The `genpi:` block of each line of the table."""
     both = {"sft_weight": 0.0, "distill_weight": 1.0, "prompt_generation_share": share}
     found = {
         ALONE: GenPISettings(**{**both, "prompt_generation_share": 0.0}),
         PIECES: GenPISettings(**both, prompt_generation_piece=piece),
     }
+    if with_labels:
+        found[LABELS] = GenPISettings(**{**both, "sft_weight": 0.7}, prompt_generation_piece=piece)
     if with_whole:
         found[WHOLE] = GenPISettings(**both, prompt_generation_piece=None)
     return found
@@ -166,7 +172,9 @@ def table(results: Sequence[Result]) -> Iterator[str]:
            "chrF | by the prompt's words | clauses disclosed, mean, any | longest run | time, "
            "relative | processor time |")  # fmt: skip
     yield "|---" * 11 + "|"
-    of = {name: [r for r in results if r.variant == name] for name in (ALONE, PIECES, WHOLE)}
+    of = {
+        name: [r for r in results if r.variant == name] for name in (ALONE, PIECES, LABELS, WHOLE)
+    }
     for name, runs in of.items():
         if not runs:
             continue
@@ -208,7 +216,7 @@ def main() -> None:
     options = _options()
     path = options.output / "results.jsonl"
     results = _read(path)
-    blocks = variants(options.share, options.piece, options.whole)
+    blocks = variants(options.share, options.piece, options.labels, options.whole)
     done = {(r.variant, r.seed) for r in results}
     todo = [(name, seed) for seed in range(options.seeds) for name in blocks
             if (name, seed) not in done]  # fmt: skip
@@ -253,6 +261,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--piece", type=int, default=256, help="tokens of a piece (default 256)")
     parser.add_argument("--seeds", type=int, default=1, help="default 1")
     parser.add_argument("--attacks", type=int, help="how many of the shipped ones (default all)")
+    parser.add_argument("--labels", action="store_true", help="with a loss on the labels, too")
     parser.add_argument("--whole", action="store_true", help="whole recitals, too")
     parser.add_argument("--report", action="store_true", help="print the table of what is there")
     parser.add_argument("-o", "--output", type=Path, default=Path("outputs/recital"))

@@ -31,7 +31,7 @@ from genpi_plugin.data.prompt_generation import Recited
 from genpi_plugin.data.prompts_apart import shared_requests
 from genpi_plugin.data.recitals import recited_by_row
 from genpi_plugin.data.rows import Row, parse
-from genpi_plugin.data.shares import named_prompts, reciting_rows, unrecited
+from genpi_plugin.data.shares import named_prompts, unrecited
 from genpi_plugin.errors import ConfigError, SequenceLengthError, plain_exit
 from genpi_plugin.keeping.prompt import is_noted, record_prompt
 
@@ -82,7 +82,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
         """
         with plain_exit():
             rows = self._check_rows(dataset)
-            recited = self._recited(rows, self._reciting(rows))
+            recited = self._recited(rows)
             for note in self.view.notes():
                 LOG.warning(f"genpi: {note}")
             pairs = dataset.map(
@@ -155,20 +155,22 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 "Train an adapter for each prompt, or have each request say which one it is for."
             )
 
-    def _reciting(self, rows: list[Row]) -> set[int]:
-        """The rows with a prompt-generation half; says where there are fewer than asked for."""
+    def _recited(self, rows: list[Row]) -> dict[int, list[Recited]]:
+        """What the rows recite; says where that is less than was asked for, and of prompts in
+        pieces how many pieces there are."""
         if not self.settings.trains_prompt_generation:
-            return set()
-        share = self.settings.prompt_generation_share
-        chosen = reciting_rows(rows, share)
-        if not chosen and not self.settings.trains_behaviour:
+            return {}
+        share, size = self.settings.prompt_generation_share, self.settings.prompt_generation_piece
+        found = recited_by_row(rows, share, self.view, size)
+        if not found and not self.settings.trains_behaviour:
             raise ConfigError(
                 f"no row of {self.name} has both a `floor_output` and a `reason`, and `genpi:` "
                 "trains on recitals alone.",
                 "make the dataset with `reasons: {share: 1}` in task.yml, or train on the "
                 "teacher's answers: `sft_weight: 0.7`.",
             )
-        silent = unrecited(rows, chosen)
+        recitals = sum(len(recited) for recited in found.values())
+        silent = unrecited(rows, set(found))
         if silent:
             LOG.warning(
                 f"genpi: no row of {self.name} recites {named_prompts(silent)}: none has both a "
@@ -176,18 +178,16 @@ class GenPIStrategy(DatasetWrappingStrategy):
                 "`genpi: {sft_weight: 1}` trains without recitals."
             )
         # Which rows are given a reason is drawn, and some reasons are lost: a few less are no news.
-        elif len(chosen) + 3 < share * len(rows) * 2 / 3:
+        elif recitals + 3 < share * len(rows) * 2 / 3:
             LOG.warning(
-                f"genpi: {len(chosen)} of {len(rows)} rows of {self.name} recite the prompt, not "
-                f"the share of {share:g} that `prompt_generation_share` asks for: the others have "
-                "no reason. `reasons: {share: ...}` in task.yml makes more."
+                f"genpi: {len(rows)} rows of {self.name} have {recitals} recitals of the prompt, "
+                f"not the share of {share:g} that `prompt_generation_share` asks for: too few have "
+                "a reason. `reasons: {share: ...}` in task.yml makes more."
             )
-        return chosen
+        self._say_pieces(rows, found)
+        return found
 
-    def _recited(self, rows: list[Row], chosen: set[int]) -> dict[int, list[Recited]]:
-        """What the chosen rows recite; says of prompts in pieces how many pieces there are."""
-        size = self.settings.prompt_generation_piece
-        found = recited_by_row(rows, chosen, self.view, size)
+    def _say_pieces(self, rows: list[Row], found: dict[int, list[Recited]]) -> None:
         by_prompt: dict[str, list[Recited]] = {}
         for place, pieces in found.items():
             by_prompt.setdefault(rows[place].prompt_id, []).extend(pieces)
@@ -195,9 +195,9 @@ class GenPIStrategy(DatasetWrappingStrategy):
             if pieces[0].piece:
                 LOG.info(
                     f"genpi: the prompt {name} is recited in {len(set(pieces))} pieces of at most "
-                    f"{size} tokens, by {len(pieces)} recitals in {self.name}"
+                    f"{self.settings.prompt_generation_piece} tokens, by {len(pieces)} recitals in "
+                    f"{self.name}"
                 )
-        return found
 
     def _tokenize(
         self, raw: dict[str, Any], index: int, recited: dict[int, list[Recited]]

@@ -23,7 +23,6 @@ from genpi_plugin.data.prompt_generation import Recited, answer, question
 from genpi_plugin.data.recitals import recited_by_row, whole
 from genpi_plugin.data.row_targets import RowTargets, targets_of
 from genpi_plugin.data.rows import Row
-from genpi_plugin.data.shares import reciting_rows
 from genpi_plugin.errors import TemplateError
 
 LENGTHS = "genpi_lengths"
@@ -141,8 +140,8 @@ def make_pairs(
     rows: Sequence[Row], view: ChatView, settings: GenPISettings, vocabulary: int | None = None
 ) -> list[Pair]:
     """The pairs of a whole dataset, in order; see `make_pair`."""
-    chosen = reciting_rows(rows, settings.prompt_generation_share)
-    recited = recited_by_row(rows, chosen, view, settings.prompt_generation_piece)
+    share, size = settings.prompt_generation_share, settings.prompt_generation_piece
+    recited = recited_by_row(rows, share, view, size)
     return [
         make_pair(row, view, settings, recited.get(place, ()), vocabulary)
         for place, row in enumerate(rows)
@@ -183,15 +182,14 @@ def prompt_generation_half(
     A recital is not thought about.
 
     Args:
-        row: has a floor output and a reason (`Row.can_recite`).
+        row: has a floor output and a reason (`Row.can_recite`), if any recital tells one.
         recited: the whole prompt, or pieces of it, each asked for on its own.
     """
     found: list[TokenSequence] = []
     for each in recited:
-        assert row.floor_output is not None
-        assert row.reason is not None
-        asked = question(row.input, row.floor_output, row.teacher_output, each.piece)
-        told = view.unthinking(answer(each.text, row.reason))
+        assert row.can_recite or not each.has_reason
+        asked = question(row.input, row.floor_output or "", row.teacher_output, each.piece)
+        told = view.unthinking(answer(each, row.reason or ""))
         found += view.sequences(
             [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
         )

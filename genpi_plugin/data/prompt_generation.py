@@ -4,7 +4,9 @@ The half shows an input with the answer given without the prompt and the answer 
 and asks for the prompt and for the reason why it changes the answer (GenPI, arXiv 2411.15927,
 section 3.2). The evaluation asks the same question to have the prompt recited.
 
-Of a long prompt one piece is asked for (`prompt_pieces`), by its number and the words before it.
+Of a long prompt one piece is asked for (`prompt_pieces`). The first is asked for as a whole prompt
+is, reason and all: there is nothing before it, and the request and its answers say which prompt is
+meant. The others are asked for by their number and the words before them, and nothing else.
 """
 
 from __future__ import annotations
@@ -29,12 +31,19 @@ of it. The prompt is not shown here. Write down {wanted} word for word, and then
 ## Answer with the prompt
 {teacher_output}"""
 
+FURTHER_QUESTION = """\
+You follow a prompt that is not shown here. Write down {wanted} word for word.
+
+## The part before it ends with
+{before}"""
+
 # About a line.
 BEFORE_CHARACTERS = 80
-BEFORE_HEADING = "\n\n## The part before it ends with\n"
 PROMPT_HEADING = "## Prompt\n"
 TOOLS_HEADING = "\n\n## Tools\n"
 REASON_HEADING = "\n\n## Reason\n"
+# Behind a piece that no reason follows: white space at the end of an answer is easily lost.
+PIECE_END = "\n\n## End of the part"
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,11 @@ class Recited:
     text: str
     piece: Piece | None = None
 
+    @property
+    def has_reason(self) -> bool:
+        """Whether the reason is told behind it: behind a whole prompt, or the first piece."""
+        return self.piece is None or self.piece.number == 1
+
 
 def question(input: str, floor_output: str, teacher_output: str, piece: Piece | None = None) -> str:
     """The user turn of the prompt-generation half.
@@ -67,15 +81,16 @@ def question(input: str, floor_output: str, teacher_output: str, piece: Piece | 
         piece: what is asked for; None for the whole prompt.
     """
     wanted = f"part {piece.number} of {piece.of} of the prompt" if piece else "the prompt"
+    if piece and piece.number > 1:
+        return FURTHER_QUESTION.format(wanted=wanted, before=piece.before)
     # One pass, so that braces or field names inside the texts stay as they are.
-    asked = QUESTION.format(
+    return QUESTION.format(
         wanted=wanted,
         prompt="the prompt" if piece else "it",
         input=input,
         floor_output=floor_output,
         teacher_output=teacher_output,
     )
-    return f"{asked}{BEFORE_HEADING}{piece.before}" if piece and piece.before else asked
 
 
 def last_words(text: str) -> str:
@@ -89,13 +104,14 @@ def last_words(text: str) -> str:
     return tail[begins.start() :] if begins else tail[1:]
 
 
-def answer(recited: str, reason: str) -> str:
+def answer(recited: Recited, reason: str) -> str:
     """The assistant turn of the prompt-generation half: what is recited, and all of the reason.
 
     Args:
-        recited: see `recited_text`; or a piece of that.
+        reason: not looked at where none is told.
     """
-    return f"{PROMPT_HEADING}{recited}{REASON_HEADING}{reason}"
+    told = f"{REASON_HEADING}{reason}" if recited.has_reason else PIECE_END
+    return f"{PROMPT_HEADING}{recited.text}{told}"
 
 
 def recited_text(prompt: str, tools: Sequence[Tool] = ()) -> str:
@@ -108,4 +124,4 @@ def parse_answer(text: str) -> tuple[str, str]:
     empty where none was written."""
     body = text.removeprefix(PROMPT_HEADING)
     prompt, heading, reason = body.rpartition(REASON_HEADING)
-    return (prompt, reason) if heading else (body, "")
+    return (prompt, reason) if heading else (body.removesuffix(PIECE_END), "")

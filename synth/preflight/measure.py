@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genpi_plugin.data.prompt_generation import answer, question
+from genpi_plugin.data.prompt_generation import Recited, answer, question
 from genpi_plugin.data.slots import SLOT, names_in
 from synth.engines.base import Engine, Message, Request, Scorer
 from synth.errors import SynthError
@@ -105,4 +105,5 @@ async def _longest(scorer: Scorer, row: Row, task: Task) -> int:
     tokens = await scorer.tokens(half, recited) - await scorer.tokens(half)
     if tokens > TRAINED_PIECE:
         recited = recited[: len(recited) * TRAINED_PIECE // tokens]
-    return max(asked + reasons.max_tokens, await scorer.tokens(half, answer(recited, row.reason)))
+    told = answer(Recited(recited), row.reason)
+    return max(asked + reasons.max_tokens, await scorer.tokens(half, told))

@@ -89,14 +89,17 @@ def test_a_row_that_fits_in_pieces_only_is_told_of_them(tmp_path):
 
 
 def test_rows_with_several_pieces_each_make_the_same_step_however_it_is_cut_up(tmp_path):
-    """Two of eight rows recite; seven pieces, so one row recites four of them and one three."""
+    """Three of eight rows have a reason and the long prompt: of its seven pieces one row recites
+    three and two rows two."""
     settings = paper(prompt_generation_share=0.25, prompt_generation_piece=SIZE)
-    read = [parse(row, "w") for row in rows(8)]
+    other = [our_row(id=f"o{n}", prompt_id="other", reason=None) for n in range(5)]
+    mixed = [row for pair in zip(rows(3), other, strict=False) for row in pair] + other[3:]
+    read = [parse(row, "w") for row in mixed]
     made = make_pairs(read, ChatView(make_tokenizer()), settings)
     counts = Counter(len(pair.prompt_generation) for pair in made)
-    assert counts == {0: 6, 4: 1, 3: 1}
+    assert counts == {0: 5, 3: 1, 2: 2}
     columns = [pair.columns() for pair in made]
-    assert {len(one[LENGTHS]) for one in columns} == {1, 4, 5}
+    assert {len(one[LENGTHS]) for one in columns} == {1, 3, 4}
     told = sum(one[SUPERVISED][1] for one in columns)
     whole = make_pairs(read[:1], ChatView(make_tokenizer()), paper())[0].columns()[SUPERVISED][1]
     assert whole < told < whole + 7 * 60

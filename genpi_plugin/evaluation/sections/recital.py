@@ -35,7 +35,7 @@ from genpi_plugin.training.manifest import read_manifest
 
 # Tokens that a recital may have besides the prompt's, for its reason.
 REASON_ROOM = 512
-# The same for a piece that is not the last: only the last one's reason is shown.
+# The same for a piece that is told without one.
 PIECE_ROOM = 64
 # An input with the floor's and the teacher's answer.
 Shown = tuple[str, str, str]
@@ -125,8 +125,8 @@ def recite(
             told = _by_the_prompt(student, shown, pieces, own, advance)
     recitals = []
     for (text, *_), given, named in zip(shown, own, told, strict=True):
-        recited, (_, reason) = _joined(given), parse_answer(given[-1].text)
-        cut = any(one.cut and not parse_answer(one.text)[1] for one in given) or given[-1].cut
+        recited, (_, reason) = _joined(given), parse_answer(given[0].text)
+        cut = any(one.cut for one in given)
         chrf_told = chrf(_joined(named), whole) if len(pieces) > 1 else None
         recitals.append(
             Recital(
@@ -176,11 +176,15 @@ def _by_the_prompt(
 def _ask(
     student: Subject, questions: Sequence[str], recited: Recited, advance: Advance
 ) -> list[Generated]:
-    """Answers with room for the prompt or its piece and, behind the last, for a long reason."""
-    last = recited.piece is None or recited.piece.number == recited.piece.of
-    tokens = len(student.view.ids(recital_answer(recited.text, "")))
-    room = tokens + (REASON_ROOM if last else PIECE_ROOM)
-    return student.generate(student.requests(questions), room, advance) if questions else []
+    """Answers with room for the prompt or its piece, and for a long reason where one is told. What
+    is asked for in the same words is so once."""
+    tokens = len(student.view.ids(recital_answer(recited, "")))
+    room = tokens + (REASON_ROOM if recited.has_reason else PIECE_ROOM)
+    asked = list(dict.fromkeys(questions))
+    given = student.generate(student.requests(asked), room, advance) if asked else []
+    advance(len(questions) - len(asked))
+    answers = dict(zip(asked, given, strict=True))
+    return [answers[one] for one in questions]
 
 
 def _named(piece: Piece | None, before: Sequence[Generated]) -> Piece | None:

@@ -20,7 +20,6 @@ from genpi_plugin.data.prompt_generation import (
 from genpi_plugin.data.prompt_pieces import cut
 from genpi_plugin.data.recitals import in_pieces, recited_by_row, whole
 from genpi_plugin.data.rows import parse
-from genpi_plugin.data.shares import reciting_rows
 from genpi_plugin.data.tools import tools_text
 from tests.genpi_plugin.rows_made import our_row, paper
 from tests.tiny import make_tokenizer
@@ -112,19 +111,38 @@ def test_pieces_join_to_the_prompt_and_its_tools():
         before += one.text
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 8, 9, 24, 30])
-def test_each_piece_is_recited_equally_often(count):
+def test_each_piece_is_recited_equally_often(count, share):
     rows = [row(place) for place in range(count)]
     number = len(in_pieces(LONG, VIEW, 60))
     assert number > 5
-    recited = recited_by_row(rows, range(count), VIEW, 60)
-    assert sorted(recited) == list(range(count))
+    recited = recited_by_row(rows, share, VIEW, 60)
     often = Counter(one.piece.number for each in recited.values() for one in each)
     assert sorted(often) == list(range(1, number + 1))
     assert max(often.values()) - min(often.values()) <= 1
-    fewest = -(-number // count)
+    assert often.total() == max(number, round(share * count))
+    fewest = -(-often.total() // count)
     assert {len(each) for each in recited.values()} <= {fewest, max(fewest - 1, 1)}
     assert all(len(set(each)) == len(each) for each in recited.values())
+
+
+def test_only_the_first_piece_takes_a_row_with_a_reason():
+    rows = [row(place, **({} if place in (3, 11) else {"reason": None})) for place in range(24)]
+    number = len(in_pieces(LONG, VIEW, 60))
+    recited = recited_by_row(rows, 1.0, VIEW, 60)
+    firsts = {place for place, each in recited.items() if each[0].piece.number == 1}
+    assert firsts == {3, 11}
+    # Two reasons are two of each piece, by rows of their own.
+    assert len(recited) == sum(len(each) for each in recited.values()) == 2 * number
+    pairs = make_pairs(rows, VIEW, paper(prompt_generation_piece=60))
+    halves = {place for place, pair in enumerate(pairs) if pair.prompt_generation}
+    assert halves == set(recited)
+
+
+def test_a_long_prompt_without_a_reason_is_not_recited():
+    rows = [row(place, reason=None) for place in range(9)]
+    assert recited_by_row(rows, 1.0, VIEW, 60) == {}
 
 
 def test_what_a_row_recites_depends_on_neither_place_nor_other_prompts():
@@ -133,8 +151,7 @@ def test_what_a_row_recites_depends_on_neither_place_nor_other_prompts():
     mixed = [*others, *rows[::-1]]
 
     def by_id(rows):
-        found = recited_by_row(rows, reciting_rows(rows, 0.5), VIEW, 60)
-        return {rows[place].id: recited for place, recited in found.items()}
+        return {rows[place].id: told for place, told in recited_by_row(rows, 0.5, VIEW, 60).items()}
 
     alone, beside = by_id(rows), by_id(mixed)
     assert alone == {name: one for name, one in beside.items() if not name.startswith("rq")}
@@ -153,16 +170,24 @@ def text_of(sequence):
 def test_a_pair_holds_the_tokens_of_one_piece():
     rows = [row(place) for place in range(9)]
     pairs = make_pairs(rows, VIEW, paper(prompt_generation_piece=60))
-    expected = recited_by_row(rows, range(9), VIEW, 60)
+    expected = recited_by_row(rows, 1.0, VIEW, 60)
+    assert len(expected) == 9
     for place, pair in enumerate(pairs):
         [one] = expected[place]
         [sequence] = pair.prompt_generation
         asked, told = text_of(sequence)
         wanted = f"part {one.piece.number} of {one.piece.of} of the prompt word for word"
-        assert f"Write down {wanted}, and then the reason why the prompt" in asked
-        end = f"\n\n## The part before it ends with\n{one.piece.before}<|im_end|>"
-        assert (end in asked) == (one.piece.number > 1)
-        assert told == f"## Prompt\n{one.text}\n\n## Reason\n{rows[place].reason}<|im_end|>"
+        if one.piece.number == 1:
+            assert f"Write down {wanted}, and then the reason why the prompt changes" in asked
+            assert rows[place].input in asked
+            end = f"\n\n## Reason\n{rows[place].reason}"
+        else:
+            assert asked.endswith(
+                f"You follow a prompt that is not shown here. Write down {wanted}.\n\n## The part "
+                f"before it ends with\n{one.piece.before}<|im_end|>\n<|im_start|>assistant\n"
+            )
+            end = "\n\n## End of the part"
+        assert told == f"## Prompt\n{one.text}{end}<|im_end|>"
         assert pair.behaviour == make_pairs(rows, VIEW, paper())[place].behaviour
 
 
@@ -185,8 +210,11 @@ def test_a_prompt_that_is_no_longer_than_a_piece_is_recited_as_ever(size):
 
 
 def test_a_piece_is_read_back_with_the_white_space_at_its_end():
-    assert parse_answer(answer("one\n\n", "because")) == ("one\n\n", "because")
+    for place, number in enumerate((1, 2, 3)):
+        told = answer(Recited("one\n\n", Piece(number, 3, "")), "because")
+        assert parse_answer(told) == ("one\n\n", "" if place else "because")
 
 
 def test_braces_in_the_words_before_stay():
     assert question("{x}", "f", "t", Piece(2, 3, "{input}")).endswith("ends with\n{input}")
+    assert "{x}" in question("{x}", "f", "t", Piece(1, 3, ""))

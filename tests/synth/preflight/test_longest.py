@@ -3,7 +3,7 @@
 import asyncio
 
 from genpi_plugin.args import GenPISettings
-from genpi_plugin.data.prompt_generation import answer, question
+from genpi_plugin.data.prompt_generation import Recited, answer, question
 from synth.engines.base import Message
 from synth.preflight.measure import TRAINED_PIECE, _longest
 from synth.stages.reasons import reason_messages
@@ -27,7 +27,8 @@ def test_a_recital_counts_with_the_piece_that_a_default_training_makes(tmp_path)
                   "why " * reason)  # fmt: skip
         asked = sum(len(turn.content.split()) for turn in reason_messages(row, task)) + 20
         piece = "word " * min(words, TRAINED_PIECE)
-        half = f"{question('hello you', 'f f', 't t t')} {answer(piece, row.reason)}".split()
+        told = answer(Recited(piece), row.reason)
+        half = f"{question('hello you', 'f f', 't t t')} {told}".split()
         found = asyncio.run(_longest(Words(), row, task))
         assert found == max(asked, len(half))
         assert (found == len(half)) is (reason == 4000)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from genpi_plugin.data.chat import ChatView
-from genpi_plugin.data.prompt_generation import answer, last_words, parse_answer
+from genpi_plugin.data.prompt_generation import Piece, Recited, answer, last_words, parse_answer
 from genpi_plugin.data.recitals import in_pieces
 from genpi_plugin.evaluation.figures.measured import Generated, Measured
 from genpi_plugin.evaluation.figures.scores import chrf, make_scores
@@ -60,7 +60,12 @@ class Reciter:
             if self.by_words:
                 before = question.partition("\n\n## The part before it ends with\n")[2]
                 number = next((n for n, (words, _) in self.known.items() if words == before), 0)
-            text = answer(self.known[number][1], "R") if number else "What?"
+            piece = (
+                Recited(self.known[number][1], Piece(number, len(self.known), ""))
+                if number
+                else None
+            )
+            text = answer(piece, "R") if piece else "What?"
             made.append(Generated([], text, False))
         return made
 
@@ -85,10 +90,11 @@ def test_pieces_that_are_known_make_the_whole_prompt():
         assert [(one.chrf, one.chrf_told, one.reason, one.cut) for one in both] == [
             (100.0, 100.0, "R", False)
         ] * 2
-        # Nothing is asked twice: the words recited are the prompt's.
-        assert [len(questions) for questions, _ in reciter.asked] == [2] * len(known)
-        rooms = [len(view.ids(answer(p.text, ""))) + PIECE_ROOM for p in parts(view)]
-        rooms[-1] += REASON_ROOM - PIECE_ROOM
+        # Nothing is asked twice: the words recited are the prompt's, and two inputs show in the
+        # first question alone.
+        assert [len(questions) for questions, _ in reciter.asked] == [2] + [1] * (len(known) - 1)
+        rooms = [len(view.ids(answer(p, ""))) + PIECE_ROOM for p in parts(view)]
+        rooms[0] += REASON_ROOM - PIECE_ROOM
         assert [limit for _, limit in reciter.asked] == rooms
     figures = summarize_recitals(both, 0)
     assert (figures["pieces"], figures["n"]) == (len(known), 2)
@@ -142,18 +148,22 @@ def test_a_tiny_model_is_asked_for_each_piece_by_what_it_wrote():
     for i, one in enumerate(found):
         text = ""
         for place, part in enumerate(parts(view), 1):
-            asked = (
-                "The same request was answered twice: once with nothing before it, and once with "
-                "a prompt in front of it. The prompt is not shown here. Write down part "
-                f"{place} of {part.piece.of} of the prompt word for word, and then the reason why "
-                f"the prompt changes the answer.\n\n## Request\n{INPUTS[i]}\n\n## Answer without "
-                f"the prompt\n{seen.answers['floor'][i].text}\n\n## Answer with the prompt\n"
-                f"{seen.answers['teacher'][i].text}"
-            )
-            if text.strip():
-                asked += f"\n\n## The part before it ends with\n{last_words(text)}"
-            last = place == part.piece.of
-            room = len(view.ids(answer(part.text, ""))) + (REASON_ROOM if last else PIECE_ROOM)
+            wanted = f"Write down part {place} of {part.piece.of} of the prompt word for word"
+            if place == 1:
+                asked = (
+                    "The same request was answered twice: once with nothing before it, and once "
+                    f"with a prompt in front of it. The prompt is not shown here. {wanted}, and "
+                    "then the reason why the prompt changes the answer.\n\n## Request\n"
+                    f"{INPUTS[i]}\n\n## Answer without the prompt\n"
+                    f"{seen.answers['floor'][i].text}\n\n## Answer with the prompt\n"
+                    f"{seen.answers['teacher'][i].text}"
+                )
+            else:
+                asked = (
+                    f"You follow a prompt that is not shown here. {wanted}.\n\n## The part before "
+                    f"it ends with\n{last_words(text)}"
+                )
+            room = len(view.ids(answer(part, ""))) + (REASON_ROOM if place == 1 else PIECE_ROOM)
             request = view.request_ids([{"role": "user", "content": asked}])
             [made] = alone.generate([request], room)
             text += parse_answer(made.text)[0]
