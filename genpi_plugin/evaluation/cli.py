@@ -48,7 +48,8 @@ def _names(
     "adapters",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Folder of an adapter; several are compared. Default: the config's `output_dir`.",
+    help="Folder of an adapter, or of a whole model that was trained from the base model; several "
+    "are compared. Default: the config's `output_dir`.",
 )
 @click.option(
     "--inputs",

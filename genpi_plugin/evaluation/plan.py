@@ -11,6 +11,7 @@ from genpi_plugin.data.messages import Message
 from genpi_plugin.data.prepared import describe_prompt
 from genpi_plugin.data.requests import values_of
 from genpi_plugin.data.slots import names_of, slot
+from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import value_scores
 from genpi_plugin.evaluation.figures.call_scores import call_scores
 from genpi_plugin.evaluation.figures.names import FLOOR, TEACHER
@@ -30,6 +31,7 @@ from genpi_plugin.evaluation.subjects.inputs import (
     validation,
 )
 from genpi_plugin.evaluation.subjects.prompts import read_prompts
+from genpi_plugin.evaluation.subjects.whole_models import check_whole, is_whole
 from genpi_plugin.training.manifest import read_manifest
 
 
@@ -122,7 +124,7 @@ def make_plan(cfg: Any, settings: Settings) -> Plan:
             *data.notes,
             *_general_notes(cfg, settings, data, planned),
             *_slot_notes(data, others),
-            *_warnings(data, adapters, str(cfg.base_model)),
+            *_warnings(data, adapters, cfg),
         ],
         curve=_curve(cfg, settings, data) if settings.with_checkpoints else None,
     )
@@ -175,7 +177,7 @@ def _slot_notes(data: HeldOut, others: Mapping[str, list[Message]]) -> list[str]
     return found
 
 
-def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> list[str]:
+def _warnings(data: HeldOut, adapters: Mapping[str, Path], cfg: Any) -> list[str]:
     found = []
     if data.in_training:
         found.append(
@@ -183,7 +185,7 @@ def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> l
             "figures are not of held-out inputs."
         )
     for folder in adapters.values():
-        found += check_adapter(folder, base_model)
+        found += _check_student(folder, cfg)
         manifest = read_manifest(folder) or {}
         if (manifest.get("genpi") or {}).get("teacher") == "start":
             found.append(
@@ -203,7 +205,25 @@ def _warnings(data: HeldOut, adapters: Mapping[str, Path], base_model: str) -> l
     return found
 
 
+def _check_student(folder: Path, cfg: Any) -> list[str]:
+    if is_whole(folder):
+        return check_whole(folder, str(cfg.base_model))
+    found = check_adapter(folder, str(cfg.base_model))
+    if not cfg.adapter:
+        raise GenPIError(
+            f"{folder} holds an adapter, and the config has no `adapter:`.",
+            "give the config it was trained with.",
+        )
+    return found
+
+
 def _curve(cfg: Any, settings: Settings, data: HeldOut) -> Curve:
+    if not cfg.adapter:
+        raise GenPIError(
+            "`--checkpoints` compares a run's adapters, and this config trains a whole model.",
+            "name some of its checkpoints, all of which are held in memory: `--adapter DIR "
+            "--adapter DIR`.",
+        )
     folders = checkpoints(Path(cfg.output_dir))
     for folder in folders.values():
         check_adapter(folder, str(cfg.base_model))

@@ -53,7 +53,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     for line in plan.warnings:
         console.print(f"[bold red]Warning:[/] {line}")
     own = [plan.action_pattern] if plan.action_pattern else []
-    loader = SubjectLoader(cfg, plan.options.adapter, settings.batch_size, own)
+    loader = SubjectLoader(cfg, list(plan.adapters.values()), settings.batch_size, own)
     cache = Cache(_cache_folder(cfg))
     with bars(console) as progress:
         measured = measure_systems(

@@ -237,6 +237,9 @@ def test_told_rows_through_axolotl_resumed_packed_and_without_an_adapter(place):
     steps = [step["divergence"] for step in losses(text) if "loss" in step]
     assert sum(steps[-4:]) < sum(steps[:4])
     assert (place / "out" / "told_full" / "model.safetensors").is_file()
-    text = axolotl(place, "genpi-eval", path.name, ok=False)
-    assert "has no `adapter:`" in text
-    assert "Traceback" not in text
+    skipped = ("recitation", "drift", "disclosure", "clauses", "cost")
+    skip = [part for name in skipped for part in ("--skip", name)]
+    text = axolotl(place, "genpi-eval", path.name, "--max-new-tokens", "8", *skip)
+    assert "holds a whole model" in text
+    report = place / "out" / "told_full" / "report" / "metrics.json"
+    assert json.loads(report.read_text())["internalization"]["value"] > 0

@@ -56,7 +56,9 @@ def check_off_switch(
             Both are in memory during the check.
     """
     if load_base_model is None:
-        return OffSwitch(None, 0, 0, 0, None, "there was no base model to compare with")
+        return OffSwitch(
+            None, 0, 0, 0, None, "there is none, teacher and floor are the base model itself"
+        )
     inputs = inputs[:CHECKED]
     try:
         base = Subject("base model", load_base_model(), floor.view, floor.prompt,

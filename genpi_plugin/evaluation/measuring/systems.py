@@ -28,14 +28,22 @@ from genpi_plugin.evaluation.measuring.measure import (
 )
 from genpi_plugin.evaluation.subjects.adapters import adapter_digest
 from genpi_plugin.evaluation.subjects.inputs import HeldOut
-from genpi_plugin.evaluation.subjects.load import add_adapter, load_base, load_model
+from genpi_plugin.evaluation.subjects.load import (
+    add_adapter,
+    load_base,
+    load_model,
+    load_tokenizer,
+    load_whole,
+)
 from genpi_plugin.evaluation.subjects.subject import Input, Subject
+from genpi_plugin.evaluation.subjects.whole_models import is_whole, whole_digest
 from genpi_plugin.teacher.opening import model_digest
 
 
 @dataclass(frozen=True)
 class System:
-    """The base model with a prompt, with an adapter, or with neither."""
+    """The base model with a prompt, with an adapter, or with neither; or a whole model that was
+    trained from it, in the adapter's place."""
 
     name: str
     prompt: list[Message] = field(default_factory=list)
@@ -47,23 +55,28 @@ class System:
         return {
             "prompt": self.prompt,
             **({"tools": self.tools} if self.tools else {}),
-            "adapter": adapter_digest(self.adapter) if self.adapter else None,
+            "adapter": _digest(self.adapter) if self.adapter else None,
         }
+
+
+def _digest(folder: Path) -> str:
+    return whole_digest(folder) if is_whole(folder) else adapter_digest(folder)
 
 
 class SubjectLoader:
     """Gives the systems ready to answer; the model is loaded when the first one is needed."""
 
     def __init__(
-        self, cfg: Any, first_adapter: Path, batch_size: int, own: Sequence[str] = ()
+        self, cfg: Any, students: Sequence[Path], batch_size: int, own: Sequence[str] = ()
     ) -> None:
         """
         Args:
+            students: folders of adapters and of whole models.
             own: see `Subject`.
         """
         self.cfg = cfg
         self.own = tuple(own)
-        self.first_adapter = first_adapter
+        self.first_adapter = next((one for one in students if not is_whole(one)), None)
         self.batch_size = batch_size
         self.facts = {
             "model": model_digest(cfg, None),
@@ -89,26 +102,42 @@ class SubjectLoader:
             self._subjects[system.name] = self._make(system)
         return self._subjects[system.name]
 
-    def load_base_model(self) -> Any:
-        """A second copy of the base model, without any adapter."""
-        return load_base(self.cfg)
+    @property
+    def load_base_model(self) -> Callable[[], Any] | None:
+        """Loads a second copy of the base model, without any adapter; None where there is none on
+        the first."""
+        return partial(load_base, self.cfg) if self.first_adapter else None
 
     def _make(self, system: System) -> Subject:
-        if self._loaded is None:
-            model, tokenizer = load_model(self.cfg, self.first_adapter)
-            self._loaded = model, ChatView(tokenizer, self.cfg.get("chat_template_kwargs"))
-            self._adapters[self.first_adapter] = model.active_adapters[0]
-        model, view = self._loaded
-        adapter = system.adapter
-        if adapter is not None and adapter not in self._adapters:
-            name = f"adapter_{len(self._adapters)}"
-            add_adapter(model, name, adapter)
-            self._adapters[adapter] = name
-        switched_on = self._adapters[adapter] if adapter is not None else False
+        model, view = self._base()
+        switched_on: str | bool = False
+        if system.adapter is not None and is_whole(system.adapter):
+            model = load_whole(self.cfg, system.adapter, model)
+        elif system.adapter is not None:
+            switched_on = self._adapter(model, system.adapter)
         return Subject(
             system.name, model, view, system.prompt, switched_on, self.batch_size, system.tools,
             self.own,
         )  # fmt: skip
+
+    def _base(self) -> tuple[Any, ChatView]:
+        """The base model, with the first adapter on it where there is one, and its view."""
+        if self._loaded is None:
+            if self.first_adapter is None:
+                model, tokenizer = load_base(self.cfg), load_tokenizer(self.cfg)
+            else:
+                model, tokenizer = load_model(self.cfg, self.first_adapter)
+                self._adapters[self.first_adapter] = model.active_adapters[0]
+            self._loaded = model, ChatView(tokenizer, self.cfg.get("chat_template_kwargs"))
+        return self._loaded
+
+    def _adapter(self, model: Any, folder: Path) -> str:
+        """The name of an adapter in the model; loaded where it is not there yet."""
+        if folder not in self._adapters:
+            name = f"adapter_{len(self._adapters)}"
+            add_adapter(model, name, folder)
+            self._adapters[folder] = name
+        return self._adapters[folder]
 
 
 def measure_systems(

@@ -25,12 +25,6 @@ def load_config(path: Path, overrides: dict[str, Any]) -> Any:
         raise GenPIError(
             f"{path} has no `genpi:` block.", "give the config of a GenPI training run."
         )
-    if not cfg.adapter:
-        raise GenPIError(
-            f"{path} has no `adapter:`.",
-            "teacher and floor are the model with its adapter switched off, so it needs one; of a "
-            "model whose own weights were trained, nothing is left to compare with.",
-        )
     return cfg
 
 
@@ -85,6 +79,27 @@ def load_base(cfg: Any) -> Any:
         loader = ModelLoader(without, load_tokenizer(without), inference=True, reference_model=True)
         model, _ = loader.load()
     return model.eval()
+
+
+def load_whole(cfg: Any, folder: Path, base: Any) -> Any:
+    """A student that is a whole model, in the config's type; not quantized, also where the base
+    model is.
+
+    Args:
+        base: the base model.
+
+    Raises:
+        GenPIError: it has another vocabulary than the base model.
+    """
+    own = {"base_model": str(folder), "base_model_config": str(folder), "adapter": None}
+    model = load_base({**cfg, **own, "load_in_4bit": False, "load_in_8bit": False})
+    sizes = [one.config.get_text_config().vocab_size for one in (model, base)]
+    if sizes[0] != sizes[1]:
+        raise GenPIError(
+            f"the model in {folder} tells {sizes[0]} tokens apart, and the base model {sizes[1]}.",
+            "it comes from another model: give the config that it was trained with.",
+        )
+    return model
 
 
 def add_adapter(model: Any, name: str, adapter: Path) -> None:

@@ -55,7 +55,8 @@ def measure_in_process(
     """Time the four settings, one after the other in every repeat.
 
     A merged adapter leaves a model with the base model's shapes, so it costs what the floor costs.
-    The floor is measured in its place, and no weight is touched.
+    The floor is measured in its place, and no weight is touched. So does a student that is a whole
+    model, and nothing of it is unmerged.
 
     Args:
         requests: number of turns -> a request.
@@ -74,6 +75,8 @@ def measure_in_process(
         prefix = _CopiedPrefix(teacher.model, common_prefix(teacher.requests(probes)))
     if not prefix.copies:
         del subjects[PROMPT_CACHED]  # nothing that this model could go on from
+    if not student.adapter:
+        del subjects[ADAPTER_UNMERGED]
     ids = {
         (setting, turns): subject.request(messages)
         for setting, subject in subjects.items()

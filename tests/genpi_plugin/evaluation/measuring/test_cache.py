@@ -122,7 +122,7 @@ def test_what_is_kept_depends_on_the_template_and_the_day_it_writes(tmp_path, mo
         monkeypatch.setattr(rendering, "datetime", Clock)
         (tmp_path / "own.jinja").write_text(template)
         chosen = {"chat_template": "jinja", "chat_template_jinja": str(tmp_path / "own.jinja")}
-        return systems.SubjectLoader({**cfg, **chosen}, tmp_path, 1).facts
+        return systems.SubjectLoader({**cfg, **chosen}, [tmp_path], 1).facts
 
     dated = "{{ strftime_now('%d') }}" + CHATML
     assert facts(24, CHATML) == facts(25, CHATML) != facts(24, dated) != facts(25, dated)

@@ -116,7 +116,7 @@ def test_a_check_that_cant_be_made_says_so(general):
     def no_room():
         raise torch.OutOfMemoryError
 
-    for load_base_model, why in ((no_room, "did not fit into memory"), (None, "no base model")):
+    for load_base_model, why in ((no_room, "did not fit into memory"), (None, "base model itself")):
         context = make_context(adapted(zeros=True), load_base_model=load_base_model)
         figures = summarize_drift(measure_drift(context, general), 0)
         assert figures["off_identical"] is None
