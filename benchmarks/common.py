@@ -19,7 +19,7 @@ from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import Pair, make_pairs
 from genpi_plugin.data.rows import Row, parse
-from genpi_plugin.training.cpu import computes_bfloat16
+from genpi_plugin.training.cpu import gains_by_bfloat16
 
 
 def options_parser(doc: str | None, rows: int) -> argparse.ArgumentParser:
@@ -41,7 +41,7 @@ def load_model(name: str) -> Any:
 
 def load_base(name: str) -> Any:
     """A base model: in bfloat16 where the processor has instructions for it, else in float32."""
-    dtype = torch.bfloat16 if computes_bfloat16() else torch.float32
+    dtype = torch.bfloat16 if gains_by_bfloat16() else torch.float32
     return AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from genpi_plugin.training.cpu import computes_bfloat16
+from genpi_plugin.training.cpu import gains_by_bfloat16
 
 
 def config_for(recipe: Path, copy: Path, bfloat16: bool) -> Path:
@@ -28,4 +28,4 @@ def config_for(recipe: Path, copy: Path, bfloat16: bool) -> Path:
 
 if __name__ == "__main__":
     recipe, copy = map(Path, sys.argv[1:])
-    print(config_for(recipe, copy, computes_bfloat16()))
+    print(config_for(recipe, copy, gains_by_bfloat16()))

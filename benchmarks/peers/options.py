@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.folders import TRAIN, first_rows, run
 from benchmarks.peers.contestants import Recipe
 from benchmarks.peers.runs import Measuring
-from genpi_plugin.training.cpu import computes_bfloat16
+from genpi_plugin.training.cpu import gains_by_bfloat16
 
 ROUND = 16  # the answers' limit is a multiple of it
 
@@ -76,7 +76,7 @@ def make_recipe(options: argparse.Namespace, rows: int | None, folder: Path) -> 
         rank=options.rank,
         learning_rate=options.learning_rate,
         scheduler=options.scheduler,
-        bfloat16=computes_bfloat16(),
+        bfloat16=gains_by_bfloat16(),
     )
 
 

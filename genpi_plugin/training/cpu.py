@@ -6,6 +6,7 @@ ACCELERATE_USE_CPU=true axolotl train X.yml --launcher torchrun -- --nproc_per_n
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,17 @@ def computes_bfloat16() -> bool:
     import torch
 
     return torch.accelerator.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def gains_by_bfloat16() -> bool:
+    """Whether what trains here is quicker in bfloat16 than in float32. The older instructions of
+    x86 (AVX512-BF16) multiply no faster than float32's do, those for tiles (AMX) twice as fast
+    (`python -m benchmarks.bfloat16`)."""
+    import torch
+
+    if torch.accelerator.is_available() or platform.machine() not in ("x86_64", "AMD64"):
+        return computes_bfloat16()
+    return computes_bfloat16() and bool(torch.cpu._is_amx_tile_supported())
 
 
 def slow_bfloat16(cfg: Mapping[str, Any]) -> str:

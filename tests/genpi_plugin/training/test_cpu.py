@@ -31,6 +31,26 @@ def test_what_this_machine_computes_is_asked_of_torch():
     assert cpu.computes_bfloat16() is bool(expected)
 
 
+@pytest.mark.parametrize(
+    ("machine", "instructions", "tiles", "gains"),
+    [
+        ("x86_64", True, True, True),
+        ("x86_64", True, False, False),
+        ("x86_64", False, False, False),
+        ("aarch64", True, False, True),
+        ("aarch64", False, False, False),
+    ],
+)
+def test_on_x86_bfloat16_gains_by_tiles_alone(monkeypatch, machine, instructions, tiles, gains):
+    import torch
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(cpu, "computes_bfloat16", lambda: instructions)
+    monkeypatch.setattr(cpu.platform, "machine", lambda: machine)
+    assert cpu.gains_by_bfloat16() is gains
+
+
 def test_the_demo_differs_in_nothing_but_the_type(tmp_path):
     assert config_for(DEMO, tmp_path / "no", bfloat16=True) == DEMO
     copy = config_for(DEMO, tmp_path / "deep" / "copy.yml", bfloat16=False)
