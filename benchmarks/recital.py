@@ -8,7 +8,8 @@ Distillation alone, and with recitals in pieces; `--labels` adds those beside a 
 labels, which takes seven tenths of the recitals' weight, `--whole` whole recitals, whose run takes
 many times as long. Every run trains a new adapter with the plugin's own trainer, equal steps, and
 is measured on requests that are not in the dataset. The task needs an `action_pattern`. A run that
-stands in the output folder already is not done again, so the command may be stopped and repeated.
+stands in the output folder already is not done again, so the command may be stopped and repeated;
+give another share or piece another folder.
 At its end, and with --report alone, it prints the table. `--attacks 0` leaves the attacks out.
 """
 

@@ -38,7 +38,7 @@ def computes_bfloat16() -> bool:
 
 def gains_by_bfloat16() -> bool:
     """Whether what trains here is quicker in bfloat16 than in float32. The older instructions of
-    x86 (AVX512-BF16) multiply no faster than float32's do, those for tiles (AMX) twice as fast
+    x86 (AVX512-BF16) multiply no faster than float32's do, those for tiles (AMX) do
     (`python -m benchmarks.bfloat16`)."""
     import torch
 

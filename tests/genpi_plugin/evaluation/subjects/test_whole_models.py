@@ -13,7 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.measuring.context import Options
+from genpi_plugin.evaluation.measuring.systems import SubjectLoader, System
 from genpi_plugin.evaluation.run import evaluate
+from genpi_plugin.evaluation.subjects.load import load_config
 from genpi_plugin.evaluation.subjects.whole_models import check_whole, is_whole
 from tests.genpi_plugin.evaluation.run_made import settings
 
@@ -110,3 +112,16 @@ def test_another_base_model_than_it_was_trained_from_is_said(place, merged):
         warnings = check_whole(Path("told"), "tiny")
         assert len(warnings) == said
     assert "does not come from" in warnings[1]
+
+
+def test_beside_a_quantized_base_model_a_whole_model_is_not_quantized(place, merged):
+    config = yaml.safe_load((place / "c.yml").read_text())
+    quantized = {**config, "adapter": "qlora", "load_in_4bit": True}
+    (place / "qlora.yml").write_text(yaml.safe_dump(quantized))
+    cfg = load_config(Path("qlora.yml"), {})
+    loader = SubjectLoader(cfg, [Path("adapters/a"), Path("full")], 4)
+    models = [loader.subject(System(name, adapter=Path(name))).model
+              for name in ("adapters/a", "full")]  # fmt: skip
+    kinds = [{type(module).__name__ for module in model.modules()} for model in models]
+    assert "Linear4bit" in kinds[0]
+    assert not any("4bit" in kind for kind in kinds[1])
