@@ -4,12 +4,12 @@
     python -m synth run my-task --model models/smollm2 --inputs TRAIN --test-share 0 -o data/long
     python -m benchmarks.recital data/long HELD_OUT --model models/smollm2 -o outputs/recital
 
-Distillation alone, and with recitals in pieces; `--labels` adds those beside a loss on the answers'
-labels, which takes seven tenths of the recitals' weight, `--whole` whole recitals, whose run takes
-many times as long. Every run trains a new adapter with the plugin's own trainer, equal steps, and
-is measured on requests that are not in the dataset. The task needs an `action_pattern`. A run that
-stands in the output folder already is not done again, so the command may be stopped and repeated;
-give another share or piece another folder.
+Distillation alone, and with recitals in pieces; `--only` names these and two more: `labels`,
+recitals in pieces beside a loss on the answers' labels, which takes seven tenths of their weight,
+and `whole`, whole recitals, whose run takes many times as long. Every run trains a new adapter with
+the plugin's own trainer, equal steps, and is measured on requests that are not in the dataset. The
+task needs an `action_pattern`. A run that stands in the output folder already is not done again, so
+the command may be stopped and repeated, also with another share or piece.
 At its end, and with --report alone, it prints the table. `--attacks 0` leaves the attacks out.
 """
 
@@ -28,6 +28,7 @@ from transformers import AutoTokenizer, TrainerCallback
 
 from benchmarks.common import load_base, load_task, new_adapter, quiet, train_adapter
 from benchmarks.held_out import HeldOut
+from benchmarks.peers.options import names_of
 from genpi_plugin.args import GenPISettings
 from genpi_plugin.data.chat import ChatView
 from genpi_plugin.data.examples import make_pairs
@@ -49,8 +50,7 @@ from genpi_plugin.evaluation.sections.disclosure import (
 from genpi_plugin.evaluation.sections.recital import recite
 from genpi_plugin.evaluation.subjects.subject import Subject
 
-ALONE, PIECES = "distillation only", "+ recitals in pieces"
-LABELS, WHOLE = "+ recitals in pieces, and labels", "+ whole recitals"
+ALONE = "distillation alone"
 
 
 @dataclass(frozen=True)
@@ -103,27 +103,35 @@ class Clock(TrainerCallback):
         self.cpu_seconds += time.process_time() - self._started[1]
 
 
-def variants(
-    share: float, piece: int, with_labels: bool, with_whole: bool
-) -> dict[str, GenPISettings]:
-    """The `genpi:` block of each line of the table."""
-    both = {"sft_weight": 0.0, "distill_weight": 1.0, "prompt_generation_share": share}
-    found = {
-        ALONE: GenPISettings(**{**both, "prompt_generation_share": 0.0}),
-        PIECES: GenPISettings(**both, prompt_generation_piece=piece),
-    }
-    if with_labels:
-        found[LABELS] = GenPISettings(**{**both, "sft_weight": 0.7}, prompt_generation_piece=piece)
-    if with_whole:
-        found[WHOLE] = GenPISettings(**both, prompt_generation_piece=None)
-    return found
+@dataclass(frozen=True)
+class Variant:
+    """What a run trains with; `line` says all of it that differs between runs."""
+
+    line: str
+    settings: GenPISettings
+
+
+def variants(share: float, piece: int) -> dict[str, Variant]:
+    """By the name that `--only` knows."""
+    alone = {"sft_weight": 0.0, "distill_weight": 1.0, "prompt_generation_share": 0.0}
+    reciting = {**alone, "prompt_generation_share": share, "prompt_generation_piece": piece}
+    pieces, shared = f"+ recitals in pieces of {piece}", f"share {share:g}"
+    return {
+        "alone": Variant(ALONE, GenPISettings(**alone)),
+        "pieces": Variant(f"{pieces}, {shared}", GenPISettings(**reciting)),
+        "labels": Variant(f"{pieces} and labels, {shared}",
+                          GenPISettings(**{**reciting, "sft_weight": 0.7})),
+        "whole": Variant(f"+ whole recitals, {shared}",
+                         GenPISettings(**{**reciting, "prompt_generation_piece": None})),
+    }  # fmt: skip
 
 
 def run(
-    name: str, settings: GenPISettings, seed: int, base: Any, view: ChatView, rows: list[Row],
+    variant: Variant, seed: int, base: Any, view: ChatView, rows: list[Row],
     held_out: HeldOut, options: argparse.Namespace,
 ) -> Result:  # fmt: skip
     """Train a new adapter and measure it; the base model is given back as it was."""
+    settings = variant.settings
     pairs = make_pairs(rows, view, settings)
     model = new_adapter(base, seed)
     student = Subject(STUDENT, model, view, adapter=True)
@@ -140,7 +148,7 @@ def run(
         )  # fmt: skip
         chrf, chrf_told = recital.chrf, recital.chrf_told
     result = Result(
-        name, seed, steps, recitals, held_out.internalization(student),
+        variant.line, seed, steps, recitals, held_out.internalization(student),
         **held_out.task_scores(student), chrf=chrf, chrf_told=chrf_told,
         told=attacked(student, rows[0], options.attacks),
         seconds=clock.seconds, cpu_seconds=clock.cpu_seconds,
@@ -173,9 +181,9 @@ def table(results: Sequence[Result]) -> Iterator[str]:
            "chrF | by the prompt's words | clauses disclosed, mean, any | longest run | time, "
            "relative | processor time |")  # fmt: skip
     yield "|---" * 11 + "|"
-    of = {
-        name: [r for r in results if r.variant == name] for name in (ALONE, PIECES, LABELS, WHOLE)
-    }
+    of: dict[str, list[Result]] = {ALONE: []}
+    for result in results:
+        of.setdefault(result.variant, []).append(result)
     for name, runs in of.items():
         if not runs:
             continue
@@ -217,10 +225,11 @@ def main() -> None:
     options = _options()
     path = options.output / "results.jsonl"
     results = _read(path)
-    blocks = variants(options.share, options.piece, options.labels, options.whole)
+    known = variants(options.share, options.piece)
+    chosen = [known[name] for name in options.only]
     done = {(r.variant, r.seed) for r in results}
-    todo = [(name, seed) for seed in range(options.seeds) for name in blocks
-            if (name, seed) not in done]  # fmt: skip
+    todo = [(variant, seed) for seed in range(options.seeds) for variant in chosen
+            if (variant.line, seed) not in done]  # fmt: skip
     if todo and not options.report:
         options.output.mkdir(parents=True, exist_ok=True)
         view = ChatView(AutoTokenizer.from_pretrained(options.model))
@@ -234,8 +243,8 @@ def main() -> None:
               f"{len(in_pieces(text, view, options.piece))} pieces")  # fmt: skip
         told = attacked(held_out.teacher, rows[0], options.attacks)
         print(f"attacks on the prompted model: {told}", flush=True)
-        for name, seed in todo:
-            result = run(name, blocks[name], seed, base, view, rows, held_out, options)
+        for variant, seed in todo:
+            result = run(variant, seed, base, view, rows, held_out, options)
             results.append(result)
             with path.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
@@ -262,11 +271,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--piece", type=int, default=256, help="tokens of a piece (default 256)")
     parser.add_argument("--seeds", type=int, default=1, help="default 1")
     parser.add_argument("--attacks", type=int, help="how many of the shipped ones (default all)")
-    parser.add_argument("--labels", action="store_true", help="with a loss on the labels, too")
-    parser.add_argument("--whole", action="store_true", help="whole recitals, too")
+    parser.add_argument("--only", default="alone,pieces",
+                        help="of alone,pieces,labels,whole (default alone,pieces)")  # fmt: skip
     parser.add_argument("--report", action="store_true", help="print the table of what is there")
     parser.add_argument("-o", "--output", type=Path, default=Path("outputs/recital"))
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.only = names_of(parser, options.only, variants(options.share, options.piece))
+    return options
 
 
 if __name__ == "__main__":
