@@ -5,10 +5,16 @@ ACCELERATE_USE_CPU=true axolotl train X.yml --launcher torchrun -- --nproc_per_n
 
 from __future__ import annotations
 
+import functools
 import os
-import platform
+import time
 from collections.abc import Mapping
 from typing import Any
+
+# The layer that is timed, (inputs, outputs), for so many tokens, so often.
+LAYER, ROWS, REPEATS = (1024, 1024), 256, 7
+# What else a step does gains less than its layers do: bfloat16's may take this share of the time.
+GAIN = 0.7
 
 
 def cpu_requested() -> bool:
@@ -36,15 +42,33 @@ def computes_bfloat16() -> bool:
     return torch.accelerator.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+@functools.cache
 def gains_by_bfloat16() -> bool:
-    """Whether what trains here is quicker in bfloat16 than in float32. The older instructions of
-    x86 (AVX512-BF16) multiply no faster than float32's do, those for tiles (AMX) do
-    (`python -m benchmarks.bfloat16`)."""
+    """Whether what trains here is quicker in bfloat16 than in float32.
+
+    Instructions for it do not tell: with the same ones a step takes a third of the time on one
+    processor and longer on another (`python -m benchmarks.bfloat16`). So a layer is timed in both,
+    which takes a fraction of a second.
+    """
     import torch
 
-    if torch.accelerator.is_available() or platform.machine() not in ("x86_64", "AMD64"):
+    if torch.accelerator.is_available() or not computes_bfloat16():
         return computes_bfloat16()
-    return computes_bfloat16() and bool(torch.cpu._is_amx_tile_supported())
+    return layer_seconds(torch.bfloat16) < GAIN * layer_seconds(torch.float32)
+
+
+def layer_seconds(dtype: Any) -> float:
+    """Of a linear layer, forward and backward: the quickest of several times."""
+    import torch
+
+    layer = torch.nn.Linear(*LAYER, bias=False, dtype=dtype)
+    inputs = torch.ones(ROWS, LAYER[0], dtype=dtype, requires_grad=True)
+    found = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        layer(inputs).sum().backward()
+        found.append(time.perf_counter() - begun)
+    return min(found)
 
 
 def slow_bfloat16(cfg: Mapping[str, Any]) -> str:

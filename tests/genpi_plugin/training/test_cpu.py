@@ -32,23 +32,29 @@ def test_what_this_machine_computes_is_asked_of_torch():
 
 
 @pytest.mark.parametrize(
-    ("machine", "instructions", "tiles", "gains"),
-    [
-        ("x86_64", True, True, True),
-        ("x86_64", True, False, False),
-        ("x86_64", False, False, False),
-        ("aarch64", True, False, True),
-        ("aarch64", False, False, False),
-    ],
-)
-def test_on_x86_bfloat16_gains_by_tiles_alone(monkeypatch, machine, instructions, tiles, gains):
+    ("instructions", "seconds", "gains"),
+    [(True, 0.3, True), (True, 0.6, True), (True, 0.9, False), (True, 3.0, False),
+     (False, 0.3, False)],
+)  # fmt: skip
+def test_bfloat16_gains_where_a_layer_takes_clearly_less(monkeypatch, instructions, seconds, gains):
     import torch
 
+    times = {torch.float32: 1.0, torch.bfloat16: seconds}
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     monkeypatch.setattr(cpu, "computes_bfloat16", lambda: instructions)
-    monkeypatch.setattr(cpu.platform, "machine", lambda: machine)
-    assert cpu.gains_by_bfloat16() is gains
+    monkeypatch.setattr(cpu, "layer_seconds", times.__getitem__)
+    assert cpu.gains_by_bfloat16.__wrapped__() is gains
+
+
+def test_a_layer_is_timed_forward_and_backward(monkeypatch):
+    import torch
+
+    for dtype in (torch.float32, torch.bfloat16):
+        whole = cpu.layer_seconds(dtype)
+        monkeypatch.setattr(torch.Tensor, "backward", lambda *args: None)
+        forward = cpu.layer_seconds(dtype)
+        monkeypatch.undo()
+        assert 0 < forward < whole
 
 
 def test_the_demo_differs_in_nothing_but_the_type(tmp_path):
