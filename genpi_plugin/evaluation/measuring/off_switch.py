@@ -17,8 +17,10 @@ from genpi_plugin.evaluation.measuring.measure import Progress
 from genpi_plugin.evaluation.subjects.reading import divergences, request_and_answer
 from genpi_plugin.evaluation.subjects.subject import Input, Subject
 
-# Number of inputs checked: answers token by token, distributions over the whole vocabulary.
+# Number of inputs checked, and the tokens of an answer: token by token, and distributions over the
+# whole vocabulary.
 CHECKED = 16
+TOKENS = 32
 # KL, in nats, up to which two distributions count as the same. Equal weights give equal bits, so
 # 0; the tolerance is for devices that do not always add in the same order.
 SAME = 1e-5
@@ -52,6 +54,7 @@ def check_off_switch(
     """Let the model with its adapter off and the base model answer the same inputs.
 
     Args:
+        max_new_tokens: of an answer, at most; TOKENS are enough.
         load_base_model: loads the base model as the floor's was loaded, without any adapter.
             Both are in memory during the check.
     """
@@ -65,11 +68,12 @@ def check_off_switch(
                        batch_size=floor.batch_size, tools=floor.tools)  # fmt: skip
     except torch.OutOfMemoryError:
         return OffSwitch(None, 0, 0, 0, None, "a second base model did not fit into memory")
+    limit = min(max_new_tokens, TOKENS)
     # The floor answers again: its bf16 answers may depend on the batch.
     requests = floor.requests(inputs)
     with progress("adapter off against the base model", 2 * len(inputs)) as advance:
-        off = floor.generate(requests, max_new_tokens, advance)
-        expected = base.generate(requests, max_new_tokens, advance)
+        off = floor.generate(requests, limit, advance)
+        expected = base.generate(requests, limit, advance)
     sequences = [
         request_and_answer(r, given.ids) for r, given in zip(requests, expected, strict=True)
     ]

@@ -17,6 +17,7 @@ from genpi_plugin.data.messages import Message
 from genpi_plugin.data.requests import Input, continued, under
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.evaluation.figures import intervals
+from genpi_plugin.evaluation.figures.measured import Generated, OwnPath
 from genpi_plugin.evaluation.measuring.context import Context
 from genpi_plugin.evaluation.measuring.measure import own_path
 from genpi_plugin.evaluation.sections.cost.requests import assistant_turns
@@ -85,17 +86,7 @@ def measure_turns(context: Context) -> list[ReplayedTurn] | None:
     turns = [
         (replay, turn, place) for replay in replays for turn, place in enumerate(replay.places)
     ]
-    histories = [replay.history(place) for replay, _, place in turns]
-    answers = {}
-    for system in (context.teacher, *others):
-        with context.progress(f"{system.name} answers in turn", len(histories)) as advance:
-            requests = [system.request(history) for history in histories]
-            answers[system.name] = system.generate(requests, context.max_new_tokens, advance)
-    own = {
-        system.name: own_path(histories, context.teacher, context.floor, system,
-                              answers[system.name], context.progress)
-        for system in others
-    }  # fmt: skip
+    answers, own = _answered(context, others, turns)
     replayed = []
     for number, (replay, turn, _) in enumerate(turns):
         given = {name: found[number] for name, found in answers.items()}
@@ -219,6 +210,42 @@ def _divergences(
         result[replay.input] = turns
         start = stop
     return result
+
+
+def _answered(
+    context: Context, others: Sequence[Subject], turns: Sequence[tuple[Replay, int, int]]
+) -> tuple[dict[str, list[Generated]], dict[str, OwnPath]]:
+    """By system, its answers to the turns, and the divergences along them.
+
+    A first turn's request is the input itself, and what is measured for that is taken from there.
+    """
+    later = [replay.history(place) for replay, _, place in turns if place]
+    first = context.measured
+
+    def every(known: Sequence[Any], rest: Sequence[Any]) -> list[Any]:
+        further = iter(rest)
+        return [next(further) if place else known[replay.input] for replay, _, place in turns]
+
+    answers, own = {}, {}
+    for system in (context.teacher, *others):
+        rest: list[Generated] = []
+        if later:
+            with context.progress(f"{system.name} answers in turn", len(later)) as advance:
+                requests = system.requests(later)
+                rest = system.generate(requests, context.max_new_tokens, advance)
+        answers[system.name] = every(first.answers[system.name], rest)
+        if system is context.teacher:
+            continue
+        along = OwnPath([], [], [])
+        if later:
+            along = own_path(later, context.teacher, context.floor, system, rest, context.progress)
+        known = first.own_path[system.name]
+        own[system.name] = OwnPath(
+            every(known.kl, along.kl),
+            every(known.reverse, along.reverse),
+            every(known.floor, along.floor),
+        )
+    return answers, own
 
 
 def sequences_of(system: Subject, replay: Replay) -> list[TokenSequence]:

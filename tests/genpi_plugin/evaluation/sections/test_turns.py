@@ -98,6 +98,25 @@ def test_each_turn_is_read_behind_the_datasets_own_history(template, prompt):
         assert one.scores["teacher"]["exact"] == 1.0
 
 
+def test_first_turns_are_measured_once(monkeypatch):
+    context, asked = make_context("chatml", [1, 3, 1]), []
+    generate = Subject.generate
+
+    def counted(system, requests, *rest):
+        asked.append((system.name, len(requests)))
+        return generate(system, requests, *rest)
+
+    monkeypatch.setattr(Subject, "generate", counted)
+    replayed = measure_turns(context)
+    assert asked == [("teacher", 2), ("floor", 2), ("student", 2)]
+    first = [one for one in replayed if one.turn == 1]
+    for name in ("floor", "student"):
+        given, own = context.measured.answers[name], context.measured.own_path[name]
+        assert [one.answers[name] for one in first] == [answer.text for answer in given]
+        assert [one.own_path[name] for one in first] == own.kl
+        assert [one.own_floor[name] for one in first] == own.floor
+
+
 def test_figures_by_turn_are_over_the_conversations_that_have_it():
     context = make_context("chatml", [1, 3, 2])
     replayed = measure_turns(context)
@@ -153,7 +172,9 @@ def test_a_conversation_with_tools_is_read_by_its_sampled_tokens():
         [row.input], row.prompt, "p", "here", 0, [row.conversation], tools=row.tools,
         requests=[row.student_request], sampled=[row.sampled], tokenizers=(row.tokenizer,),
     )  # fmt: skip
-    context = Context(**{**vars(context), "data": data, "teacher": teacher})
+    others = [context.floor, *context.students]
+    measured = measure(data.asked, teacher, others, context.scores, 6, quiet)
+    context = replace(context, data=data, teacher=teacher, measured=measured)
     replayed = measure_turns(context)
     assert [one.turn for one in replayed] == [1, 2]
 
