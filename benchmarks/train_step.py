@@ -39,7 +39,7 @@ from genpi_plugin.training.loss import LossSums, TokenCounts, joint_loss
 
 # Both halves of all rows, the prompt whole.
 SETTINGS = GenPISettings(prompt_generation_share=1, prompt_generation_piece=None, distill_weight=0)
-WEIGHT = SETTINGS.sft_weight
+WEIGHT = SETTINGS.label_weight
 Step = Callable[[Any, list[Pair]], torch.Tensor]
 
 

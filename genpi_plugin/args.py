@@ -17,6 +17,8 @@ from pydantic import (
 
 from genpi_plugin.errors import ConfigError
 
+# Weight of the answers' labels where they are what behaviour is learned from.
+LABEL_WEIGHT = 0.7
 # What has an effect with a `keep_weight` alone.
 KEEP_SETTINGS = ("keep", "keep_inputs", "keep_rows", "keep_tokens")
 
@@ -87,12 +89,14 @@ class GenPISettings(BaseModel):
     # Only this nested model is strict: on `GenPIArgs` it would make axolotl's whole config strict.
     model_config = ConfigDict(extra="forbid")
 
-    sft_weight: float = Field(
-        default=0.7,
+    sft_weight: float | None = Field(
+        default=None,
         ge=0.0,
         le=1.0,
-        description="Weight of the behaviour loss; prompt generation gets the rest. 1 trains on "
-        "behaviour only, 0 on prompt generation only. `stage2_ratio` of the official scripts.",
+        description="Weight of the loss on the answers' labels; prompt generation gets the rest. "
+        "1 trains without recitals, 0 without labels. Left out: 0 where the model in training "
+        "teaches a student that does not see the prompt, as its distributions say more than labels "
+        "do, else 0.7. `stage2_ratio` of the official scripts, most of which have 0.7.",
     )
     prompt_generation_share: float = Field(
         default=0.25,
@@ -216,12 +220,23 @@ class GenPISettings(BaseModel):
         return self.distills and not self.learns_from_rows
 
     @property
+    def label_weight(self) -> float:
+        """`sft_weight`, decided where it is left out.
+
+        Labels stay where rows hold the distributions, as some may have none, and where a student
+        sees the prompt, which has nothing to learn from the teacher's."""
+        if self.sft_weight is not None:
+            return self.sft_weight
+        taught = self.has_teacher and self.student_prompt == "never"
+        return 0.0 if taught else LABEL_WEIGHT
+
+    @property
     def trains_behaviour(self) -> bool:
-        return self.sft_weight > 0.0 or self.distills
+        return self.label_weight > 0.0 or self.distills
 
     @property
     def trains_prompt_generation(self) -> bool:
-        return self.sft_weight < 1.0 and self.prompt_generation_share > 0.0
+        return self.label_weight < 1.0 and self.prompt_generation_share > 0.0
 
 
 class GenPIArgs(BaseModel):

@@ -14,7 +14,8 @@ LOG = get_logger("axolotl.genpi")
 
 
 def decide(cfg: Any) -> GenPISettings:
-    """Fill in the `genpi:` block of a config: whether to distill, from what, and whether to keep.
+    """Fill in the `genpi:` block of a config: whether to distill, from what, whether to learn from
+    labels beside it, and whether to keep.
 
     Args:
         cfg: the YAML as axolotl read it; its block is changed.
@@ -23,7 +24,8 @@ def decide(cfg: Any) -> GenPISettings:
         ConfigError: a value that means nothing.
     """
     cfg["genpi"] |= _teaching(cfg, parse_settings(dict(cfg["genpi"])))
-    cfg["genpi"] |= _keeping(cfg, parse_settings(dict(cfg["genpi"])))
+    settings = parse_settings(dict(cfg["genpi"]))
+    cfg["genpi"] |= {"sft_weight": settings.label_weight, **_keeping(cfg, settings)}
     return parse_settings(dict(cfg["genpi"]))
 
 

@@ -193,10 +193,11 @@ class GenPIStrategy(DatasetWrappingStrategy):
             by_prompt.setdefault(rows[place].prompt_id, []).extend(pieces)
         for name, pieces in by_prompt.items():
             if pieces[0].piece:
+                count = len(set(pieces))
                 LOG.info(
-                    f"genpi: the prompt {name} is recited in {len(set(pieces))} pieces of at most "
+                    f"genpi: the prompt {name} is recited in {count} pieces of at most "
                     f"{self.settings.prompt_generation_piece} tokens, by {len(pieces)} recitals in "
-                    f"{self.name}"
+                    f"{self.name}: each piece {len(pieces) / count:.3g} times an epoch"
                 )
 
     def _tokenize(

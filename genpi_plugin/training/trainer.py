@@ -152,7 +152,7 @@ class GenPITrainer(AxolotlTrainer):
         return joint_loss(
             sums,
             counts,
-            settings.sft_weight,
+            settings.label_weight,
             settings.distill_weight or 0.0,
             settings.keep_weight or 0.0,
         )

@@ -63,6 +63,7 @@ def test_the_rows_of_a_dataset_take_the_pieces_in_turn_in_any_number_of_processe
     monkeypatch.setattr(strategy.LOG, "info", said.append)
     one = prepared(tmp_path, rows(11))
     assert "the prompt shop is recited in 7 pieces of at most 60 tokens, by 11 recitals" in said[0]
+    assert said[0].endswith(": each piece 1.57 times an epoch")
     monkeypatch.setattr(strategy, "ROWS_PER_PROCESS", 1)
     assert prepared(tmp_path, rows(11))[:] == one[:]
     tokenizer = make_tokenizer()

@@ -15,7 +15,24 @@ PLUGINS = ["genpi_plugin.GenPIPlugin"]
 
 
 def test_an_empty_block_is_enough():
-    assert parse_settings({}) == GenPISettings(sft_weight=0.7, student_prompt="never")
+    assert parse_settings({}) == GenPISettings(student_prompt="never")
+
+
+@pytest.mark.parametrize(
+    ("block", "weight"),
+    [
+        ({"distill_weight": 1}, 0),
+        ({"distill_weight": 1, "sft_weight": 0.3}, 0.3),
+        ({"distill_weight": 0}, 0.7),
+        ({"distill_weight": 0, "sft_weight": 0}, 0),
+        # Some of these rows may have no distributions, and a student with the prompt has learned
+        # all that the teacher's say.
+        ({"distill_weight": 1, "distill_from": "rows"}, 0.7),
+        ({"distill_weight": 1, "student_prompt": "random"}, 0.7),
+    ],
+)
+def test_labels_are_learned_from_where_nothing_says_more(block, weight):
+    assert parse_settings(block).label_weight == weight
 
 
 @pytest.mark.parametrize(

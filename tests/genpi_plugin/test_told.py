@@ -103,6 +103,8 @@ def test_the_yaml_decides_before_the_data(tmp_path, rows, genpi, told, expected)
     its = rows if told else [rows[0], bare(rows[1]) | {"top_ids": None, "top_logprobs": None}]
     found = registered(tmp_path, its, genpi, adapter="lora", lora_model_dir="a")
     assert (found["distill_weight"], found.get("distill_from")) == expected
+    taught = expected[0] and found["distill_from"] == "model"
+    assert found["sft_weight"] == (0 if taught else 0.7)
 
 
 @pytest.mark.parametrize(

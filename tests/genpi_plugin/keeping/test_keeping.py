@@ -92,7 +92,7 @@ def reference(request, tmp_path_factory):
     for step in range(STEPS):
         chosen = [rows[place] for place in places(step, EACH, len(rows), SEED)]
         kept.append(plain_keep_loss(model, chosen))
-        loss = official_loss(model, pairs(SETTINGS), SETTINGS.sft_weight) + WEIGHT * kept[-1]
+        loss = official_loss(model, pairs(SETTINGS), SETTINGS.label_weight) + WEIGHT * kept[-1]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

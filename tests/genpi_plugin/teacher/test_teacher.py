@@ -288,7 +288,7 @@ def reference():
     tokens = sum(label != -100 for pair in made for s in pair.behaviour for label in s.labels)
     losses = []
     for _ in range(STEPS):
-        loss = official_loss(model, made, settings.sft_weight)
+        loss = official_loss(model, made, settings.label_weight)
         loss = loss + 0.5 * sum(plain_divergence(model, pair) for pair in made) / tokens
         optimizer.zero_grad()
         loss.backward()

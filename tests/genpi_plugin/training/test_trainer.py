@@ -92,7 +92,7 @@ def reference(tmp_path_factory):
     )
     losses = []
     for _ in range(STEPS):
-        loss = official_loss(model, pairs(settings), settings.sft_weight)
+        loss = official_loss(model, pairs(settings), settings.label_weight)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -132,7 +132,7 @@ def recital_losses(made):
     made.args.learning_rate = 0.0
     made.train()
     steps = [entry for entry in made.state.log_history if "loss" in entry]
-    added = [step["loss"] - made.genpi.sft_weight * step["behaviour_loss"] for step in steps]
+    added = [step["loss"] - made.genpi.label_weight * step["behaviour_loss"] for step in steps]
     return added, steps
 
 
