@@ -94,9 +94,9 @@ class GenPISettings(BaseModel):
         ge=0.0,
         le=1.0,
         description="Weight of the loss on the answers' labels; prompt generation gets the rest. "
-        "1 trains without recitals, 0 without labels. Left out: 0 where the model in training "
-        "teaches a student that does not see the prompt, as its distributions say more than labels "
-        "do, else 0.7. `stage2_ratio` of the official scripts, most of which have 0.7.",
+        "1 trains without recitals, 0 without labels. Left out: 0 with distillation where the "
+        "student does not see the prompt, as distributions say more than labels do, else 0.7. "
+        "`stage2_ratio` of the official scripts, most of which have 0.7.",
     )
     prompt_generation_share: float = Field(
         default=0.25,
@@ -221,13 +221,11 @@ class GenPISettings(BaseModel):
 
     @property
     def label_weight(self) -> float:
-        """`sft_weight`, decided where it is left out.
-
-        Labels stay where rows hold the distributions, as some may have none, and where a student
-        sees the prompt, which has nothing to learn from the teacher's."""
+        """`sft_weight`, decided where it is left out. A student that sees the prompt has nothing
+        to learn from the teacher's distributions."""
         if self.sft_weight is not None:
             return self.sft_weight
-        taught = self.has_teacher and self.student_prompt == "never"
+        taught = self.distills and self.student_prompt == "never"
         return 0.0 if taught else LABEL_WEIGHT
 
     @property

@@ -120,7 +120,8 @@ class GenPIStrategy(DatasetWrappingStrategy):
 
     def _of_distributions(self, rows: list[Row]) -> list[str]:
         if self.settings.learns_from_rows:
-            return notes.untold_answers(rows, self.name, self.use)
+            weight = self.settings.label_weight
+            return notes.untold_answers(rows, self.name, self.use, weight)
         for note in notes.unused_distributions(rows, self.name):
             LOG.info(f"genpi: {note}")
         return []

@@ -49,10 +49,13 @@ def use_of(cfg: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     return "some" if len(cfg.get("datasets") or []) > 1 else "all"
 
 
-def untold_answers(rows: Sequence[Row], name: str, use: str = "all") -> list[str]:
+def untold_answers(
+    rows: Sequence[Row], name: str, use: str = "all", label_weight: float = 1.0
+) -> list[str]:
     """Answers without distributions, where those are learnt from.
 
     Args:
+        label_weight: of the loss on the answers' text.
         use: "all" where the rows are all that is trained on, "some" where there are others,
             "test" where they are evaluated alone.
 
@@ -71,8 +74,10 @@ def untold_answers(rows: Sequence[Row], name: str, use: str = "all") -> list[str
         return []
     if use == "test":
         what = "they add nothing to `eval_divergence` and are counted in its tokens"
-    else:
+    elif label_weight:
         what = "they are learnt from their text alone (sft_weight), without a divergence"
+    else:
+        what = "nothing is learnt from them; `genpi: {sft_weight: 0.7}` learns from their text, too"
     return [
         f"{sum(map(without_targets, rows))} answers in {len(lacking)} of {len(rows)} rows of "
         f"{name} have no `top_ids`: {what}. The first is in {lacking[0].where}."

@@ -25,9 +25,8 @@ def test_an_empty_block_is_enough():
         ({"distill_weight": 1, "sft_weight": 0.3}, 0.3),
         ({"distill_weight": 0}, 0.7),
         ({"distill_weight": 0, "sft_weight": 0}, 0),
-        # Some of these rows may have no distributions, and a student with the prompt has learned
-        # all that the teacher's say.
-        ({"distill_weight": 1, "distill_from": "rows"}, 0.7),
+        ({"distill_weight": 1, "distill_from": "rows"}, 0),
+        # A student with the prompt has learned all that the teacher's distributions say.
         ({"distill_weight": 1, "student_prompt": "random"}, 0.7),
     ],
 )

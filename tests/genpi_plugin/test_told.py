@@ -103,8 +103,7 @@ def test_the_yaml_decides_before_the_data(tmp_path, rows, genpi, told, expected)
     its = rows if told else [rows[0], bare(rows[1]) | {"top_ids": None, "top_logprobs": None}]
     found = registered(tmp_path, its, genpi, adapter="lora", lora_model_dir="a")
     assert (found["distill_weight"], found.get("distill_from")) == expected
-    taught = expected[0] and found["distill_from"] == "model"
-    assert found["sft_weight"] == (0 if taught else 0.7)
+    assert found["sft_weight"] == (0 if expected[0] else 0.7)
 
 
 @pytest.mark.parametrize(
@@ -137,11 +136,18 @@ def test_rows_without_a_word_of_the_teacher_are_refused(tmp_path, rows):
         strategy(tmp_path, list(map(bare, rows)))
 
 
-def test_answers_without_distributions_are_counted_and_said(tmp_path, rows, caplog):
+@pytest.mark.parametrize(
+    ("genpi", "what"),
+    [
+        ({}, "nothing is learnt from them; `genpi: {sft_weight: 0.7}` learns from their text, too"),
+        ({"sft_weight": 0.5}, "they are learnt from their text alone (sft_weight)"),
+    ],
+)
+def test_answers_without_distributions_are_counted_and_said(tmp_path, rows, caplog, genpi, what):
     logging.getLogger("axolotl").propagate = True
     partly = {name: [None, rows[1][name][1]] for name in ("top_ids", "top_logprobs")}
-    strategy(tmp_path, [rows[0], {**rows[1], **partly}, bare(rows[2]), rows[3]])
-    assert "3 answers in 2 of 4 rows of data/shop have no `top_ids`" in caplog.text
+    strategy(tmp_path, [rows[0], {**rows[1], **partly}, bare(rows[2]), rows[3]], **genpi)
+    assert f"3 answers in 2 of 4 rows of data/shop have no `top_ids`: {what}" in caplog.text
     assert "The first is in data/shop, row 1" in caplog.text
 
 
@@ -151,7 +157,7 @@ def test_rows_beside_told_ones_and_rows_of_a_test_need_no_word(tmp_path, rows, c
     shop, other = {"path": "data/shop"}, {"path": "data/other"}
     several = {"datasets": [shop, other]}
     made = strategy(tmp_path / "a", list(map(bare, rows)), several)
-    assert "8 answers in 4 of 4 rows of data/shop have no `top_ids`: they are learnt" in caplog.text
+    assert "8 answers in 4 of 4 rows of data/shop have no `top_ids`: nothing" in caplog.text
     with pytest.raises(ConfigError, match="no training row has `top_ids`"):
         check_told(made)
     check_told(concatenate_datasets([made, strategy(tmp_path / "b", rows, several)]))
