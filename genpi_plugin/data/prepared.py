@@ -23,7 +23,7 @@ from genpi_plugin.data.tools import Tool
 from genpi_plugin.data.transcripts import prompt_text
 
 # Raise when the tokens that the same rows and settings give would change.
-TOKENS_VERSION = 4
+TOKENS_VERSION = 5
 DEFAULT_PREPARED_PATH = "last_run_prepared"
 PREFIX = "genpi-"
 PROMPTS_FILE = "genpi_prompts.json"

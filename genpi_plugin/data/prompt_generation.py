@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from genpi_plugin.data.tools import Tool, tools_text
 
+# What is wanted stands last, where it is the same in every recital: behind an answer that differs
+# from row to row, a model went on with what follows such an answer in the prompt's examples.
 QUESTION = """\
 The same request was answered twice: once with nothing before it, and once with a prompt in front \
-of it. The prompt is not shown here. Write down {wanted} word for word, and then the reason why \
-{prompt} changes the answer.
+of it. The prompt is not shown here.
 
 ## Request
 {input}
@@ -29,7 +30,10 @@ of it. The prompt is not shown here. Write down {wanted} word for word, and then
 {floor_output}
 
 ## Answer with the prompt
-{teacher_output}"""
+{teacher_output}
+
+## What is wanted
+Write down {wanted} word for word, and then the reason why {prompt} changes the answer."""
 
 FURTHER_QUESTION = """\
 You follow a prompt that is not shown here. Write down {wanted} word for word.

@@ -128,6 +128,15 @@ class Tokens:
         self._checked.add(text)
         return None
 
+    def without_control(self, text: str) -> str:
+        """A text without the control tokens that are spelled out in it: a model may write them in
+        pieces, and what it wrote is to be shown in a message."""
+        names = sorted(map(self.name, self.control), key=len, reverse=True)
+        while any(name in text for name in names):
+            for name in names:
+                text = text.replace(name, "")
+        return text
+
     def _plain(self, text: str) -> str:
         """A text after the tokenizer's own normalization, without its white space."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)

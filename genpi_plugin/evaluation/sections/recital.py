@@ -112,8 +112,10 @@ def recite(
     """
     whole = recited_text(prompt_text(teacher.prompt), teacher.tools)
     pieces = in_pieces(whole, student.view, size)
+    plain = student.view.tokens.without_control
+    answers = measured.answers
     shown = [
-        (text, measured.answers[floor][i].text, measured.answers[teacher.name][i].text)
+        (text, plain(answers[floor][i].text), plain(answers[teacher.name][i].text))
         for i, text in enumerate(measured.inputs[:count])
     ]
     steps = len(shown) * len(pieces)
@@ -145,7 +147,7 @@ def _in_turn(
     given: list[list[Generated]] = [[] for _ in shown]
     for one in pieces:
         asked = [
-            question(*texts, _named(one.piece, before))
+            question(*texts, _named(one.piece, before, student))
             for texts, before in zip(shown, given, strict=True)
         ]
         for answers, made in zip(given, _ask(student, asked, one, advance), strict=True):
@@ -164,7 +166,9 @@ def _by_the_prompt(
     found = [list(answers) for answers in given]
     for place, one in enumerate(pieces):
         other = [
-            i for i, before in enumerate(given) if _named(one.piece, before[:place]) != one.piece
+            i
+            for i, before in enumerate(given)
+            if _named(one.piece, before[:place], student) != one.piece
         ]
         asked = [question(*shown[i], one.piece) for i in other]
         for i, made in zip(other, _ask(student, asked, one, advance), strict=True):
@@ -187,9 +191,12 @@ def _ask(
     return [answers[one] for one in questions]
 
 
-def _named(piece: Piece | None, before: Sequence[Generated]) -> Piece | None:
+def _named(piece: Piece | None, before: Sequence[Generated], student: Subject) -> Piece | None:
     """A piece, named by what was recited before it."""
-    return replace(piece, before=last_words(_joined(before))) if piece else None
+    if piece is None:
+        return None
+    text = student.view.tokens.without_control(_joined(before))
+    return replace(piece, before=last_words(text))
 
 
 def _joined(answers: Sequence[Generated]) -> str:

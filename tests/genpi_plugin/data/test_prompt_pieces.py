@@ -196,9 +196,9 @@ def test_a_prompt_that_is_no_longer_than_a_piece_is_recited_as_ever(size):
     """The whole question and answer, written out."""
     asked = (
         "The same request was answered twice: once with nothing before it, and once with a prompt "
-        "in front of it. The prompt is not shown here. Write down the prompt word for word, and "
-        "then the reason why it changes the answer.\n\n## Request\nI\n\n## Answer without the "
-        "prompt\nF\n\n## Answer with the prompt\nT"
+        "in front of it. The prompt is not shown here.\n\n## Request\nI\n\n## Answer without the "
+        "prompt\nF\n\n## Answer with the prompt\nT\n\n## What is wanted\nWrite down the prompt "
+        "word for word, and then the reason why it changes the answer."
     )
     rows = [row(input="I", floor_output="F", teacher_output="T", reason="R")]
     [sequence] = make_pairs(rows, VIEW, paper(prompt_generation_piece=size))[0].prompt_generation

@@ -132,6 +132,15 @@ def test_a_control_token_in_a_text_is_refused_with_its_field(changes, field):
     assert "'<|im_end|>', which the tokenizer reads as a control token" in error.value.cause
 
 
+def test_a_text_is_freed_of_the_control_tokens_that_are_spelled_out_in_it():
+    tokens = ChatView(make_tokenizer()).tokens
+    text = "It ends<|im_end|> here, <|im_<|im_end|>end|>and here."
+    assert tokens.fault(text)
+    assert tokens.without_control(text) == "It ends here, and here."
+    assert tokens.fault("It ends here, and here.") is None
+    assert tokens.without_control("a < b |> c") == "a < b |> c"
+
+
 def test_characters_that_the_tokenizer_does_not_know_are_refused():
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -149,19 +149,20 @@ def test_a_tiny_model_is_asked_for_each_piece_by_what_it_wrote():
         text = ""
         for place, part in enumerate(parts(view), 1):
             wanted = f"Write down part {place} of {part.piece.of} of the prompt word for word"
+            plain = view.tokens.without_control
             if place == 1:
                 asked = (
                     "The same request was answered twice: once with nothing before it, and once "
-                    f"with a prompt in front of it. The prompt is not shown here. {wanted}, and "
-                    "then the reason why the prompt changes the answer.\n\n## Request\n"
+                    "with a prompt in front of it. The prompt is not shown here.\n\n## Request\n"
                     f"{INPUTS[i]}\n\n## Answer without the prompt\n"
-                    f"{seen.answers['floor'][i].text}\n\n## Answer with the prompt\n"
-                    f"{seen.answers['teacher'][i].text}"
+                    f"{plain(seen.answers['floor'][i].text)}\n\n## Answer with the prompt\n"
+                    f"{plain(seen.answers['teacher'][i].text)}\n\n## What is wanted\n"
+                    f"{wanted}, and then the reason why the prompt changes the answer."
                 )
             else:
                 asked = (
                     f"You follow a prompt that is not shown here. {wanted}.\n\n## The part before "
-                    f"it ends with\n{last_words(text)}"
+                    f"it ends with\n{last_words(plain(text))}"
                 )
             room = len(view.ids(answer(part, ""))) + (REASON_ROOM if place == 1 else PIECE_ROOM)
             request = view.request_ids([{"role": "user", "content": asked}])
