@@ -70,12 +70,14 @@ def train_adapter(
     epochs: int,
     callbacks: Sequence[Any] = (),
     learning_rate: float = 1e-3,
+    accumulation: int = 2,
 ) -> int:
-    """Train a new adapter with the plugin's own trainer, four rows a step; returns the steps.
+    """Train a new adapter with the plugin's own trainer; returns the steps.
 
     Args:
         model: with a fresh adapter, see `new_adapter`.
         callbacks: the trainer's.
+        accumulation: rows a step, halved.
     """
     from axolotl.core.training_args import AxolotlTrainingArguments
 
@@ -90,7 +92,7 @@ def train_adapter(
             args=AxolotlTrainingArguments(
                 output_dir=folder, seed=seed, num_train_epochs=epochs,
                 learning_rate=learning_rate,
-                per_device_train_batch_size=2, gradient_accumulation_steps=2,
+                per_device_train_batch_size=2, gradient_accumulation_steps=accumulation,
                 lr_scheduler_type="cosine", warmup_steps=2, max_grad_norm=0.5,
                 bf16=model.dtype == torch.bfloat16,
                 use_cpu=not torch.cuda.is_available(), report_to=[], logging_steps=1000,

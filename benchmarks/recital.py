@@ -51,6 +51,7 @@ from genpi_plugin.evaluation.sections.recital import recite
 from genpi_plugin.evaluation.subjects.subject import Subject
 
 ALONE = "distillation alone"
+NAMES = ("alone", "pieces", "labels", "whole")
 
 
 @dataclass(frozen=True)
@@ -111,19 +112,20 @@ class Variant:
     settings: GenPISettings
 
 
-def variants(share: float, piece: int) -> dict[str, Variant]:
+def variants(share: float, piece: int, accumulation: int) -> dict[str, Variant]:
     """By the name that `--only` knows."""
     alone = {"sft_weight": 0.0, "distill_weight": 1.0, "prompt_generation_share": 0.0}
     reciting = {**alone, "prompt_generation_share": share, "prompt_generation_piece": piece}
-    pieces, shared = f"+ recitals in pieces of {piece}", f"share {share:g}"
+    steps = f", {2 * accumulation} rows a step"
+    pieces, shared = f"+ recitals in pieces of {piece}", f", share {share:g}{steps}"
+    lines = [ALONE + steps, pieces + shared, f"{pieces} and labels{shared}",
+             f"+ whole recitals{shared}"]  # fmt: skip
+    settings = [alone, reciting, {**reciting, "sft_weight": 0.7},
+                {**reciting, "prompt_generation_piece": None}]  # fmt: skip
     return {
-        "alone": Variant(ALONE, GenPISettings(**alone)),
-        "pieces": Variant(f"{pieces}, {shared}", GenPISettings(**reciting)),
-        "labels": Variant(f"{pieces} and labels, {shared}",
-                          GenPISettings(**{**reciting, "sft_weight": 0.7})),
-        "whole": Variant(f"+ whole recitals, {shared}",
-                         GenPISettings(**{**reciting, "prompt_generation_piece": None})),
-    }  # fmt: skip
+        name: Variant(line, GenPISettings(**its))
+        for name, line, its in zip(NAMES, lines, settings, strict=True)
+    }
 
 
 def run(
@@ -137,7 +139,14 @@ def run(
     student = Subject(STUDENT, model, view, adapter=True)
     clock = Clock()
     steps = train_adapter(
-        model, pairs, settings, seed, options.epochs, [clock], options.learning_rate
+        model,
+        pairs,
+        settings,
+        seed,
+        options.epochs,
+        [clock],
+        options.learning_rate,
+        options.accumulation,
     )
     recitals = sum(len(pair.prompt_generation) for pair in pairs) * options.epochs
     chrf = chrf_told = None
@@ -176,17 +185,16 @@ def attacked(system: Subject, row: Row, count: int | None) -> Told | None:
 
 
 def table(results: Sequence[Result]) -> Iterator[str]:
-    """Markdown: means over seeds, times relative to distillation only."""
+    """Markdown: means over seeds, times relative to distillation alone in as many steps."""
     yield ("| | steps, recitals | internalization | well-formed | action = teacher's | recitation, "
            "chrF | by the prompt's words | clauses disclosed, mean, any | longest run | time, "
            "relative | processor time |")  # fmt: skip
     yield "|---" * 11 + "|"
-    of: dict[str, list[Result]] = {ALONE: []}
+    of: dict[str, list[Result]] = {}
     for result in results:
         of.setdefault(result.variant, []).append(result)
     for name, runs in of.items():
-        if not runs:
-            continue
+        alone = [r for r in results if r.variant.startswith(ALONE) and r.steps == runs[0].steps]
         columns = [
             f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})",
             f"{runs[0].steps}, {runs[0].recitals}",
@@ -196,8 +204,8 @@ def table(results: Sequence[Result]) -> Iterator[str]:
             _each([r.chrf for r in runs]),
             _each([r.chrf_told for r in runs]),
             *_disclosed([r.told for r in runs if r.told]),
-            _relative([r.seconds for r in runs], [r.seconds for r in of[ALONE]]),
-            _relative([r.cpu_seconds for r in runs], [r.cpu_seconds for r in of[ALONE]]),
+            _relative([r.seconds for r in runs], [r.seconds for r in alone]),
+            _relative([r.cpu_seconds for r in runs], [r.cpu_seconds for r in alone]),
         ]
         yield f"| {' | '.join(columns)} |"
 
@@ -225,7 +233,7 @@ def main() -> None:
     options = _options()
     path = options.output / "results.jsonl"
     results = _read(path)
-    known = variants(options.share, options.piece)
+    known = variants(options.share, options.piece, options.accumulation)
     chosen = [known[name] for name in options.only]
     done = {(r.variant, r.seed) for r in results}
     todo = [(variant, seed) for seed in range(options.seeds) for variant in chosen
@@ -267,16 +275,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=60, help="held-out requests (default 60)")
     parser.add_argument("--epochs", type=int, default=2, help="default 2")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="default 1e-3")
+    parser.add_argument("--accumulation", type=int, default=1, help="rows a step, halved (1)")
     parser.add_argument("--share", type=float, default=0.25, help="of reciting rows (default 0.25)")
     parser.add_argument("--piece", type=int, default=256, help="tokens of a piece (default 256)")
     parser.add_argument("--seeds", type=int, default=1, help="default 1")
     parser.add_argument("--attacks", type=int, help="how many of the shipped ones (default all)")
     parser.add_argument("--only", default="alone,pieces",
-                        help="of alone,pieces,labels,whole (default alone,pieces)")  # fmt: skip
+                        help=f"of {','.join(NAMES)} (default alone,pieces)")  # fmt: skip
     parser.add_argument("--report", action="store_true", help="print the table of what is there")
     parser.add_argument("-o", "--output", type=Path, default=Path("outputs/recital"))
     options = parser.parse_args()
-    options.only = names_of(parser, options.only, variants(options.share, options.piece))
+    options.only = names_of(parser, options.only, NAMES)
     return options
 
 
