@@ -176,7 +176,7 @@ class GenPIStrategy(DatasetWrappingStrategy):
             LOG.warning(
                 f"genpi: no row of {self.name} recites {named_prompts(silent)}: none has both a "
                 "`floor_output` and a `reason`. `reasons: {share: ...}` in task.yml makes some; "
-                "`genpi: {sft_weight: 1}` trains without recitals."
+                "`prompt_generation_share: 0` trains without recitals."
             )
         # Which rows are given a reason is drawn, and some reasons are lost: a few less are no news.
         elif recitals + 3 < share * len(rows) * 2 / 3:

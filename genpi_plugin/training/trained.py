@@ -64,5 +64,6 @@ def check_lengths(model: Any, *datasets: Any) -> None:
             f"than the {limit} tokens that the model reads (max_position_embeddings); the longest "
             f"has {max(lengths)}.",
             "shorten the prompt or the conversations; recitals hold less of the prompt with a "
-            "smaller `prompt_generation_piece`, and are left out with `genpi: {sft_weight: 1}`.",
+            "smaller `prompt_generation_piece`, and are left out with "
+            "`prompt_generation_share: 0`.",
         )

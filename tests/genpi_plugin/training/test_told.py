@@ -22,7 +22,8 @@ from tests.genpi_plugin.told_made import told_row
 from tests.genpi_plugin.training.test_trainer import trainer, trajectory
 from tests.tiny import make_model, make_tokenizer
 
-WHOLE = {"distill_weight": 0.5, "distill_top_k": None, "prompt_generation_share": 1.0}
+WHOLE = {"sft_weight": 0.7, "distill_weight": 0.5, "distill_top_k": None,
+         "prompt_generation_share": 1.0}  # fmt: skip
 ROWS = 8
 STEPS = 5
 SIZES = {"equal": 20, "several": [20, 5, 128, 20, 1, 511, 512, 20]}
@@ -126,7 +127,8 @@ def test_every_cut_of_a_batch_of_told_rows_is_one_step(
     rows, one = uncut[sizes]
     other = run(tmp_path, rows, from_rows(), batch, accumulation, layout, steps=3)
     assert other[0] == pytest.approx(one[0], rel=1e-5)
-    torch.testing.assert_close(other[1], one[1], rtol=1e-4, atol=2e-6)
+    # Adam divides a gradient near 0 by its own size: rounding in it may be seen in single weights.
+    torch.testing.assert_close(other[1], one[1], rtol=1e-4, atol=1e-5)
 
 
 def test_training_and_evaluation_report_one_divergence(tmp_path, whole):
