@@ -25,6 +25,9 @@ def decide(cfg: Any) -> GenPISettings:
     """
     cfg["genpi"] |= _teaching(cfg, parse_settings(dict(cfg["genpi"])))
     settings = parse_settings(dict(cfg["genpi"]))
+    if settings.sft_weight is None and not settings.label_weight:
+        LOG.info("genpi: no loss on the answers' labels, as the teacher's distributions say more. "
+                 "To choose another weight: `sft_weight`")  # fmt: skip
     cfg["genpi"] |= {"sft_weight": settings.label_weight, **_keeping(cfg, settings)}
     return parse_settings(dict(cfg["genpi"]))
 

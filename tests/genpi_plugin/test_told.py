@@ -99,11 +99,14 @@ def test_without_a_teacher_and_told_rows_there_is_no_distillation(tmp_path, rows
         ({"teacher": "start"}, True, (1.0, "model")),
     ],
 )
-def test_the_yaml_decides_before_the_data(tmp_path, rows, genpi, told, expected):
+def test_the_yaml_decides_before_the_data(tmp_path, rows, genpi, told, expected, caplog):
+    logging.getLogger("axolotl").propagate = True
+    caplog.set_level(logging.INFO)
     its = rows if told else [rows[0], bare(rows[1]) | {"top_ids": None, "top_logprobs": None}]
     found = registered(tmp_path, its, genpi, adapter="lora", lora_model_dir="a")
     assert (found["distill_weight"], found.get("distill_from")) == expected
     assert found["sft_weight"] == (0 if expected[0] else 0.7)
+    assert ("no loss on the answers' labels" in caplog.text) == bool(expected[0])
 
 
 @pytest.mark.parametrize(
