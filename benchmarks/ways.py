@@ -10,8 +10,8 @@ same rows, and all adapters are measured by `axolotl genpi-eval` on the same hel
 is internalized along the teacher's answers and along the student's own, and how far the adapter
 drifts, on requests that the prompt is not about, from the model without the prompt and with it.
 What the teacher reads and the answers to requests to keep are kept for all runs: the seconds
-`before` the first step are those of the run that made them, and few in the others. All in bfloat16
-where the processor has instructions for it.
+`before` the first step, and those of the steps with answers in between, are those of the run that
+made them, and fewer in the others. All in bfloat16 where the processor has instructions for it.
 
 A run that is done is not done again, so the command may be stopped and repeated. At its end, and
 with --report alone, it prints the table, and writes `ways.md` and `points.json`.
@@ -66,6 +66,10 @@ WAYS = {
     "keep_one": Way("the same, one request a step", {**FLOOR_KEPT, "keep_rows": 1}),
     "keep_light": Way("the same, at a quarter of the weight", {**FLOOR_KEPT, "keep_weight": 0.25}),
     "keep_teacher": Way("the same, kept to the teacher", TEACHER_KEPT),
+    "keep_teacher_rows": Way("the same, kept to the teacher, eight requests a step",
+                             {**TEACHER_KEPT, "keep_rows": 8}),
+    "keep_teacher_weight": Way("the same, kept to the teacher, at four times the weight",
+                               {**TEACHER_KEPT, "keep_weight": 4.0}),
     "top_20": Way("the same, of the teacher's 20 likeliest tokens", {"distill_top_k": 20}),
     "whole": Way("the same, of all tokens", {"distill_top_k": None}),
     "rows_20": Way("the same, of 20 that the rows hold (`synth run --logprobs`)",

@@ -1,9 +1,13 @@
-"""The requests to keep in training: answered and read once, then a few of them in each step."""
+"""The requests to keep in training: a few of them in each step, answered and read before they come.
+
+Each is answered and read once, with those of the next steps: training begins with the first of
+them, and a run that is stopped has not waited for what it never came to.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -17,6 +21,7 @@ from genpi_plugin.data.chat import IGNORE_INDEX, TokenSequence
 from genpi_plugin.data.examples import LENGTHS, TEACHER_KEY, Pair
 from genpi_plugin.keeping.answers import Writer
 from genpi_plugin.keeping.requests import KeepRequest
+from genpi_plugin.reading.generation import BATCH
 from genpi_plugin.teacher.targets import Targets
 from genpi_plugin.teacher.teacher import Teacher
 
@@ -25,6 +30,8 @@ LOG = get_logger("axolotl.genpi")
 KEEP = "genpi_keep"
 TOKENS = "tokens"
 ANSWERS = "answers to requests to keep"
+# Requests that are answered in one go, unless a step's are more: a full call.
+AT_ONCE = BATCH
 
 
 @dataclass
@@ -48,13 +55,21 @@ class Keeping:
     keep_tokens: int
     seed: int
     facts: dict[str, Any] = field(default_factory=dict)
-    # By their places among all requests; none before `prepare`.
+    # Of which there are none before `prepare`; and by their places among them, the rows of those
+    # that are answered and read.
+    known: list[KeepRequest] = field(default_factory=list)
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
-    count: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.known)
 
     def prepare(self, model: Any, accelerator: Any, step: int = 0, last: int | None = None) -> None:
-        """Have the reference's answers written and read where they are missing; every rank must
-        call.
+        """Have the reference answer and read a step's requests, and with them those of the next
+        steps, where one of the step's is missing; every rank must call.
+
+        The adapter answers all before its first step, where it is the reference: a later one would
+        write others.
 
         Args:
             model: the model in training, not wrapped.
@@ -65,28 +80,30 @@ class Keeping:
         Raises:
             GenPIError: see `Writer.write` and `Teacher.prepare`.
         """
-        if self.rows:
+        first = not self.known
+        if first:
+            self.reference.check_base(model)
+            self.known = self.requests(model, accelerator, step)
+            digest = digests.of([[one.student, one.reference] for one in self.known])
+            self.facts |= {"requests": self.count, "digest": digest}
+        if all(at in self.rows for at in self._places(step)):
             return
-        self.reference.check_base(model)
-        requests = self.requests(model, accelerator, step)
-        self.count = len(requests)
         wanted = list(range(self.count))
-        if last is not None and not self.writer.with_adapter:
-            wanted = walked(last, self.keep_rows, self.count, self.seed)
-        key_of = {at: self.writer.key(requests[at].reference, self.keep_tokens) for at in wanted}
-        asked = {key: requests[at].reference for at, key in key_of.items()}
+        if not self.writer.with_adapter:
+            wanted = coming(step, last, self.keep_rows, self.count, self.seed, self.rows)
+        key_of = {at: self.writer.key(self.known[at].reference, self.keep_tokens) for at in wanted}
+        asked = {key: self.known[at].reference for at, key in key_of.items()}
         answers = self.writer.write(model, asked, self.keep_tokens, accelerator, step, ANSWERS)
-        rows = {at: row_of(requests[at], answers[key]) for at, key in key_of.items()}
+        rows = {at: row_of(self.known[at], answers[key]) for at, key in key_of.items()}
         self.reference.take_teacher_columns(Dataset.from_list(list(rows.values())))
         self.reference.prepare(model, accelerator, step)
-        self.rows = rows
-        digest = digests.of([[one.student, one.reference] for one in requests])
-        self.facts |= {"requests": len(requests), "digest": digest}
-        ended = sum(ids[-1] in self.writer.end_ids for ids in answers.values())
-        LOG.info(
-            f"genpi: {self.count} requests to keep, {min(self.keep_rows, self.count)} a step; of "
-            f"the {len(answers)} answers for this run {ended} end within {self.keep_tokens} tokens"
-        )
+        self.rows |= rows
+        if first:
+            ended = sum(ids[-1] in self.writer.end_ids for ids in answers.values())
+            LOG.info(
+                f"genpi: {self.count} requests to keep, {min(self.keep_rows, self.count)} a step; "
+                f"of the first {len(answers)} answers {ended} end within {self.keep_tokens} tokens"
+            )
 
     def add(
         self, batches: list[dict[str, Any]], step: int, process: int, processes: int, device: Any
@@ -95,7 +112,7 @@ class Keeping:
 
         Returns: supervised tokens of all the step's requests, in all batches and processes.
         """
-        chosen = [self.rows[at] for at in places(step, self.keep_rows, self.count, self.seed)]
+        chosen = [self.rows[at] for at in self._places(step)]
         mine = chosen[process::processes]
         for number, batch in enumerate(batches):
             batch[KEEP] = batch_of(mine[number :: len(batches)], device)
@@ -103,6 +120,9 @@ class Keeping:
 
     def targets(self, keys: Sequence[str], device: torch.device) -> Targets:
         return self.reference.targets(keys, device)
+
+    def _places(self, step: int) -> list[int]:
+        return places(step, self.keep_rows, self.count, self.seed)
 
 
 def places(step: int, each: int, count: int, seed: int) -> list[int]:
@@ -116,11 +136,24 @@ def places(step: int, each: int, count: int, seed: int) -> list[int]:
     return [_order(seed, place // count, count)[place % count] for place in walked]
 
 
-def walked(steps: int, each: int, count: int, seed: int) -> list[int]:
-    """Which of `count` requests stand in any of the first `steps` steps, in their order."""
-    if steps * min(each, count) >= count:
-        return list(range(count))
-    return sorted({at for step in range(steps) for at in places(step, each, count, seed)})
+def coming(
+    step: int, last: int | None, each: int, count: int, seed: int, known: Collection[int]
+) -> list[int]:
+    """Which of `count` requests come next and are not among those `known`: of this step and of
+    those behind it, up to `AT_ONCE` (all of a step's in any case), in the order of their places.
+
+    Args:
+        step, each, count, seed: as of `places`.
+        last: the run's steps; None for any number.
+    """
+    found: set[int] = set()
+    while (last is None or step < last) and len(known) + len(found) < count:
+        new = set(places(step, each, count, seed)) - set(known)
+        if found and len(found | new) > AT_ONCE:
+            break
+        found |= new
+        step += 1
+    return sorted(found)
 
 
 @lru_cache(maxsize=4)

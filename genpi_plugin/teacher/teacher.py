@@ -89,6 +89,7 @@ class Teacher:
         self.token_budget = token_budget
         self.rows: dict[str, tuple[Any, int]] = {}
         self._ready = False
+        self._said = False
 
     def take_teacher_columns(self, dataset: Any) -> Any:
         """Keep the teacher's columns of a dataset; returns the dataset without them."""
@@ -115,10 +116,12 @@ class Teacher:
         keys = sorted(self.rows)
         self.check_base(model)
         missing = self._missing(keys)
-        LOG.info(
-            f"genpi: {self.called} reads {len(missing)} of {len(keys)} rows; its targets are "
-            f"stored in {self.store.folder}"
-        )
+        if not self._said:
+            LOG.info(
+                f"genpi: {self.called} reads {len(missing)} of {len(keys)} rows; its targets are "
+                f"stored in {self.store.folder}"
+            )
+            self._said = True
         if missing and self.with_adapter and step:
             raise GenPIError(
                 f"{len(missing)} of {self.called}'s {len(keys)} targets are missing, and the "

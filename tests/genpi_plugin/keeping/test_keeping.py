@@ -13,7 +13,7 @@ from genpi_plugin.data.chat import ChatView, TokenSequence
 from genpi_plugin.data.rows import parse
 from genpi_plugin.errors import GenPIError
 from genpi_plugin.keeping.answers import Writer
-from genpi_plugin.keeping.keeping import KEEP, Keeping, places
+from genpi_plugin.keeping.keeping import KEEP, Keeping, coming, places
 from genpi_plugin.keeping.prompt import record_prompt, recorded_prompt
 from genpi_plugin.keeping.requests import Asked, rendered
 from genpi_plugin.teacher.targets import TargetStore
@@ -102,9 +102,13 @@ def reference(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("batch", "accumulation", "layout"), [(1, 8, "bucketed"), (4, 2, "packed"), (8, 1, "padded")]
+    ("batch", "accumulation", "layout", "at_once"),
+    [(1, 8, "bucketed", 32), (4, 2, "packed", 1), (8, 1, "padded", 1)],
 )
-def test_every_cut_of_the_batch_is_the_plain_step(tmp_path, reference, batch, accumulation, layout):
+def test_every_cut_of_the_batch_is_the_plain_step(
+    tmp_path, monkeypatch, reference, batch, accumulation, layout, at_once
+):
+    monkeypatch.setattr("genpi_plugin.keeping.keeping.AT_ONCE", at_once)
     keep, expected, weights, kept = reference
     made = kept_trainer(tmp_path, keep, batch, accumulation, layout)
     losses, found = trajectory(made)
@@ -210,6 +214,39 @@ def test_a_run_has_answers_to_the_requests_of_its_steps_and_to_no_others(tmp_pat
     on = keeping_of(tmp_path / "on", with_adapter=True)
     on.prepare(model, Alone(), last=1)
     assert len(on.rows) == len(TEXTS)
+
+
+def test_requests_are_answered_as_steps_come_to_them_and_as_if_all_at_once(tmp_path, monkeypatch):
+    model, whole = with_random_adapter(), keeping_of(tmp_path / "whole")
+    whole.prepare(model, Alone())
+    monkeypatch.setattr("genpi_plugin.keeping.keeping.AT_ONCE", 2)
+    bit = keeping_of(tmp_path / "bit")
+    bit.keep_rows = 1
+    answered = []
+    for step in range(7):
+        bit.prepare(model, Alone(), step)
+        assert places(step, 1, len(TEXTS), SEED)[0] in bit.rows
+        answered.append(len(bit.rows))
+    assert answered == [2, 2, 4, 4, 5, 5, 5]
+    assert bit.rows == whole.rows
+    assert bit.facts == whole.facts
+    keys = [row["genpi_teacher_key"] for row in whole.rows.values()]
+    its, alone = bit.targets(keys, "cpu"), whole.targets(keys, "cpu")
+    assert torch.equal(its.token_ids, alone.token_ids)
+    torch.testing.assert_close(its.logprobs, alone.logprobs)
+    on = keeping_of(tmp_path / "on", with_adapter=True)
+    on.prepare(model, Alone())
+    assert len(on.rows) == len(TEXTS)
+
+
+def test_what_comes_next_is_not_answered_twice_and_a_step_never_in_part(monkeypatch):
+    monkeypatch.setattr("genpi_plugin.keeping.keeping.AT_ONCE", 5)
+    step = set(places(0, 8, 20, 1))
+    assert coming(0, None, 8, 20, 1, ()) == sorted(step)
+    assert not step & set(coming(1, None, 8, 20, 1, step))
+    assert coming(0, None, 2, 20, 1, ()) == sorted(at for n in (0, 1) for at in places(n, 2, 20, 1))
+    assert coming(0, 1, 2, 20, 1, ()) == sorted(places(0, 2, 20, 1))
+    assert coming(9, None, 2, 20, 1, range(20)) == []
 
 
 def test_no_weight_is_no_requests():
