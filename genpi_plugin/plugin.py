@@ -167,13 +167,15 @@ class GenPIPlugin(BasePlugin):
 
         with plain_exit():
             check_trainer(trainer, GenPITrainer, GenPICollator)
-            if not shards_parameters(cfg):
+            trainer.sharded = shards_parameters(cfg)
+            if not trainer.sharded:
                 check_trained(trainer.model)
-            check_lengths(trainer.model, trainer.train_dataset, trainer.eval_dataset)
+            check_lengths(
+                trainer.model, trainer.train_dataset, trainer.eval_dataset, sharded=trainer.sharded
+            )
             trainer.genpi = parse_settings(dict(cfg.genpi))
             if trainer.genpi.learns_from_rows:
                 check_told(trainer.train_dataset)
-        trainer.sharded = shards_parameters(cfg)
         if trainer.accelerator.num_processes > 1:
             kind = trainer.accelerator.distributed_type.value
             LOG.info(f"genpi: {trainer.accelerator.num_processes} processes, {kind}")

@@ -111,12 +111,27 @@ def check_one_call(model: Any, longest: int, forward: Callable[..., Any] | None 
     Raises:
         GenPIError: the model reads rows otherwise beside others.
     """
-    if why := _beyond_switch(model, longest) or trials.reads_padded(model, forward):
-        raise GenPIError(
-            f"{_name(model)} reads a row otherwise beside others ({why}), and processes that share "
-            "their parameters must make one call for all.",
-            "train without FSDP and ZeRO-3, with `sample_packing: false`.",
-        )
+    check_no_switch(model, longest)
+    if why := trials.reads_padded(model, forward):
+        raise _not_one_call(model, why)
+
+
+def check_no_switch(model: Any, longest: int) -> None:
+    """As `check_one_call`, of what the config alone says, before the model can be called.
+
+    Raises:
+        GenPIError: rows as long as the longest are read in a call of their own.
+    """
+    if why := _beyond_switch(model, longest):
+        raise _not_one_call(model, why)
+
+
+def _not_one_call(model: Any, why: str) -> GenPIError:
+    return GenPIError(
+        f"{_name(model)} reads a row otherwise beside others ({why}), and processes that share "
+        "their parameters must make one call for all.",
+        "train without FSDP and ZeRO-3, with `sample_packing: false`.",
+    )
 
 
 def _training_layout(

@@ -6,6 +6,7 @@ from typing import Any
 
 from genpi_plugin.data.examples import LENGTHS
 from genpi_plugin.errors import ConfigError, SequenceLengthError
+from genpi_plugin.reading.capabilities import check_no_switch
 from genpi_plugin.reading.context import context_of_model
 
 
@@ -46,14 +47,16 @@ def check_trained(model: Any) -> None:
         )
 
 
-def check_lengths(model: Any, *datasets: Any) -> None:
+def check_lengths(model: Any, *datasets: Any, sharded: bool = False) -> None:
     """No sequence may be longer than the model reads.
 
     Args:
         datasets: rows of `Pair.columns`; None where there are none.
+        sharded: each process holds only a part of the parameters, so that all make one call.
 
     Raises:
         SequenceLengthError: one is; says how long the longest is.
+        GenPIError: see `check_no_switch`, where the model is sharded.
     """
     limit = context_of_model(model)
     lengths = [length for rows in datasets if rows is not None for row in rows[LENGTHS]
@@ -67,3 +70,5 @@ def check_lengths(model: Any, *datasets: Any) -> None:
             "smaller `prompt_generation_piece`, and are left out with "
             "`prompt_generation_share: 0`.",
         )
+    if sharded:
+        check_no_switch(model, max(lengths, default=0))

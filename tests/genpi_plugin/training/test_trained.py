@@ -6,8 +6,9 @@ import pytest
 from axolotl.utils.freeze import freeze_layers_except
 from peft import LoraConfig, get_peft_model
 
-from genpi_plugin.errors import ConfigError, SequenceLengthError
+from genpi_plugin.errors import ConfigError, GenPIError, SequenceLengthError
 from genpi_plugin.training.trained import check_lengths, check_trained
+from tests.genpi_plugin.reading.families import tiny_model
 from tests.tiny import make_model
 
 
@@ -48,3 +49,14 @@ def test_a_sequence_longer_than_the_model_reads_is_refused():
     check_lengths(model, train, None)
     with pytest.raises(SequenceLengthError, match=r"1 of 5 sequences .* the 100 tokens .* 101"):
         check_lengths(model, train, test)
+
+
+@pytest.mark.parametrize("name", ["phi3, longrope", "llama, dynamic rope"])
+def test_rows_with_calls_of_their_own_are_refused_where_all_processes_make_one(name):
+    """Those processes that have such rows would wait for calls that the others do not make."""
+    model = tiny_model(name, original_max_position_embeddings=50)
+    short, long = {"genpi_lengths": [[10, 50]]}, {"genpi_lengths": [[9], [12, 51]]}
+    check_lengths(model, short, long)
+    check_lengths(model, short, None, sharded=True)
+    with pytest.raises(GenPIError, match=r"beyond 50 tokens.*must make one call for all"):
+        check_lengths(model, short, long, sharded=True)
