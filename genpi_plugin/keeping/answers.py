@@ -1,4 +1,4 @@
-"""What a model wrote before the first step: its answers to requests, kept on disk as token ids.
+"""What a model wrote beside its training: answers to requests, kept on disk as token ids.
 
 An answer's key is made of everything that it depends on beside the model, and the folder is one of
 that model. So later runs, resumed ones and runs with other requests find what is there.

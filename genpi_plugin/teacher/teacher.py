@@ -4,8 +4,8 @@ With `genpi.teacher: start` the adapter that training starts from is on.
 
 No second model and no server. The prompt is read once for every `ROWS_AT_ONCE` rows; one with
 slots up to the first of them, and whole for rows that have the same values. Each row's targets are
-computed once, before the first step, and stored under a key of everything they depend on, so that
-later epochs, resumed runs and runs with other settings of the student find them.
+computed once, before the first step with it, and stored under a key of everything they depend on,
+so that later epochs, resumed runs and runs with other settings of the student find them.
 """
 
 from __future__ import annotations
