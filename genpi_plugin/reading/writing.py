@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from genpi_plugin.reading.capabilities import begin
+from genpi_plugin.reading.head import take_states_whole
 from genpi_plugin.reading.prefix import PrefixCache
 
 
@@ -40,15 +41,19 @@ def answers(
             batch = [order[place] for place in part[start : start + batch_size]]
             begin(model, lengths[batch[0]] + limit)
             inputs = prefix.inputs_to_generate([requests[i] for i in batch], pad_id)
-            with prefix.reading():
-                output = model.generate(
-                    **inputs,
-                    max_new_tokens=limit,
-                    pad_token_id=pad_id,
-                    eos_token_id=list(ends),
-                    use_cache=True,
-                    **how(batch),
-                )
+            whole = take_states_whole(model)
+            try:
+                with prefix.reading():
+                    output = model.generate(
+                        **inputs,
+                        max_new_tokens=limit,
+                        pad_token_id=pad_id,
+                        eos_token_id=list(ends),
+                        use_cache=True,
+                        **how(batch),
+                    )
+            finally:
+                whole.remove()
             rows = output[:, inputs["input_ids"].shape[1] :].tolist()
             yield {i: _ended(row, ends) for i, row in zip(batch, rows, strict=True)}
 

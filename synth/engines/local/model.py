@@ -25,6 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 from genpi_plugin.data import tokenizers
 from genpi_plugin.reading.capabilities import begin, generating_together, split
 from genpi_plugin.reading.context import context_of
+from genpi_plugin.reading.head import take_states_whole
 from genpi_plugin.reading.trials import rope_switch
 from synth.engines.base import Answer, Request, Usage
 from synth.engines.chat import Chat, answer_text, check_template
@@ -79,6 +80,7 @@ class LocalModel:
             check_template(self.tokenizer, name)
             self.model = AutoModelForCausalLM.from_pretrained(path, dtype=self.dtype)
             self.model.to(self.device).eval()
+            take_states_whole(self.model)
         except torch.OutOfMemoryError as error:
             raise too_large(name, error) from error
         except (ImportError, OSError, RuntimeError, ValueError) as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from genpi_plugin.reading.head import SupervisedHead
+from genpi_plugin.reading.generation import sampled
+from genpi_plugin.reading.head import SupervisedHead, take_states_whole
 from tests.tiny import make_model
 
 
@@ -21,3 +22,36 @@ def test_a_compiled_model_gives_the_positions_of_each_call():
         states = head.states(compiled, {"input_ids": ids, "use_cache": False}, wanted)
         right = model(input_ids=ids).logits[0, place]
         torch.testing.assert_close(head.logits(states)[0], right)
+
+
+def heads_inputs(model):
+    """Grows by whether what the output head gets is in one piece, call by call."""
+    found = []
+    model.get_output_embeddings().register_forward_hook(
+        lambda _, args, __: found.append(args[0].is_contiguous())
+    )
+    return found
+
+
+def test_the_head_gets_the_last_states_in_one_piece_while_answers_are_written():
+    model, requests = make_model(), [[5, 6, 7], [9, 8, 7, 6], [4, 3]]
+    sampled(model, requests, "abc", 3, [0], 0)  # after the trials of what the model can do
+    given = heads_inputs(model)
+    sampled(model, requests, "abc", 3, [0], 0)
+    assert len(given) >= 3
+    assert all(given)
+    ids = torch.tensor(requests[:1] * 2)
+    model(input_ids=ids, logits_to_keep=1)
+    assert not given[-1]  # cut out by the model, and nothing of ours is left there
+
+
+def test_taken_whole_states_give_the_same_logits_until_the_handle_is_removed():
+    model = make_model()
+    ids = torch.arange(3, 15).view(3, 4)
+    plain = model(input_ids=ids, logits_to_keep=1).logits
+    given = heads_inputs(model)
+    handle = take_states_whole(model)
+    torch.testing.assert_close(model(input_ids=ids, logits_to_keep=1).logits, plain)
+    handle.remove()
+    model(input_ids=ids, logits_to_keep=1)
+    assert given == [True, False]

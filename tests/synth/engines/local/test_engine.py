@@ -36,6 +36,18 @@ def tokens_read(model: TransformersEngine) -> list[int]:
     return read
 
 
+def test_the_head_gets_the_last_states_in_one_piece(tiny):
+    model = engine(tiny, batch_size=4)
+    model._load()
+    given: list[bool] = []
+    model._local.model.get_output_embeddings().register_forward_hook(
+        lambda _, states, __: given.append(states[0].is_contiguous())
+    )
+    answers(model, [ask(text, Sampling(max_tokens=2), prompt=PROMPT) for text in ("a", "bcd", "e")])
+    assert len(given) >= 2
+    assert all(given)
+
+
 def test_the_prompt_is_read_once(tiny):
     requests = [ask(text, Sampling(max_tokens=1), prompt=PROMPT) for text in "abcdefghijkl"]
     model = engine(tiny, batch_size=4)
@@ -242,6 +254,7 @@ def test_a_real_server_and_this_process_give_the_same_greedy_answers(tiny):
             answer,
             text=tokenizer.decode(answer.token_ids, skip_special_tokens=True),
             token_ids=None,
+            tokenizer=None,
         )
         for answer in answers(engine(tiny), requests)
     ]
