@@ -57,12 +57,12 @@ class Keeping:
     facts: dict[str, Any] = field(default_factory=dict)
     # Of which there are none before `prepare`; and by their places among them, the rows of those
     # that are answered and read.
-    known: list[KeepRequest] = field(default_factory=list)
+    kept: list[KeepRequest] = field(default_factory=list)
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
-        return len(self.known)
+        return len(self.kept)
 
     def prepare(self, model: Any, accelerator: Any, step: int = 0, last: int | None = None) -> None:
         """Have the reference answer and read a step's requests, and with them those of the next
@@ -80,21 +80,21 @@ class Keeping:
         Raises:
             GenPIError: see `Writer.write` and `Teacher.prepare`.
         """
-        first = not self.known
+        first = not self.kept
         if first:
             self.reference.check_base(model)
-            self.known = self.requests(model, accelerator, step)
-            digest = digests.of([[one.student, one.reference] for one in self.known])
+            self.kept = self.requests(model, accelerator, step)
+            digest = digests.of([[one.student, one.reference] for one in self.kept])
             self.facts |= {"requests": self.count, "digest": digest}
         if all(at in self.rows for at in self._places(step)):
             return
         wanted = list(range(self.count))
         if not self.writer.with_adapter:
             wanted = coming(step, last, self.keep_rows, self.count, self.seed, self.rows)
-        key_of = {at: self.writer.key(self.known[at].reference, self.keep_tokens) for at in wanted}
-        asked = {key: self.known[at].reference for at, key in key_of.items()}
+        key_of = {at: self.writer.key(self.kept[at].reference, self.keep_tokens) for at in wanted}
+        asked = {key: self.kept[at].reference for at, key in key_of.items()}
         answers = self.writer.write(model, asked, self.keep_tokens, accelerator, step, ANSWERS)
-        rows = {at: row_of(self.known[at], answers[key]) for at, key in key_of.items()}
+        rows = {at: row_of(self.kept[at], answers[key]) for at, key in key_of.items()}
         self.reference.take_teacher_columns(Dataset.from_list(list(rows.values())))
         self.reference.prepare(model, accelerator, step)
         self.rows |= rows
@@ -137,9 +137,9 @@ def places(step: int, each: int, count: int, seed: int) -> list[int]:
 
 
 def coming(
-    step: int, last: int | None, each: int, count: int, seed: int, known: Collection[int]
+    step: int, last: int | None, each: int, count: int, seed: int, answered: Collection[int]
 ) -> list[int]:
-    """Which of `count` requests come next and are not among those `known`: of this step and of
+    """Which of `count` requests come next and are not `answered` yet: of this step and of
     those behind it, up to `AT_ONCE` (all of a step's in any case), in the order of their places.
 
     Args:
@@ -147,8 +147,8 @@ def coming(
         last: the run's steps; None for any number.
     """
     found: set[int] = set()
-    while (last is None or step < last) and len(known) + len(found) < count:
-        new = set(places(step, each, count, seed)) - set(known)
+    while (last is None or step < last) and len(answered) + len(found) < count:
+        new = set(places(step, each, count, seed)) - set(answered)
         if found and len(found | new) > AT_ONCE:
             break
         found |= new
