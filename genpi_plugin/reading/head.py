@@ -8,17 +8,17 @@ the backward pass recomputes the logits instead of storing them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.hooks import RemovableHandle
 
 # Logits held at once, in elements: 128 MB in float32, 256 tokens of a vocabulary of 128k.
 MAX_LOGITS = 2**25
 
 
-def take_states_whole(model: Any) -> RemovableHandle:
-    """From now on, until the handle is removed, the output head gets its states in one piece.
+def take_states_whole(model: Any) -> Callable[[], None]:
+    """From now on the output head gets its states in one piece; what is returned undoes that.
 
     The states of each row's last token are a cut through those of all. On a CPU torch multiplies a
     cut with a copy of the head's matrix for each row. With 32 rows and SmolLM2's vocabulary that
@@ -29,8 +29,8 @@ def take_states_whole(model: Any) -> RemovableHandle:
     def whole(_: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(each.contiguous() if torch.is_tensor(each) else each for each in args)
 
-    head: torch.nn.Module = model.get_output_embeddings()
-    return head.register_forward_pre_hook(whole)
+    head: torch.nn.Module | None = model.get_output_embeddings()
+    return (lambda: None) if head is None else head.register_forward_pre_hook(whole).remove
 
 
 class SupervisedHead:

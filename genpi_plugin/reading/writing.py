@@ -41,7 +41,7 @@ def answers(
             batch = [order[place] for place in part[start : start + batch_size]]
             begin(model, lengths[batch[0]] + limit)
             inputs = prefix.inputs_to_generate([requests[i] for i in batch], pad_id)
-            whole = take_states_whole(model)
+            undo = take_states_whole(model)
             try:
                 with prefix.reading():
                     output = model.generate(
@@ -53,7 +53,7 @@ def answers(
                         **how(batch),
                     )
             finally:
-                whole.remove()
+                undo()
             rows = output[:, inputs["input_ids"].shape[1] :].tolist()
             yield {i: _ended(row, ends) for i, row in zip(batch, rows, strict=True)}
 

@@ -45,13 +45,13 @@ def test_the_head_gets_the_last_states_in_one_piece_while_answers_are_written():
     assert not given[-1]  # cut out by the model, and nothing of ours is left there
 
 
-def test_taken_whole_states_give_the_same_logits_until_the_handle_is_removed():
+def test_taken_whole_states_give_the_same_logits_until_undone():
     model = make_model()
     ids = torch.arange(3, 15).view(3, 4)
     plain = model(input_ids=ids, logits_to_keep=1).logits
     given = heads_inputs(model)
-    handle = take_states_whole(model)
+    undo = take_states_whole(model)
     torch.testing.assert_close(model(input_ids=ids, logits_to_keep=1).logits, plain)
-    handle.remove()
+    undo()
     model(input_ids=ids, logits_to_keep=1)
     assert given == [True, False]
