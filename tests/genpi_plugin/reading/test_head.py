@@ -55,3 +55,11 @@ def test_taken_whole_states_give_the_same_logits_until_undone():
     undo()
     model(input_ids=ids, logits_to_keep=1)
     assert given == [True, False]
+
+
+def test_a_model_that_names_no_head_is_left_as_it_is(monkeypatch):
+    model = make_model()
+    monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
+    undo = take_states_whole(model)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    undo()
